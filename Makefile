@@ -1,0 +1,39 @@
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test test-slow lint types bench clean
+
+help: ## Show the targets.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## Install into .venv.
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		(echo "$(PYTHON) is older than Python 3.11: run make PYTHON=python3.11 (or newer)"; exit 1)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: $(STAMP) ## Meta-train MAML on the point robot (about two minutes on two cores).
+	$(BIN)/metarl train maml-point-robot
+
+test: $(STAMP) ## Run the tests.
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP) ## Run the learning tests, which take long.
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP) ## Check the style.
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(STAMP) ## Check the types.
+	$(BIN)/pyright
+
+bench: $(STAMP) ## Measure the throughput of the meta-step.
+	$(BIN)/metarl bench maml-point-robot
+
+clean: ## Remove the virtual environment and caches; runs stay.
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache

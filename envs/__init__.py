@@ -1,0 +1,45 @@
+"""Task distributions, by name.
+
+```python
+from metarl_jax import envs
+env = envs.make("half_cheetah_vel", variant="pearl19")
+```
+
+To add one, subclass `metarl_jax.env.TaskDistribution` and call `envs.register(MyTasks)`.
+"""
+
+from metarl_jax.env import TaskDistribution
+from metarl_jax.registry import Registry
+
+registry: Registry[type[TaskDistribution]] = Registry(
+    "environment",
+    {
+        "bandit": "metarl_jax.envs.bandit:Bandit",
+        "grid_navi": "metarl_jax.envs.grid_navi:GridNavi",
+        "point_robot": "metarl_jax.envs.point_robot:PointRobot",
+        "half_cheetah_dir": "metarl_jax.envs.half_cheetah:HalfCheetahDir",
+        "half_cheetah_vel": "metarl_jax.envs.half_cheetah:HalfCheetahVel",
+        "ant_dir": "metarl_jax.envs.ant:AntDir",
+    },
+)
+
+
+def names() -> list[str]:
+    """The names of all registered task distributions."""
+    return registry.names()
+
+
+def get(name: str) -> type[TaskDistribution]:
+    """The class of this name; raises `ValueError` that suggests the nearest name."""
+    return registry.get(name)
+
+
+def make(name: str, **options) -> TaskDistribution:
+    """An instance of the class of this name, with its fields set by keyword."""
+    return get(name)(**options)
+
+
+def register(cls: type[TaskDistribution]) -> type[TaskDistribution]:
+    """Adds a class under its `name`; usable as a decorator."""
+    registry.register(cls.name, cls)
+    return cls

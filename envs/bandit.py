@@ -1,0 +1,60 @@
+"""Bernoulli bandits: the smallest problem in which exploration can be learned."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.env import Discrete, EnvState, TaskDistribution, check_split
+from metarl_jax.validation import bounded
+
+
+@dataclasses.dataclass(frozen=True)
+class Bandit(TaskDistribution):
+    """Pull one of `num_arms` arms; the observation is empty.
+
+    The task is the success probabilities `[k]` ~ U[0, 1]; an episode is one pull (T = 1), so that a trial of n pulls
+    has K = n rounds, and what the learner knows is its last action and reward. The reward is Bernoulli(p[a]).
+
+    Known totals of the Bayes-optimal policy over n = 10 pulls: 6.660 (k = 5), 6.714 (k = 10 and 50).
+
+    References:
+      Duan et al., «RL²: Fast Reinforcement Learning via Slow Reinforcement Learning», 2016.
+    """
+
+    name: ClassVar[str] = "bandit"
+
+    num_arms: int = bounded(5, at_least=2)
+    """Number of arms k."""
+
+    @property
+    def episode_length(self) -> int:
+        return 1
+
+    @property
+    def observation_size(self) -> int:
+        return 0
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(self.num_arms)
+
+    def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
+        check_split(self, split)
+        return jax.random.uniform(key, (self.num_arms,))
+
+    def reset(self, task: jax.Array, key: jax.Array) -> EnvState:
+        del task
+        nothing = jnp.zeros(0, jnp.float32)
+        return EnvState(nothing, jnp.zeros((), jnp.float32), jnp.zeros((), bool), key)
+
+    def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
+        draw_key, next_key = jax.random.split(state.simulator)
+        reward = jax.random.bernoulli(draw_key, task[action]).astype(jnp.float32)
+        return state.replace(reward=reward, simulator=next_key)
+
+    def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
+        """Always the best arm."""
+        del observation
+        return jnp.argmax(task).astype(jnp.int32)

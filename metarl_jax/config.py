@@ -1,0 +1,202 @@
+"""Configurations: frozen, complete, and changed with `dataclasses.replace`."""
+
+import dataclasses
+import typing
+from typing import Any, Literal
+
+from metarl_jax import envs, learners, outer
+from metarl_jax.env import TaskDistribution
+from metarl_jax.learner import LearnerConfig
+from metarl_jax.outer.base import OuterConfig
+from metarl_jax.registry import suggestion
+from metarl_jax.returns import AdvantageConfig
+from metarl_jax.validation import bounded, check_fields
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """How held-out returns are measured, while training and at the end."""
+
+    every: int = bounded(25, at_least=0)
+    """Meta-steps between evaluations; 0 for none before the end."""
+    num_tasks: int = bounded(100, at_least=2)
+    """Held-out tasks."""
+    num_rounds: int | None = bounded(None, at_least=1)
+    """Rounds of episodes; as in training when not given."""
+    num_episodes: int | None = bounded(None, at_least=1)
+    """Parallel episodes of a round; as in training when not given."""
+    deterministic: bool = False
+    """Act by the mode of the policy."""
+    split: Literal["test", "train", "ood"] = "test"
+    """Split of the tasks: `test`, `train` or `ood`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RuntimeConfig:
+    """Where and how a run is computed. None of it changes a result, but for the order of float sums."""
+
+    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """`cpu`, `gpu`, `tpu`, or `auto` for the best there is."""
+    num_devices: int | None = bounded(None, at_least=1)
+    """Devices to spread the tasks over; when not given, as many as share them evenly. On a CPU a core is a device."""
+    collect_block: int | None = bounded(None, at_least=1)
+    """Tasks of a device that are simulated side by side; all when not given."""
+    update_block: int | None = bounded(None, at_least=1)
+    """Tasks of a device that are differentiated side by side; when not given, all on an accelerator, and on a CPU
+    one where each task has weights of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """When the state is saved, and how many copies stay."""
+
+    every: int = bounded(50, at_least=1)
+    """Meta-steps between checkpoints."""
+    keep: int = bounded(3, at_least=1)
+    """Latest checkpoints to keep; the best by held-out return is kept beside them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run: what is learned, on which tasks, how, and how it is watched."""
+
+    env: TaskDistribution
+    """Task distribution."""
+    learner: LearnerConfig
+    """What adapts, and how."""
+    outer: OuterConfig
+    """How experience becomes an update of the meta-parameters."""
+    advantage: AdvantageConfig = AdvantageConfig()
+    """How rewards become advantages."""
+    name: str = "custom"
+    """Name of the preset."""
+    seed: int = bounded(0, at_least=0, at_most=2**32 - 1)
+    """Seed of every random draw of the run."""
+    num_meta_steps: int = bounded(300, at_least=1)
+    """Meta-steps to train for."""
+    num_tasks: int = bounded(40, at_least=1)
+    """Tasks of a meta-batch (N)."""
+    num_rounds: int = bounded(2, at_least=1)
+    """Rounds of episodes in a trial (K); gradient learners adapt K − 1 times."""
+    num_episodes: int = bounded(20, at_least=1)
+    """Parallel episodes of a round (E)."""
+    normalize_observations: bool = False
+    """Give observations mean 0 and deviation 1 by running statistics of the training tasks."""
+    log_every: int = bounded(5, at_least=1)
+    """Meta-steps of a chunk: one compiled call, one line of metrics."""
+    max_skipped: int = bounded(20, at_least=1)
+    """Stop after so many updates in a row that were skipped for not being finite."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Held-out evaluation."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """Checkpoints."""
+    runtime: RuntimeConfig = RuntimeConfig()
+    """Devices and blocks."""
+
+
+REGISTRIES = {"env": envs.registry, "learner": learners.registry, "outer": outer.registry}
+"""The fields whose type is chosen by name."""
+
+
+def validate(config: Config) -> None:
+    """Checks a configuration as far as it is concrete.
+
+    Raises:
+      ValueError: naming the field, the value and the remedy.
+    """
+    check_fields(config)
+    config.env.validate()
+    config.learner.validate()
+    config.outer.validate()
+    _check_credit(config)
+    _check_splits(config)
+    group = config.outer.task_group
+    if config.num_tasks % group:
+        raise ValueError(
+            f"num_tasks={config.num_tasks} is not a multiple of outer.num_minibatches={group}: "
+            f"choose num_tasks={config.num_tasks - config.num_tasks % group or group}, or other minibatches"
+        )
+    devices = config.runtime.num_devices
+    if devices is not None and config.num_tasks % (devices * group):
+        raise ValueError(
+            f"num_tasks={config.num_tasks} is not a multiple of runtime.num_devices={devices}"
+            + (f" times outer.num_minibatches={group}" if group > 1 else "")
+            + ": choose sizes that divide, or leave runtime.num_devices out"
+        )
+
+
+def _check_credit(config: Config) -> None:
+    advantage = config.advantage
+    if config.learner.adapts_by_gradient and advantage.credit == "trial":
+        raise ValueError(
+            f"advantage.credit='trial' does not fit learner {config.learner.name!r}, which needs advantages at the "
+            "end of each round: choose advantage.credit='episode'"
+        )
+    if config.learner.adapts_by_gradient and advantage.normalization in ("trial", "batch"):
+        raise ValueError(
+            f"advantage.normalization={advantage.normalization!r} does not fit learner {config.learner.name!r}, whose "
+            "inner step would see other advantages than the outer one: choose 'round' or 'none'"
+        )
+    if config.learner.adapts_by_gradient and advantage.baseline == "value":
+        raise ValueError(
+            f"advantage.baseline='value' does not fit learner {config.learner.name!r}, which has no value head: "
+            "choose 'linear' or 'none'"
+        )
+    if advantage.credit == "trial" and advantage.normalization == "round":
+        raise ValueError(
+            "advantage.normalization='round' needs advantage.credit='episode': with credit='trial' advantages are "
+            "known when the trial ends; choose normalization='trial', 'batch' or 'none'"
+        )
+    if advantage.credit == "trial" and advantage.baseline == "linear":
+        raise ValueError(
+            "advantage.baseline='linear' needs advantage.credit='episode': it is a function of the time in one "
+            "episode; choose baseline='value' or 'none'"
+        )
+
+
+def _check_splits(config: Config) -> None:
+    if config.evaluation.split not in config.env.splits:
+        raise ValueError(
+            f"evaluation.split={config.evaluation.split!r} is unknown to env {config.env.name!r}: "
+            f"choose one of {', '.join(config.env.splits)}"
+        )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as nested dictionaries ready for JSON; what is chosen by name carries its `name`."""
+    values = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            named = {"name": type(value).name} if field.name in REGISTRIES else {}  # pyright: ignore
+            value = named | to_dict(value)
+        values[field.name] = list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """The inverse of `to_dict`.
+
+    Raises:
+      ValueError: for an unknown name or field, with the nearest one.
+    """
+    return _from_dict(Config, values, "")
+
+
+def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:
+    known = {field.name for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    arguments = {}
+    for name, value in values.items():
+        if name not in known:
+            hint = suggestion(name, sorted(known))
+            raise ValueError(f"unknown field {prefix}{name}{hint}")
+        if name in REGISTRIES and isinstance(value, dict):
+            value = dict(value)
+            value = _from_dict(REGISTRIES[name].get(value.pop("name")), value, f"{prefix}{name}.")
+        elif dataclasses.is_dataclass(hints[name]):
+            value = _from_dict(hints[name], value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            value = tuple(value)
+        arguments[name] = value
+    return cls(**arguments)

@@ -1,0 +1,124 @@
+"""What a distribution over tasks is: the interface that `metarl_jax.envs` implements and users subclass."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+Task = Any
+"""One MDP of a distribution: a small pytree of arrays (a goal, a velocity, physics). Traced, so that a new task
+needs no recompilation."""
+
+SPLITS = ("train", "test", "ood")
+
+
+class Discrete(NamedTuple):
+    """Actions `{0, …, num_actions − 1}`, int32."""
+
+    num_actions: int
+
+
+class Box(NamedTuple):
+    """Actions in `[low, high]^size`, float32. The environment clips what lies outside."""
+
+    size: int
+    low: float = -1.0
+    high: float = 1.0
+
+
+ActionSpace = Discrete | Box
+
+
+class EnvState(struct.PyTreeNode):
+    """An episode at one moment.
+
+    Attributes:
+      observation: `[O]` float32.
+      reward: `[]` float32, of the step that led here.
+      done: `[]` bool, whether the episode *terminated* here. Reaching `episode_length` is not termination.
+      simulator: whatever the simulator carries, a key for its own noise included.
+    """
+
+    observation: jax.Array
+    reward: jax.Array
+    done: jax.Array
+    simulator: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskDistribution:
+    """A distribution p(task) of MDPs that share observations and actions.
+
+    Subclass it as a frozen dataclass: its fields are the options that users set (`--env.FIELD` on the command
+    line), and `name` is how they call it. All methods are pure, see one task and one episode, and are mapped by the
+    caller. Whatever differs between tasks is in the task, never in `self`.
+    """
+
+    name: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    """The splits that `sample` knows. `train` and `test` are independent draws unless `note` says otherwise."""
+    note: ClassVar[str] = ""
+    """What a reader of a report must know of the splits, shown beside held-out results."""
+
+    @property
+    def episode_length(self) -> int:
+        """T, the number of steps after which an episode is cut."""
+        raise TypeError(f"{type(self).__name__} must define episode_length")
+
+    @property
+    def observation_size(self) -> int:
+        """O, the number of entries of an observation."""
+        raise TypeError(f"{type(self).__name__} must define observation_size")
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """`Discrete` or `Box`."""
+        raise TypeError(f"{type(self).__name__} must define action_space")
+
+    def sample(self, key: jax.Array, split: str = "train") -> Task:
+        """Draws one task."""
+        raise TypeError(f"{type(self).__name__} must define sample")
+
+    def reset(self, task: Task, key: jax.Array) -> EnvState:
+        """Begins an episode."""
+        raise TypeError(f"{type(self).__name__} must define reset")
+
+    def step(self, task: Task, state: EnvState, action: jax.Array) -> EnvState:
+        """Goes one step on."""
+        raise TypeError(f"{type(self).__name__} must define step")
+
+    def oracle_observation(self, task: Task) -> jax.Array:
+        """The task as a float32 vector `[G]`, for policies that are told the task."""
+        leaves = [jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(task)]
+        return jnp.concatenate(leaves)
+
+    def oracle_action(self, task: Task, observation: jax.Array) -> jax.Array | None:
+        """The action of a known good policy that is told the task; None where no closed form is known."""
+        del task, observation
+        return None
+
+    def validate(self) -> None:
+        """Raises `ValueError` (field, value, remedy) for options that cannot work."""
+
+
+def encode_action(action_space: ActionSpace, action: jax.Array) -> jax.Array:
+    """The action as a learner sees it at the next step: `[..., A]` float32, one-hot for `Discrete`."""
+    if isinstance(action_space, Discrete):
+        return jax.nn.one_hot(action, action_space.num_actions, dtype=jnp.float32)
+    return jnp.clip(action, action_space.low, action_space.high)
+
+
+def encoded_action_size(action_space: ActionSpace) -> int:
+    """The number of entries of `encode_action`."""
+    if isinstance(action_space, Discrete):
+        return action_space.num_actions
+    return action_space.size
+
+
+def check_split(distribution: TaskDistribution, split: str) -> None:
+    """Raises `ValueError` where the distribution has no such split."""
+    if split not in distribution.splits:
+        known = ", ".join(distribution.splits)
+        raise ValueError(f"split={split!r} is unknown to {distribution.name}: choose one of {known}")

@@ -1,0 +1,140 @@
+"""Held-out evaluation: the adaptation curve of a learner, and the controls to read it against."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.distributions import Categorical, Uniform
+from metarl_jax.env import Discrete, EnvState, TaskDistribution
+from metarl_jax.learner import MetaLearner
+from metarl_jax.rollout import collect_trial
+from metarl_jax.step import StepSpec, sample_tasks
+from metarl_jax.types import Array, Key, PolicyOut, TrainState
+
+
+def make_evaluate(
+    spec: StepSpec, *, num_rounds: int, num_episodes: int, deterministic: bool
+) -> Callable[[TrainState, Key, str, int], Array]:
+    """`evaluate(state, key, split, num_tasks)`: mean return of every task and round, `[tasks, K]`.
+
+    Nothing in `state` changes: the observation statistics are used, not updated, and no memory is written.
+    """
+
+    def evaluate(state: TrainState, key: Key, split: str, num_tasks: int) -> Array:
+        task_key, trial_key = jax.random.split(key)
+        num_padded = -(-num_tasks // spec.axis.num_devices) * spec.axis.num_devices
+        tasks = sample_tasks(spec, task_key, num_padded, split)
+        keys = jax.vmap(lambda i: jax.random.fold_in(trial_key, i))(jnp.arange(num_padded))
+
+        def one(task, key):
+            trial = collect_trial(
+                spec.env,
+                spec.learner,
+                spec.advantages,
+                state.meta_params,
+                state.memory,
+                state.normalizer,
+                task,
+                key,
+                num_rounds=num_rounds,
+                num_episodes=num_episodes,
+                deterministic=deterministic,
+            )
+            return trial.episode_returns().mean(axis=-1)
+
+        return spec.axis.map(one, tasks, keys, block=spec.collect_block)[:num_tasks]
+
+    return evaluate
+
+
+def random_policy(env: TaskDistribution) -> MetaLearner:
+    """A learner that acts uniformly at random and learns nothing."""
+    space = env.action_space
+
+    def act(meta_params, inner_state, timestep):
+        del meta_params
+        leading = timestep.previous_reward.shape
+        if isinstance(space, Discrete):
+            distribution = Categorical(jnp.zeros((*leading, space.num_actions)))
+        else:
+            bound = jnp.ones((*leading, space.size))
+            distribution = Uniform(space.low * bound, space.high * bound)
+        return PolicyOut(distribution, jnp.zeros(leading)), inner_state
+
+    return MetaLearner(
+        init=lambda key: (), begin=lambda meta_params, memory, key, num_episodes: (), act=act
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OracleControlled(TaskDistribution):
+    """`env`, in which every action is replaced by that of its oracle policy."""
+
+    name = "oracle_controlled"
+
+    env: TaskDistribution
+
+    @property
+    def episode_length(self) -> int:
+        return self.env.episode_length
+
+    @property
+    def observation_size(self) -> int:
+        return self.env.observation_size
+
+    @property
+    def action_space(self):
+        return self.env.action_space
+
+    def sample(self, key: jax.Array, split: str = "train"):
+        return self.env.sample(key, split)
+
+    def reset(self, task, key: jax.Array) -> EnvState:
+        return self.env.reset(task, key)
+
+    def step(self, task, state: EnvState, action: jax.Array) -> EnvState:
+        oracle_action = self.env.oracle_action(task, state.observation)
+        return self.env.step(task, state, action if oracle_action is None else oracle_action)
+
+
+def has_oracle(env: TaskDistribution) -> bool:
+    """Whether a good policy that is told the task is known in closed form."""
+    return type(env).oracle_action is not TaskDistribution.oracle_action
+
+
+def control_spec(spec: StepSpec, control: str) -> StepSpec:
+    """The parts of a meta-step with the learner replaced by a control: `random` or `oracle`."""
+    spec = spec._replace(learner=random_policy(spec.env), normalize_observations=False)
+    return spec._replace(env=OracleControlled(spec.env)) if control == "oracle" else spec
+
+
+def interquartile_mean(returns: np.ndarray) -> np.ndarray:
+    """Mean of the middle half of the tasks, `[tasks, K]` to `[K]`.
+
+    References:
+      Agarwal et al., «Deep Reinforcement Learning at the Edge of the Statistical Precipice», NeurIPS 2021.
+    """
+    ordered = np.sort(returns, axis=0)
+    cut = int(0.25 * len(ordered))
+    return ordered[cut : len(ordered) - cut].mean(axis=0)
+
+
+def bootstrap_ci95(returns: np.ndarray, num_samples: int = 1000, seed: int = 0) -> np.ndarray:
+    """Percentile bootstrap interval of the mean over tasks: `[tasks, K]` to `[2, K]`."""
+    generator = np.random.default_rng(seed)
+    rows = generator.integers(len(returns), size=(num_samples, len(returns)))
+    means = np.stack([returns[row].mean(axis=0) for row in rows])
+    return np.percentile(means, [2.5, 97.5], axis=0)
+
+
+def summarize(returns: np.ndarray) -> dict[str, list]:
+    """Statistics of returns `[tasks, K]` by round, as lists ready for JSON."""
+    low, high = bootstrap_ci95(returns)
+    return {
+        "return_mean": returns.mean(axis=0).tolist(),
+        "return_iqm": interquartile_mean(returns).tolist(),
+        "ci95": [list(pair) for pair in zip(low.tolist(), high.tolist(), strict=True)],
+    }

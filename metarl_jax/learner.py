@@ -1,0 +1,87 @@
+"""What a meta-learner is: a handful of pure functions, one for each clock of meta-RL."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import jax
+
+from metarl_jax.env import TaskDistribution
+from metarl_jax.types import (
+    Array,
+    InnerState,
+    Key,
+    Memory,
+    MetaParams,
+    Metrics,
+    PolicyOut,
+    TimeStep,
+    Transition,
+    Trial,
+)
+
+
+class MetaLearner(NamedTuple):
+    """A learner, as functions of one task. Axes are those of `metarl_jax.types`.
+
+    | function | called | what it does |
+    |---|---|---|
+    | `init(key)` | once a run | draws the meta-parameters |
+    | `begin(meta_params, memory, key, num_episodes)` | once a trial | the inner state before anything was seen |
+    | `act(meta_params, inner_state, timestep[E])` | every step | the policy, and the inner state after the step |
+    | `adapt(meta_params, inner_state, rollout[T, E])` | after every round but the last | the adapted inner state |
+    | `unroll(meta_params, inner_state, timesteps[T, E])` | in a replay | as `act` step after step, faster |
+    | `aux_loss(meta_params, trial)` | every outer step | a loss beside the policy's, and metrics |
+    | `init_memory()` | once a run | what outlives trials, when empty |
+    | `consolidate(meta_params, memory, trials)` | once a meta-step | the memory after these trials `[N, ...]` |
+
+    `None` stands for the default: `adapt` does nothing, so that the rounds of a trial are one sequence (`unroll` then
+    gets `[K·T, E]`); `unroll` scans `act`; `aux_loss` is zero; the memory is empty and stays so.
+
+    `weights_per_task` says that each task has weights of its own in `act`; it sets the default size of the blocks in
+    which a CPU goes through the tasks.
+    """
+
+    init: Callable[[Key], MetaParams]
+    begin: Callable[[MetaParams, Memory, Key, int], InnerState]
+    act: Callable[[MetaParams, InnerState, TimeStep], tuple[PolicyOut, InnerState]]
+    adapt: Callable[[MetaParams, InnerState, Transition], InnerState] | None = None
+    unroll: Callable[[MetaParams, InnerState, TimeStep], tuple[PolicyOut, InnerState]] | None = None
+    aux_loss: Callable[[MetaParams, Trial], tuple[Array, Metrics]] | None = None
+    init_memory: Callable[[], Memory] | None = None
+    consolidate: Callable[[MetaParams, Memory, Trial], Memory] | None = None
+    weights_per_task: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerConfig:
+    """Options of a learner; subclasses add theirs as fields and build the learner.
+
+    `name` is how users call it.
+    """
+
+    name: ClassVar[str]
+    adapts_by_gradient: ClassVar[bool] = False
+    """Whether `adapt` needs the advantages of a round when the round ends."""
+
+    def make(self, env: TaskDistribution) -> MetaLearner:
+        """Builds the learner for the observations and actions of `env`."""
+        raise TypeError(f"{type(self).__name__} must define make")
+
+    def validate(self) -> None:
+        """Raises `ValueError` (field, value, remedy) for options that cannot work."""
+
+
+def unroll(
+    learner: MetaLearner, meta_params: MetaParams, inner_state: InnerState, timesteps: TimeStep
+) -> tuple[PolicyOut, InnerState]:
+    """The learner's `unroll` over timesteps `[T, E]`, or a scan of its `act`."""
+    if learner.unroll is not None:
+        return learner.unroll(meta_params, inner_state, timesteps)
+
+    def step(inner_state, timestep):
+        out, inner_state = learner.act(meta_params, inner_state, timestep)
+        return inner_state, out
+
+    inner_state, out = jax.lax.scan(step, inner_state, timesteps)
+    return out, inner_state

@@ -1,0 +1,28 @@
+"""Meta-learners, by name."""
+
+from metarl_jax.learner import LearnerConfig
+from metarl_jax.registry import Registry
+
+registry: Registry[type[LearnerConfig]] = Registry(
+    "learner",
+    {
+        "maml": "metarl_jax.learners.gradient:MAML",
+        "rl2": "metarl_jax.learners.recurrent:RL2",
+    },
+)
+
+
+def names() -> list[str]:
+    """The names of all registered learners."""
+    return registry.names()
+
+
+def get(name: str) -> type[LearnerConfig]:
+    """The configuration class of this name; raises `ValueError` that suggests the nearest name."""
+    return registry.get(name)
+
+
+def register(cls: type[LearnerConfig]) -> type[LearnerConfig]:
+    """Adds a configuration class under its `name`; usable as a decorator."""
+    registry.register(cls.name, cls)
+    return cls

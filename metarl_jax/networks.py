@@ -1,0 +1,111 @@
+"""Networks, as flax.linen modules: their parameters are plain dictionaries, which `vmap` over tasks likes."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.distributions import Categorical, DiagonalGaussian, Distribution
+from metarl_jax.env import ActionSpace, Discrete
+from metarl_jax.types import Array
+
+Activation = Literal["tanh", "relu", "elu", "swish"]
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "relu": nn.relu,
+    "elu": nn.elu,
+    "swish": nn.swish,
+}
+
+
+def orthogonal(scale: float = 2.0**0.5) -> nn.initializers.Initializer:
+    """Orthogonal initialisation that also accepts inputs of no entries (a bandit has no observation)."""
+    initializer = nn.initializers.orthogonal(scale)
+
+    def init(key, shape, dtype=jnp.float32, out_sharding=None):
+        del out_sharding
+        return initializer(key, shape, dtype) if 0 not in shape else jnp.zeros(shape, dtype)
+
+    return init
+
+
+class MLP(nn.Module):
+    """Dense layers, each followed by the activation: `[..., I]` to `[..., sizes[-1]]`."""
+
+    sizes: Sequence[int]
+    activation: str = "tanh"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for size in self.sizes:
+            x = ACTIVATIONS[self.activation](nn.Dense(size, kernel_init=orthogonal())(x))
+        return x
+
+
+class PolicyHead(nn.Module):
+    """Features `[..., H]` to a distribution over actions.
+
+    `Discrete` gives a `Categorical`; `Box` a `DiagonalGaussian` whose mean is in units of the larger bound and whose
+    deviation, a parameter of its own, does not depend on the state. `log_std_init` is in the same units: the
+    first deviation of an action in ±0.1 is 0.1·exp(log_std_init).
+    """
+
+    action_space: ActionSpace
+    log_std_init: float = 0.0
+    min_log_std: float = -6.0
+
+    @nn.compact
+    def __call__(self, features: Array) -> Distribution:
+        space = self.action_space
+        if isinstance(space, Discrete):
+            return Categorical(nn.Dense(space.num_actions, kernel_init=orthogonal(0.01))(features))
+        unit = max(abs(space.low), abs(space.high))
+        mean = unit * nn.Dense(space.size, kernel_init=orthogonal(0.01))(features)
+        log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), (space.size,))
+        log_std = jnp.maximum(log_std, self.min_log_std) + jnp.log(unit)
+        return DiagonalGaussian(mean, jnp.broadcast_to(log_std, mean.shape))
+
+
+class MLPPolicy(nn.Module):
+    """A feed-forward policy without a value function: observation `[..., O]` to a distribution over actions."""
+
+    action_space: ActionSpace
+    hidden_sizes: Sequence[int] = (64, 64)
+    activation: str = "tanh"
+    log_std_init: float = 0.0
+
+    @nn.compact
+    def __call__(self, observation: Array) -> Distribution:
+        features = MLP(self.hidden_sizes, self.activation)(observation)
+        return PolicyHead(self.action_space, self.log_std_init)(features)
+
+
+class GRU(nn.Module):
+    """A gated recurrent unit whose projection of the inputs is separate, so that a whole sequence is projected at once.
+
+    r = σ(xW_r + hU_r), z = σ(xW_z + hU_z), n = tanh(xW_n + r ∘ (hU_n + b)), h' = (1 − z) ∘ n + z ∘ h.
+
+    References:
+      Cho et al., «Learning Phrase Representations using RNN Encoder–Decoder», EMNLP 2014.
+    """
+
+    size: int
+
+    def setup(self):
+        self.input_projection = nn.Dense(3 * self.size, kernel_init=orthogonal(1.0))
+        self.gates = nn.Dense(2 * self.size, use_bias=False, kernel_init=orthogonal(1.0))
+        self.candidate = nn.Dense(self.size, kernel_init=orthogonal(1.0))
+
+    def project(self, inputs: Array) -> Array:
+        """Inputs `[..., I]` to `[..., 3H]`."""
+        return self.input_projection(inputs)
+
+    def __call__(self, carry: Array, projected: Array) -> Array:
+        """Carry `[..., H]` and projected input `[..., 3H]` to the next carry."""
+        size = self.size
+        gates = jax.nn.sigmoid(projected[..., : 2 * size] + self.gates(carry))
+        reset, update = gates[..., :size], gates[..., size:]
+        candidate = jnp.tanh(projected[..., 2 * size :] + reset * self.candidate(carry))
+        return (1.0 - update) * candidate + update * carry

@@ -1,0 +1,26 @@
+"""Outer methods: how the experience of a meta-step becomes an update of the meta-parameters, by name."""
+
+from metarl_jax.outer.base import MetaBatch, Outer, OuterConfig
+from metarl_jax.registry import Registry
+
+__all__ = ["MetaBatch", "Outer", "OuterConfig", "get", "names", "register", "registry"]
+
+registry: Registry[type[OuterConfig]] = Registry(
+    "outer method", {"ppo": "metarl_jax.outer.ppo:PPO"}
+)
+
+
+def names() -> list[str]:
+    """The names of all registered outer methods."""
+    return registry.names()
+
+
+def get(name: str) -> type[OuterConfig]:
+    """The configuration class of this name; raises `ValueError` that suggests the nearest name."""
+    return registry.get(name)
+
+
+def register(cls: type[OuterConfig]) -> type[OuterConfig]:
+    """Adds a configuration class under its `name`; usable as a decorator."""
+    registry.register(cls.name, cls)
+    return cls

@@ -1,0 +1,58 @@
+"""What an outer method is, and what it is given."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+from metarl_jax.task_axis import TaskAxis
+from metarl_jax.types import Array, Key, MetaParams, Metrics, PolicyOut, PyTree, Trial
+
+
+class MetaBatch(NamedTuple):
+    """The tasks of one meta-step, as an outer method sees them.
+
+    Attributes:
+      collect: (meta_params, key) to the trials `[N, K, T, E]` of all tasks. On-policy methods call it once, evolution
+        once for each perturbation.
+      replay: (meta_params, trial of one task) to the answers `[K, T, E]`, differentiable in the meta-parameters.
+      aux_loss: (meta_params, trial of one task) to the learner's own loss and metrics.
+      axis: maps functions of one task over all of them.
+      block: size of the blocks in which to go through the tasks when differentiating.
+    """
+
+    collect: Callable[[MetaParams, Key], Trial]
+    replay: Callable[[MetaParams, Trial], PolicyOut]
+    aux_loss: Callable[[MetaParams, Trial], tuple[Array, Metrics]]
+    axis: TaskAxis
+    block: int | None
+
+
+class Outer(NamedTuple):
+    """An outer method.
+
+    Attributes:
+      init: meta_params to the state of the optimizer.
+      update: (key, meta_params, opt_state, batch) to (meta_params, opt_state, trials, metrics).
+    """
+
+    init: Callable[[MetaParams], PyTree]
+    update: Callable[[Key, MetaParams, PyTree, MetaBatch], tuple[MetaParams, PyTree, Trial, Metrics]]
+
+
+@dataclasses.dataclass(frozen=True)
+class OuterConfig:
+    """Options of an outer method; subclasses add theirs as fields and build it. `name` is how users call it."""
+
+    name: ClassVar[str]
+
+    def make(self, num_meta_steps: int) -> Outer:
+        """Builds the outer method for a run of so many meta-steps (schedules end with the run)."""
+        raise TypeError(f"{type(self).__name__} must define make")
+
+    @property
+    def task_group(self) -> int:
+        """How many tasks stay together on a device; the number of tasks must be a multiple of it."""
+        return 1
+
+    def validate(self) -> None:
+        """Raises `ValueError` (field, value, remedy) for options that cannot work."""

@@ -1,0 +1,137 @@
+"""`build`: from a configuration to the pure functions of a run."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from metarl_jax import returns
+from metarl_jax.config import Config, validate
+from metarl_jax.env import TaskDistribution
+from metarl_jax.evaluate import control_spec, make_evaluate
+from metarl_jax.learner import MetaLearner
+from metarl_jax.outer import Outer
+from metarl_jax.step import StepSpec, make_init, make_step
+from metarl_jax.task_axis import TaskAxis, largest_divisor, make_task_axis
+from metarl_jax.types import Array, Key, Metrics, TrainState
+
+
+class Program(NamedTuple):
+    """The pure functions of a run, and its parts.
+
+    Attributes:
+      init: key to the first `TrainState`.
+      step: one meta-step, `state` to `(state, metrics)`. Not jitted, so that it composes with `scan` and `vmap`.
+      evaluate: (state, key, split="test", num_tasks=None) to mean returns `[tasks, K]` on fresh tasks.
+      evaluate_control: (control, key, split="test", num_tasks=None) to the same for the `random` or `oracle` policy.
+      env, learner, outer, axis: the parts.
+      config: what it was built from.
+    """
+
+    init: Callable[[Key], TrainState]
+    step: Callable[[TrainState], tuple[TrainState, Metrics]]
+    evaluate: Callable[..., Array]
+    evaluate_control: Callable[..., Array]
+    env: TaskDistribution
+    learner: MetaLearner
+    outer: Outer
+    axis: TaskAxis
+    config: Config
+
+
+def build(config: Config) -> Program:
+    """From a configuration to the functions of a run.
+
+    May be called inside a trace: float hyperparameters can be tracers, so that `vmap` over them is a sweep in one
+    program. Only concrete values are validated.
+
+    Raises:
+      ValueError: naming the field, the value and the remedy.
+    """
+    validate(config)
+    axis = make_task_axis(select_devices(config))
+    learner = config.learner.make(config.env)
+    spec = StepSpec(
+        env=config.env,
+        learner=learner,
+        outer=config.outer.make(config.num_meta_steps),
+        advantages=returns.make_estimator(config.advantage),
+        axis=axis,
+        num_tasks=config.num_tasks,
+        num_rounds=config.num_rounds,
+        num_episodes=config.num_episodes,
+        normalize_observations=config.normalize_observations,
+        collect_block=config.runtime.collect_block,
+        update_block=config.runtime.update_block,
+    )
+    if spec.update_block is None and learner.weights_per_task and _platform(config) == "cpu":
+        # Beyond one set of weights, a batched matrix product leaves the cache of a core.
+        spec = spec._replace(update_block=1)
+    evaluate, evaluate_control = _make_evaluations(config, spec)
+    return Program(
+        init=make_init(spec),
+        step=make_step(spec),
+        evaluate=evaluate,
+        evaluate_control=evaluate_control,
+        env=spec.env,
+        learner=spec.learner,
+        outer=spec.outer,
+        axis=spec.axis,
+        config=config,
+    )
+
+
+def select_devices(config: Config) -> list[jax.Device]:
+    """The devices of a run: those asked for, or as many as share the tasks evenly.
+
+    Raises:
+      ValueError: if the platform or the number of devices is not there.
+    """
+    runtime = config.runtime
+    platform = _platform(config)
+    devices = jax.devices(platform)
+    if runtime.num_devices is None:
+        groups = config.num_tasks // config.outer.task_group
+        return devices[: largest_divisor(groups, len(devices))]
+    if runtime.num_devices > len(devices):
+        raise ValueError(
+            f"runtime.num_devices={runtime.num_devices}, but there are {len(devices)} {platform} devices: ask for "
+            "fewer, or leave it out"
+        )
+    return devices[: runtime.num_devices]
+
+
+def _platform(config: Config) -> str:
+    """The platform of a run, checked to be there."""
+    wanted = config.runtime.platform
+    if wanted == "auto":
+        return jax.default_backend()
+    try:
+        jax.devices(wanted)
+    except RuntimeError as error:
+        raise ValueError(
+            f"runtime.platform={wanted!r} was asked for, but JAX finds no such device (it has "
+            f"{jax.default_backend()}): install JAX for it, or choose runtime.platform=auto"
+        ) from error
+    return wanted
+
+
+def _make_evaluations(config: Config, spec: StepSpec):
+    """`evaluate` and `evaluate_control` with the defaults of the configuration."""
+    options = config.evaluation
+    sizes = {
+        "num_rounds": options.num_rounds or config.num_rounds,
+        "num_episodes": options.num_episodes or config.num_episodes,
+    }
+    learner_evaluate = make_evaluate(spec, deterministic=options.deterministic, **sizes)
+
+    def evaluate(state: TrainState, key: Key, split="test", num_tasks: int | None = None) -> Array:
+        return learner_evaluate(state, key, split, num_tasks or options.num_tasks)
+
+    def evaluate_control(control: str, key: Key, split="test", num_tasks: int | None = None):
+        controlled = control_spec(spec, control)
+        state = make_init(controlled)(key)
+        control_evaluate = make_evaluate(controlled, deterministic=False, **sizes)
+        return control_evaluate(state, key, split, num_tasks or options.num_tasks)
+
+    return evaluate, evaluate_control

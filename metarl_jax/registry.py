@@ -1,0 +1,51 @@
+"""Named things that users choose from, loaded when they are asked for."""
+
+import difflib
+import importlib
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """`"; did you mean 'x'?"` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+class Registry(Generic[T]):
+    """A table from names to things.
+
+    Entries are the things themselves, or `"module:attribute"`, imported on first use so that a run on a bandit does
+    not pay for importing a physics engine.
+    """
+
+    def __init__(self, kind: str, entries: dict[str, str] | None = None):
+        self._kind = kind
+        self._entries: dict[str, T | str] = dict(entries or {})
+
+    def register(self, name: str, entry: T) -> None:
+        """Adds a thing under a new name; raises `ValueError` if the name is taken."""
+        if name in self._entries:
+            raise ValueError(f"{self._kind} {name!r} is already registered: choose another name")
+        self._entries[name] = entry
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._entries)
+
+    def get(self, name: str) -> T:
+        """The thing of this name; raises `ValueError` that suggests the nearest name."""
+        if name not in self._entries:
+            hint = suggestion(name, self.names())
+            raise ValueError(f"unknown {self._kind} {name!r}{hint} Known: {', '.join(self.names())}")
+        entry = self._entries[name]
+        if isinstance(entry, str):
+            module, attribute = entry.split(":")
+            entry = getattr(importlib.import_module(module), attribute)
+            self._entries[name] = entry
+        return entry
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())

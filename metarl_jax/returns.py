@@ -1,0 +1,179 @@
+"""Advantages: from the rewards of a trial to what the policy gradient weighs its log-likelihoods with.
+
+Credit has one of two scopes. Within the *episode*, as in MAML: each episode is judged alone, and advantages are ready
+when a round ends, because the inner step needs them. Over the *trial*, as in RL²: the trial is one long episode, and
+an exploring action is paid by the episodes that profit from it. Normalisation likewise has a scope: `round` (one task
+and round), `trial`, `batch` (all tasks), or `none`. So an estimator is three functions, for the three moments at
+which something can be known.
+
+Every horizon here is finite: what follows the last step is worth zero.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.trees import join_leading, split_leading
+from metarl_jax.types import Array, Transition, Trial
+from metarl_jax.validation import bounded
+
+
+@dataclasses.dataclass(frozen=True)
+class AdvantageConfig:
+    """How rewards become advantages."""
+
+    discount: float = bounded(0.99, at_least=0, at_most=1)
+    """Discount γ of one step."""
+    gae_lambda: float = bounded(1.0, at_least=0, at_most=1)
+    """λ of generalised advantage estimation; 1 is the discounted return minus the baseline."""
+    baseline: Literal["linear", "value", "none"] = "linear"
+    """`linear`: features of state and time, fitted anew to each task and round; `value`: the learner's own value
+    head; `none`."""
+    credit: Literal["episode", "trial"] = "episode"
+    """`episode`: each episode alone (MAML); `trial`: across the episodes of a trial (RL²)."""
+    normalization: Literal["round", "trial", "batch", "none"] = "round"
+    """Scope over which advantages get mean 0 and deviation 1: `round`, `trial`, `batch` or `none`."""
+
+
+class AdvantageEstimator(NamedTuple):
+    """Fills `advantage` and `target` of a record, each function at its own clock."""
+
+    after_round: Callable[[Transition], Transition]  # [T, E]
+    after_trial: Callable[[Trial], Trial]  # [K, T, E]
+    after_batch: Callable[[Trial], Trial]  # [N, K, T, E]
+
+
+def gae(
+    reward: Array, value: Array, valid: Array, discount: float | Array, gae_lambda: float | Array
+) -> Array:
+    """Generalised advantage estimation over the leading axis, skipping invalid steps.
+
+    δ_t = r_t + γ v_{t⁺} − v_t and A_t = δ_t + γλ A_{t⁺}, where t⁺ is the next *valid* step, and v = A = 0 after the
+    last one. Steps after a termination are invalid, so a single terminated episode is cut where it ended, while in a
+    trial credit flows from one episode to the next.
+
+    Args:
+      reward, value, valid: `[T, ...]`.
+      discount: γ.
+      gae_lambda: λ.
+
+    Returns:
+      Advantages `[T, ...]`, zero on invalid steps.
+
+    References:
+      Schulman et al., «High-Dimensional Continuous Control Using Generalized Advantage Estimation», ICLR 2016.
+    """
+    chex.assert_equal_shape([reward, value, valid])
+
+    def backwards(carry, step):
+        next_value, next_advantage = carry
+        reward, value, valid = step
+        delta = reward + discount * next_value - value
+        advantage = delta + discount * gae_lambda * next_advantage
+        carry = jnp.where(valid, value, next_value), jnp.where(valid, advantage, next_advantage)
+        return carry, jnp.where(valid, advantage, 0.0)
+
+    end = jnp.zeros_like(value[0]), jnp.zeros_like(value[0])
+    _, advantage = jax.lax.scan(backwards, end, (reward, value, valid), reverse=True, unroll=4)
+    return advantage
+
+
+def discounted_returns(reward: Array, valid: Array, discount: float | Array) -> Array:
+    """G_t = Σ_{s ≥ t} γ^{s−t} r_s over the leading axis of `[T, ...]`, zero on invalid steps."""
+    return gae(reward, jnp.zeros_like(reward), valid, discount, 1.0)
+
+
+def linear_feature_baseline(observation: Array, returns: Array, valid: Array) -> Array:
+    """Ridge regression of the returns on features of state and time, predicted where it was fitted.
+
+    Features: s, s², τ, τ², τ³, 1 with τ = t/T and s clipped to ±10.
+
+    Args:
+      observation: `[T, E, O]`.
+      returns: `[T, E]`.
+      valid: `[T, E]`.
+
+    Returns:
+      Predicted returns `[T, E]`.
+
+    References:
+      Duan et al., «Benchmarking Deep Reinforcement Learning for Continuous Control», ICML 2016.
+    """
+    chex.assert_rank([observation, returns, valid], [3, 2, 2])
+    num_steps, num_episodes, _ = observation.shape
+    state = jnp.clip(observation, -10.0, 10.0)
+    time = jnp.arange(num_steps, dtype=returns.dtype) / num_steps
+    time = jnp.broadcast_to(time[:, None, None], (num_steps, num_episodes, 1))
+    features = [state, state**2, time, time**2, time**3, jnp.ones_like(time)]
+    features = jnp.concatenate(features, axis=-1).reshape(num_steps * num_episodes, -1)
+    weighted = features * valid.reshape(-1, 1)
+    # Scaled to the number of steps, so that the ridge means the same for any batch.
+    count = jnp.maximum(valid.sum(), 1).astype(returns.dtype)
+    gram = weighted.T @ features / count
+    moment = weighted.T @ returns.reshape(-1) / count
+    ridge = 1e-5 * jnp.eye(gram.shape[0], dtype=gram.dtype)
+    weights = jax.scipy.linalg.solve(gram + ridge, moment, assume_a="pos")
+    return (features @ weights).reshape(num_steps, num_episodes)
+
+
+def standardize(values: Array, valid: Array) -> Array:
+    """Mean 0 and deviation 1 over the valid entries of an array of any shape; zero on invalid ones."""
+    mean = masked_mean(values, valid)
+    centred = values - mean
+    std = jnp.sqrt(masked_mean(centred**2, valid))
+    return jnp.where(valid, centred / (std + 1e-8), 0.0)
+
+
+def masked_mean(values: Array, valid: Array) -> Array:
+    """Mean over the valid entries of an array of any shape; 0 where there are none."""
+    count = jnp.maximum(valid.sum(), 1).astype(jnp.float32)
+    return jnp.where(valid, values, 0).sum() / count
+
+
+def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
+    """Builds the estimator; `config.validate` checks that the options fit together."""
+
+    def estimate(rollout: Transition) -> Transition:
+        valid = rollout.timestep.valid
+        value = _baseline(config, rollout)
+        advantage = gae(rollout.reward, value, valid, config.discount, config.gae_lambda)
+        return rollout.replace(advantage=advantage, target=advantage + value)
+
+    def after_round(rollout: Transition) -> Transition:
+        if config.credit == "episode":
+            rollout = estimate(rollout)
+        return _normalized(rollout) if config.normalization == "round" else rollout
+
+    def after_trial(trial: Trial) -> Trial:
+        rollout = trial.rollout
+        if config.credit == "trial":
+            num_steps = rollout.reward.shape[1]
+            rollout = split_leading(estimate(join_leading(rollout)), num_steps)
+        if config.normalization == "trial":
+            rollout = _normalized(rollout)
+        return trial.replace(rollout=rollout)
+
+    def after_batch(trials: Trial) -> Trial:
+        if config.normalization != "batch":
+            return trials
+        return trials.replace(rollout=_normalized(trials.rollout))
+
+    return AdvantageEstimator(after_round, after_trial, after_batch)
+
+
+def _baseline(config: AdvantageConfig, rollout: Transition) -> Array:
+    if config.baseline == "value":
+        return rollout.policy.value
+    if config.baseline == "none":
+        return jnp.zeros_like(rollout.reward)
+    valid = rollout.timestep.valid
+    returns = discounted_returns(rollout.reward, valid, config.discount)
+    return linear_feature_baseline(rollout.timestep.observation, returns, valid)
+
+
+def _normalized(rollout: Transition) -> Transition:
+    return rollout.replace(advantage=standardize(rollout.advantage, rollout.timestep.valid))

@@ -1,0 +1,181 @@
+"""A trial, collected once and replayed as often as the outer method likes.
+
+Gradients never pass through the simulator: `collect_trial` records, and `replay_trial` runs the learner's adaptation
+over the record with other meta-parameters. With the same ones it answers what was recorded.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax import normalize
+from metarl_jax.env import EnvState, TaskDistribution, encode_action, encoded_action_size
+from metarl_jax.learner import MetaLearner, unroll
+from metarl_jax.returns import AdvantageEstimator
+from metarl_jax.trees import join_leading, split_leading
+from metarl_jax.types import (
+    Array,
+    InnerState,
+    Key,
+    Memory,
+    MetaParams,
+    PolicyOut,
+    TimeStep,
+    Transition,
+    Trial,
+)
+
+
+def collect_trial(
+    env: TaskDistribution,
+    learner: MetaLearner,
+    advantages: AdvantageEstimator,
+    meta_params: MetaParams,
+    memory: Memory,
+    normalizer: normalize.RunningStatistics | None,
+    task: Any,
+    key: Key,
+    *,
+    num_rounds: int,
+    num_episodes: int,
+    deterministic: bool = False,
+) -> Trial:
+    """Lets the learner live through one trial in one task.
+
+    Episodes are reset at the boundary of a round. An episode that terminates early is absorbed until then: its steps
+    are invalid and its observation stays. The learner adapts after every round but the last.
+
+    Args:
+      normalizer: statistics to normalise observations with, or None to leave them raw.
+      num_rounds: K.
+      num_episodes: E.
+      deterministic: act by the mode of the policy instead of a sample.
+
+    Returns:
+      The record, `[K, T, E]`.
+    """
+    begin_key, rounds_key = jax.random.split(key)
+    inner_state = learner.begin(meta_params, memory, begin_key, num_episodes)
+    no_action = jnp.zeros((num_episodes, encoded_action_size(env.action_space)), jnp.float32)
+    carry = inner_state, no_action, jnp.zeros(num_episodes, jnp.float32)
+
+    def round_(carry, index):
+        round_key = jax.random.fold_in(rounds_key, index)
+        carry, raw = _collect_round(
+            env, learner, meta_params, normalizer, task, carry, round_key, deterministic
+        )
+        statistics, rollout = _observe(normalizer, raw)
+        rollout = advantages.after_round(rollout)
+        inner_state, *previous = carry
+        if learner.adapt is not None:
+            inner_state = jax.lax.cond(
+                index < num_rounds - 1,
+                lambda state: learner.adapt(meta_params, state, rollout),
+                lambda state: state,
+                inner_state,
+            )
+        return (inner_state, *previous), (rollout, statistics)
+
+    _, (rollout, statistics) = jax.lax.scan(round_, carry, jnp.arange(num_rounds))
+    if statistics is not None:
+        statistics = normalize.merge(statistics)
+    return advantages.after_trial(Trial(rollout, begin_key, statistics))
+
+
+def replay_trial(
+    learner: MetaLearner, meta_params: MetaParams, memory: Memory, trial: Trial
+) -> PolicyOut:
+    """What the learner with these meta-parameters would have answered, had it seen what was recorded: `[K, T, E]`.
+
+    Differentiable in `meta_params`, through every adaptation in the trial.
+    """
+    timesteps = trial.rollout.timestep
+    _, num_steps, num_episodes = timesteps.valid.shape
+    inner_state = learner.begin(meta_params, memory, trial.key, num_episodes)
+    if learner.adapt is None:
+        out, _ = unroll(learner, meta_params, inner_state, join_leading(timesteps))
+        return split_leading(out, num_steps)
+
+    adapt = learner.adapt
+
+    def round_(inner_state: InnerState, rollout: Transition):
+        out, inner_state = unroll(learner, meta_params, inner_state, rollout.timestep)
+        return adapt(meta_params, inner_state, rollout), out
+
+    before_last = jax.tree.map(lambda x: x[:-1], trial.rollout)
+    inner_state, out = jax.lax.scan(round_, inner_state, before_last)
+    last = jax.tree.map(lambda x: x[-1], timesteps)
+    last_out, _ = unroll(learner, meta_params, inner_state, last)
+    return jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), out, last_out)
+
+
+def _collect_round(env, learner, meta_params, normalizer, task, carry, key, deterministic):
+    """One round of E episodes: the carry after it, and the transitions `[T, E]` with raw observations."""
+    inner_state, previous_action, previous_reward = carry
+    num_episodes = previous_reward.shape[0]
+    reset_key, action_key = jax.random.split(key)
+    reset_keys = jax.random.split(reset_key, num_episodes)
+    action_keys = jax.random.split(action_key, env.episode_length)
+    env_state: EnvState = jax.vmap(env.reset, in_axes=(None, 0))(task, reset_keys)
+    env_step = jax.vmap(env.step, in_axes=(None, 0, 0))
+
+    def step(carry, inputs):
+        env_state, inner_state, previous_action, previous_reward, valid = carry
+        key, is_first = inputs
+        timestep = TimeStep(
+            observation=env_state.observation,
+            previous_action=previous_action,
+            previous_reward=previous_reward,
+            is_first=jnp.full_like(valid, is_first),
+            valid=valid,
+        )
+        seen = timestep
+        if normalizer is not None:
+            observation = normalize.normalize(normalizer, timestep.observation)
+            seen = timestep.replace(observation=observation)
+        out, inner_state = learner.act(meta_params, inner_state, seen)
+        action = out.distribution.mode() if deterministic else out.distribution.sample(key)
+        next_state = env_step(task, env_state, action)
+        reward = jnp.where(valid, next_state.reward, 0.0)
+        # The simulator may run on after the end, but nobody looks at it any more.
+        observation = _where(valid, next_state.observation, env_state.observation)
+        encoded = encode_action(env.action_space, action)
+        carry = (
+            next_state.replace(observation=observation),
+            inner_state,
+            _where(valid, encoded, previous_action),
+            jnp.where(valid, reward, previous_reward),
+            valid & ~next_state.done,
+        )
+        return carry, (timestep, action, out, reward)
+
+    all_valid = jnp.ones(num_episodes, bool)
+    start = env_state, inner_state, previous_action, previous_reward, all_valid
+    is_first = jnp.arange(env.episode_length) == 0
+    carry, (timestep, action, policy, reward) = jax.lax.scan(step, start, (action_keys, is_first))
+    rollout = Transition(
+        timestep=timestep,
+        action=action,
+        policy=policy,
+        log_prob=policy.distribution.log_prob(action),
+        reward=reward,
+        advantage=jnp.zeros_like(reward),
+        target=jnp.zeros_like(reward),
+    )
+    return carry[1:4], rollout
+
+
+def _observe(normalizer, rollout: Transition):
+    """Statistics of the raw observations of a round, and the round with normalised ones."""
+    if normalizer is None:
+        return None, rollout
+    timestep = rollout.timestep
+    statistics = normalize.from_batch(timestep.observation, timestep.valid)
+    observation = normalize.normalize(normalizer, timestep.observation)
+    return statistics, rollout.replace(timestep=timestep.replace(observation=observation))
+
+
+def _where(condition: Array, x: Array, y: Array) -> Array:
+    """`jnp.where` with a condition `[E]` for arrays `[E, ...]`."""
+    return jnp.where(condition.reshape(condition.shape + (1,) * (x.ndim - 1)), x, y)

@@ -1,0 +1,143 @@
+"""The fused meta-step: sample tasks, collect trials, update the meta-parameters. One jitted function, one executable."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax import normalize
+from metarl_jax.env import TaskDistribution
+from metarl_jax.learner import MetaLearner
+from metarl_jax.outer.base import MetaBatch, Outer
+from metarl_jax.returns import AdvantageEstimator
+from metarl_jax.rollout import collect_trial, replay_trial
+from metarl_jax.task_axis import TaskAxis
+from metarl_jax.types import Key, Metrics, PyTree, TrainState, Trial
+
+
+class StepSpec(NamedTuple):
+    """The parts and sizes of a meta-step (see `metarl_jax.config.Config` for what the sizes mean)."""
+
+    env: TaskDistribution
+    learner: MetaLearner
+    outer: Outer
+    advantages: AdvantageEstimator
+    axis: TaskAxis
+    num_tasks: int
+    num_rounds: int
+    num_episodes: int
+    normalize_observations: bool
+    collect_block: int | None
+    update_block: int | None
+
+
+def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
+    """`init(key)`: the state of a run before its first meta-step."""
+
+    def init(key: Key) -> TrainState:
+        params_key, run_key = jax.random.split(key)
+        meta_params = spec.learner.init(params_key)
+        memory = () if spec.learner.init_memory is None else spec.learner.init_memory()
+        statistics = normalize.init(spec.env.observation_size)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            meta_params=meta_params,
+            opt_state=spec.outer.init(meta_params),
+            memory=memory,
+            normalizer=statistics if spec.normalize_observations else None,
+            key=run_key,
+            skipped_in_row=jnp.zeros((), jnp.int32),
+        )
+
+    return init
+
+
+def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
+    """`step(state)`: one meta-step, with the metrics of `trial_metrics` and of the outer method."""
+
+    def step(state: TrainState) -> tuple[TrainState, Metrics]:
+        key, task_key, update_key = jax.random.split(state.key, 3)
+        tasks = sample_tasks(spec, task_key, spec.num_tasks, "train")
+        batch = _meta_batch(spec, state, tasks)
+        meta_params, opt_state, trials, metrics = spec.outer.update(
+            update_key, state.meta_params, state.opt_state, batch
+        )
+        normalizer = state.normalizer
+        if normalizer is not None:
+            normalizer = normalize.update(normalizer, trials.observation_statistics)
+        memory = state.memory
+        if spec.learner.consolidate is not None:
+            memory = spec.learner.consolidate(meta_params, memory, trials)
+
+        learned = state.replace(
+            meta_params=meta_params, opt_state=opt_state, memory=memory, normalizer=normalizer
+        )
+        learned, skipped = _keep_finite(state, learned)
+        next_state = learned.replace(
+            step=state.step + 1,
+            key=key,
+            skipped_in_row=jnp.where(skipped, state.skipped_in_row + 1, 0),
+        )
+        return next_state, metrics | trial_metrics(trials) | {"skipped": skipped.astype(jnp.float32)}
+
+    return step
+
+
+def sample_tasks(spec: StepSpec, key: Key, num_tasks: int, split: str) -> PyTree:
+    """Tasks `[N, ...]`, each from the key of its own index."""
+    keys = spec.axis.shard(_keys_by_index(key, num_tasks))
+    return jax.vmap(lambda key: spec.env.sample(key, split))(keys)
+
+
+def trial_metrics(trials: Trial) -> Metrics:
+    """Mean returns by round `[K]` and the number of valid steps of trials `[N, K, T, E]`."""
+    valid = trials.rollout.timestep.valid
+    return {
+        "episode_return": trials.episode_returns().mean(axis=(0, 2)),
+        "env_steps": valid.sum().astype(jnp.float32),
+    }
+
+
+def _meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBatch:
+    def collect(meta_params, key):
+        def one(task, key):
+            return collect_trial(
+                spec.env,
+                spec.learner,
+                spec.advantages,
+                meta_params,
+                state.memory,
+                state.normalizer,
+                task,
+                key,
+                num_rounds=spec.num_rounds,
+                num_episodes=spec.num_episodes,
+            )
+
+        keys = _keys_by_index(key, spec.num_tasks)
+        trials = spec.axis.map(one, tasks, keys, block=spec.collect_block)
+        return spec.advantages.after_batch(trials)
+
+    def replay(meta_params, trial):
+        return replay_trial(spec.learner, meta_params, state.memory, trial)
+
+    def aux_loss(meta_params, trial):
+        if spec.learner.aux_loss is None:
+            return jnp.zeros(()), {}
+        return spec.learner.aux_loss(meta_params, trial)
+
+    return MetaBatch(collect, replay, aux_loss, spec.axis, spec.update_block)
+
+
+def _keys_by_index(key: Key, num_tasks: int) -> Key:
+    """One key for each global task index, whatever device the task lies on."""
+    return jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(num_tasks))
+
+
+def _keep_finite(old: TrainState, new: TrainState):
+    """`new` if every float in it is finite, else `old`; and whether it was skipped."""
+    floats = [x for x in jax.tree.leaves(new) if jnp.issubdtype(x.dtype, jnp.floating)]
+    finite = jnp.stack([jnp.isfinite(x).all() for x in floats]).all()
+    kept = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+    return kept, ~finite

@@ -1,0 +1,100 @@
+"""The axis of the tasks: spread over devices, and gone through in blocks on each of them.
+
+Everything in the meta-step that has an axis `N` goes through `TaskAxis.map` or `TaskAxis.mean`. Neither the number of
+devices nor the size of a block changes a result, but for the order in which floats are summed.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from metarl_jax.trees import split_leading
+from metarl_jax.types import PyTree
+
+AXIS = "tasks"
+
+
+class TaskAxis(NamedTuple):
+    """How functions of one task become functions of all `N`.
+
+    Attributes:
+      mesh: the devices, under the axis name `tasks`; None for one device.
+    """
+
+    mesh: Mesh | None = None
+
+    @property
+    def num_devices(self) -> int:
+        return 1 if self.mesh is None else self.mesh.shape[AXIS]
+
+    def map(self, fn: Callable, *args: PyTree, block: int | None = None) -> PyTree:
+        """`fn` of every task: arguments `[N, ...]` to results `[N, ...]`.
+
+        Args:
+          fn: a function of one task.
+          block: how many tasks of a device are done side by side by `vmap`, one block after another; None for all.
+            Rounded down to a divisor of the tasks of a device.
+        """
+
+        def local(*args):
+            size = _block_size(args, block)
+            return jax.lax.map(lambda xs: fn(*xs), args, batch_size=size)
+
+        return self._sharded(local, out_specs=P(AXIS))(*args)
+
+    def mean(self, fn: Callable, *args: PyTree, block: int | None = None) -> PyTree:
+        """The mean of `fn` over all tasks; results are accumulated block by block and never stored `[N, ...]`."""
+        num_tasks = jax.tree.leaves(args)[0].shape[0]
+
+        def local(*args):
+            size = _block_size(args, block)
+            blocks = split_leading(args, size)
+
+            def block_sum(xs):
+                return jax.tree.map(lambda y: y.sum(0), jax.vmap(fn)(*xs))
+
+            shapes = jax.eval_shape(block_sum, jax.tree.map(lambda x: x[0], blocks))
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+            total, _ = jax.lax.scan(
+                lambda total, xs: (jax.tree.map(jnp.add, total, block_sum(xs)), None), zeros, blocks
+            )
+            if self.mesh is not None:
+                total = jax.lax.psum(total, AXIS)
+            return jax.tree.map(lambda x: x / num_tasks, total)
+
+        return self._sharded(local, out_specs=P())(*args)
+
+    def shard(self, tree: PyTree) -> PyTree:
+        """Constrains arrays `[N, ...]` to lie on the devices of their tasks."""
+        if self.mesh is None:
+            return tree
+        return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, P(AXIS)))
+
+    def _sharded(self, fn, out_specs):
+        if self.mesh is None:
+            return fn
+        return jax.shard_map(
+            fn, mesh=self.mesh, in_specs=P(AXIS), out_specs=out_specs, check_vma=False
+        )
+
+
+def make_task_axis(devices: list[jax.Device]) -> TaskAxis:
+    """The axis over these devices."""
+    if len(devices) == 1:
+        return TaskAxis(None)
+    mesh = jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
+    return TaskAxis(mesh)
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` that is not above `limit`."""
+    return max(d for d in range(1, min(number, limit) + 1) if number % d == 0)
+
+
+def _block_size(args: PyTree, block: int | None) -> int:
+    num_local = jax.tree.leaves(args)[0].shape[0]
+    return num_local if block is None else largest_divisor(num_local, block)

@@ -1,0 +1,21 @@
+"""Reshaping of pytrees of arrays by their leading axes."""
+
+import math
+
+import jax
+
+from metarl_jax.types import PyTree
+
+
+def join_leading(tree: PyTree, num_axes: int = 2) -> PyTree:
+    """`[a, b, ...]` to `[a·b, ...]`, for every array; also where an axis has no entries."""
+
+    def join(x):
+        return x.reshape(math.prod(x.shape[:num_axes]), *x.shape[num_axes:])
+
+    return jax.tree.map(join, tree)
+
+
+def split_leading(tree: PyTree, size: int) -> PyTree:
+    """`[a·size, ...]` to `[a, size, ...]`, for every array."""
+    return jax.tree.map(lambda x: x.reshape(x.shape[0] // size, size, *x.shape[1:]), tree)
