@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from metarl_jax.trees import split_leading
+from metarl_jax.trees import join_leading, split_leading
 from metarl_jax.types import PyTree
 
 AXIS = "tasks"
@@ -41,8 +41,8 @@ class TaskAxis(NamedTuple):
         """
 
         def local(*args):
-            size = _block_size(args, block)
-            return jax.lax.map(lambda xs: fn(*xs), args, batch_size=size)
+            blocks = split_leading(args, _block_size(args, block))
+            return join_leading(jax.lax.map(lambda xs: jax.vmap(fn)(*xs), blocks))
 
         return self._sharded(local, out_specs=P(AXIS))(*args)
 
@@ -51,8 +51,7 @@ class TaskAxis(NamedTuple):
         num_tasks = jax.tree.leaves(args)[0].shape[0]
 
         def local(*args):
-            size = _block_size(args, block)
-            blocks = split_leading(args, size)
+            blocks = split_leading(args, _block_size(args, block))
 
             def block_sum(xs):
                 return jax.tree.map(lambda y: y.sum(0), jax.vmap(fn)(*xs))
