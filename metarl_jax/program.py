@@ -48,6 +48,27 @@ def build(config: Config) -> Program:
     Raises:
       ValueError: naming the field, the value and the remedy.
     """
+    spec = make_spec(config)
+    evaluate, evaluate_control = _make_evaluations(config, spec)
+    return Program(
+        init=make_init(spec),
+        step=make_step(spec),
+        evaluate=evaluate,
+        evaluate_control=evaluate_control,
+        env=spec.env,
+        learner=spec.learner,
+        outer=spec.outer,
+        axis=spec.axis,
+        config=config,
+    )
+
+
+def make_spec(config: Config) -> StepSpec:
+    """The parts and sizes of the meta-step of a configuration.
+
+    Raises:
+      ValueError: naming the field, the value and the remedy.
+    """
     validate(config)
     axis = make_task_axis(select_devices(config))
     learner = config.learner.make(config.env)
@@ -67,18 +88,7 @@ def build(config: Config) -> Program:
     if spec.update_block is None and learner.weights_per_task and _platform(config) == "cpu":
         # Beyond one set of weights, a batched matrix product leaves the cache of a core.
         spec = spec._replace(update_block=1)
-    evaluate, evaluate_control = _make_evaluations(config, spec)
-    return Program(
-        init=make_init(spec),
-        step=make_step(spec),
-        evaluate=evaluate,
-        evaluate_control=evaluate_control,
-        env=spec.env,
-        learner=spec.learner,
-        outer=spec.outer,
-        axis=spec.axis,
-        config=config,
-    )
+    return spec
 
 
 def select_devices(config: Config) -> list[jax.Device]:

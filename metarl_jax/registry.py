@@ -39,7 +39,7 @@ class Registry(Generic[T]):
         """The thing of this name; raises `ValueError` that suggests the nearest name."""
         if name not in self._entries:
             hint = suggestion(name, self.names())
-            raise ValueError(f"unknown {self._kind} {name!r}{hint} Known: {', '.join(self.names())}")
+            raise ValueError(f"unknown {self._kind} {name!r}{hint or '.'} Known: {', '.join(self.names())}")
         entry = self._entries[name]
         if isinstance(entry, str):
             module, attribute = entry.split(":")

@@ -84,29 +84,49 @@ def collect_trial(
 
 
 def replay_trial(
-    learner: MetaLearner, meta_params: MetaParams, memory: Memory, trial: Trial
+    learner: MetaLearner,
+    meta_params: MetaParams,
+    memory: Memory,
+    trial: Trial,
+    first_round: int = 0,
 ) -> PolicyOut:
-    """What the learner with these meta-parameters would have answered, had it seen what was recorded: `[K, T, E]`.
+    """What the learner with these meta-parameters would have answered, had it seen what was recorded.
 
     Differentiable in `meta_params`, through every adaptation in the trial.
+
+    Args:
+      first_round: the first round whose answers are wanted. Those before are lived through all the same, but a
+        learner that adapts need not answer in them.
+
+    Returns:
+      The answers `[K − first_round, T, E]`.
     """
     timesteps = trial.rollout.timestep
-    _, num_steps, num_episodes = timesteps.valid.shape
+    num_rounds, num_steps, num_episodes = timesteps.valid.shape
     inner_state = learner.begin(meta_params, memory, trial.key, num_episodes)
     if learner.adapt is None:
         out, _ = unroll(learner, meta_params, inner_state, join_leading(timesteps))
-        return split_leading(out, num_steps)
+        return jax.tree.map(lambda x: x[first_round:], split_leading(out, num_steps))
 
     adapt = learner.adapt
 
-    def round_(inner_state: InnerState, rollout: Transition):
+    def answer_and_adapt(inner_state: InnerState, rollout: Transition):
         out, inner_state = unroll(learner, meta_params, inner_state, rollout.timestep)
         return adapt(meta_params, inner_state, rollout), out
 
-    before_last = jax.tree.map(lambda x: x[:-1], trial.rollout)
-    inner_state, out = jax.lax.scan(round_, inner_state, before_last)
-    last = jax.tree.map(lambda x: x[-1], timesteps)
-    last_out, _ = unroll(learner, meta_params, inner_state, last)
+    def only_adapt(inner_state: InnerState, rollout: Transition):
+        # An answer that left this scan unused would still be differentiated.
+        return answer_and_adapt(inner_state, rollout)[0], None
+
+    def rounds(start: int, stop: int):
+        return jax.tree.map(lambda x: x[start:stop], trial.rollout)
+
+    inner_state, _ = jax.lax.scan(only_adapt, inner_state, rounds(0, first_round))
+    inner_state, out = jax.lax.scan(
+        answer_and_adapt, inner_state, rounds(first_round, num_rounds - 1)
+    )
+    last_timesteps = jax.tree.map(lambda x: x[-1], timesteps)
+    last_out, _ = unroll(learner, meta_params, inner_state, last_timesteps)
     return jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), out, last_out)
 
 

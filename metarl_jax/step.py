@@ -59,7 +59,7 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
         key, task_key, update_key = jax.random.split(state.key, 3)
         tasks = sample_tasks(spec, task_key, spec.num_tasks, "train")
-        batch = _meta_batch(spec, state, tasks)
+        batch = make_meta_batch(spec, state, tasks)
         meta_params, opt_state, trials, metrics = spec.outer.update(
             update_key, state.meta_params, state.opt_state, batch
         )
@@ -99,7 +99,9 @@ def trial_metrics(trials: Trial) -> Metrics:
     }
 
 
-def _meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBatch:
+def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBatch:
+    """The tasks of one meta-step and what an outer method may do with them."""
+
     def collect(meta_params, key):
         def one(task, key):
             return collect_trial(
@@ -119,8 +121,8 @@ def _meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBatch:
         trials = spec.axis.map(one, tasks, keys, block=spec.collect_block)
         return spec.advantages.after_batch(trials)
 
-    def replay(meta_params, trial):
-        return replay_trial(spec.learner, meta_params, state.memory, trial)
+    def replay(meta_params, trial, first_round):
+        return replay_trial(spec.learner, meta_params, state.memory, trial, first_round)
 
     def aux_loss(meta_params, trial):
         if spec.learner.aux_loss is None:

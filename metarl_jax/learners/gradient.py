@@ -13,6 +13,7 @@ from metarl_jax.env import TaskDistribution
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.networks import Activation, MLPPolicy
 from metarl_jax.returns import masked_mean
+from metarl_jax.trees import join_leading, split_leading
 from metarl_jax.types import Array, PolicyOut, PyTree, Transition
 from metarl_jax.validation import bounded
 
@@ -21,13 +22,13 @@ Loss = Callable[[PyTree, PyTree], Array]
 
 
 def log_likelihood_surrogate(distribution: Distribution, rollout: Transition) -> Array:
-    """−mean log π(a|s) A over the valid steps of `[T, E]`: the score-function surrogate of MAML."""
+    """−mean log π(a|s) A over the valid steps of any axes: the score-function surrogate of MAML."""
     log_prob = distribution.log_prob(rollout.action)
     return -masked_mean(log_prob * rollout.advantage, rollout.timestep.valid)
 
 
 def likelihood_ratio_surrogate(distribution: Distribution, rollout: Transition) -> Array:
-    """−mean π(a|s)/π_recorded(a|s) A over the valid steps of `[T, E]`: the low-variance-curvature surrogate.
+    """−mean π(a|s)/π_recorded(a|s) A over the valid steps: the low-variance-curvature surrogate.
 
     Its gradient at the recorded policy is that of the log-likelihood; its Hessian keeps the term ∇log π ∇log πᵀ
     which plain autodiff of the log-likelihood loses.
@@ -139,19 +140,21 @@ class MAML(LearnerConfig):
             del memory, key, num_episodes
             return meta_params["policy"]
 
-        def answer(fast_params, observation) -> PolicyOut:
-            distribution = module.apply(fast_params, observation)
-            return PolicyOut(distribution, jnp.zeros(observation.shape[:-1]))
-
         def act(meta_params, fast_params, timestep):
             del meta_params
-            return answer(fast_params, timestep.observation), fast_params
+            distribution = module.apply(fast_params, timestep.observation)
+            return PolicyOut(distribution, jnp.zeros_like(timestep.previous_reward)), fast_params
+
+        def unroll(meta_params, fast_params, timesteps):
+            # Matrix products over one long axis [T·E] are faster than over [T, E].
+            out, _ = act(meta_params, fast_params, join_leading(timesteps))
+            return split_leading(out, timesteps.valid.shape[1]), fast_params
 
         def loss(fast_params, rollout: Transition):
-            out = answer(fast_params, rollout.timestep.observation)
-            return surrogate(out.distribution, rollout)
+            return surrogate(module.apply(fast_params, rollout.timestep.observation), rollout)
 
         def adapt(meta_params, fast_params, rollout):
+            rollout = join_leading(rollout)
             inner_lr = meta_params.get("inner_lr")
             if inner_lr is None:
                 inner_lr = jax.tree.map(lambda _: jnp.asarray(self.inner_lr), fast_params)
@@ -161,5 +164,5 @@ class MAML(LearnerConfig):
             return gradient_step(loss, fast_params, inner_lr, rollout)
 
         return MetaLearner(
-            init=init, begin=begin, act=act, adapt=adapt, unroll=act, weights_per_task=True
+            init=init, begin=begin, act=act, adapt=adapt, unroll=unroll, weights_per_task=True
         )

@@ -14,14 +14,15 @@ class MetaBatch(NamedTuple):
     Attributes:
       collect: (meta_params, key) to the trials `[N, K, T, E]` of all tasks. On-policy methods call it once, evolution
         once for each perturbation.
-      replay: (meta_params, trial of one task) to the answers `[K, T, E]`, differentiable in the meta-parameters.
+      replay: (meta_params, trial of one task, first round) to the answers in the rounds from that one on, `[K', T, E]`,
+        differentiable in the meta-parameters.
       aux_loss: (meta_params, trial of one task) to the learner's own loss and metrics.
       axis: maps functions of one task over all of them.
       block: size of the blocks in which to go through the tasks when differentiating.
     """
 
     collect: Callable[[MetaParams, Key], Trial]
-    replay: Callable[[MetaParams, Trial], PolicyOut]
+    replay: Callable[[MetaParams, Trial, int], PolicyOut]
     aux_loss: Callable[[MetaParams, Trial], tuple[Array, Metrics]]
     axis: TaskAxis
     block: int | None

@@ -42,7 +42,7 @@ class PPO(OuterConfig):
     rounds: Literal["last", "adapted", "all"] = "last"
     """Rounds of a trial that the objective counts: `last`, `adapted` (all but the first) or `all`."""
     kl_coefficient: float = bounded(0.0, at_least=0)
-    """Weight of KL(recorded ‖ replayed policy), over all rounds."""
+    """Weight of KL(recorded ‖ replayed policy), in the counted rounds."""
     entropy_coefficient: float = bounded(0.0, at_least=0)
     """Weight of the entropy of the policy, in the counted rounds."""
     value_coefficient: float = bounded(0.0, at_least=0)
@@ -54,11 +54,16 @@ class PPO(OuterConfig):
     def task_group(self) -> int:
         return self.num_minibatches
 
+    def first_round(self, num_rounds: int) -> int:
+        """The first of K rounds that the objective counts."""
+        return {"last": num_rounds - 1, "adapted": min(1, num_rounds - 1), "all": 0}[self.rounds]
+
     def make(self, num_meta_steps: int) -> Outer:
         optimizer = _make_optimizer(self, num_meta_steps)
 
         def loss(meta_params: MetaParams, batch: MetaBatch, trial: Trial) -> tuple[Array, Metrics]:
-            out = batch.replay(meta_params, trial)
+            first_round = self.first_round(trial.rollout.reward.shape[0])
+            out = batch.replay(meta_params, trial, first_round)
             policy_loss, metrics = ppo_loss(self, out, trial)
             aux_loss, aux_metrics = batch.aux_loss(meta_params, trial)
             return policy_loss + aux_loss, metrics | aux_metrics
@@ -96,42 +101,30 @@ class PPO(OuterConfig):
 
 
 def ppo_loss(config: PPO, out: PolicyOut, trial: Trial) -> tuple[Array, Metrics]:
-    """The loss of one task, `[K, T, E]` to a scalar.
+    """The loss of one task, from its trial `[K, T, E]` and the answers in the counted rounds, which are the last ones.
 
     −mean min(ρA, clip(ρ, 1−ε, 1+ε)A) + c_v ½ mean (v − target)² − c_e mean H + c_kl mean KL(recorded ‖ replayed),
-    with ρ the likelihood ratio; means over the valid steps of the counted rounds, the KL over all rounds.
+    with ρ the likelihood ratio; means over the valid steps of the counted rounds.
     """
-    rollout = trial.rollout
+    rollout = jax.tree.map(lambda x: x[-out.value.shape[0] :], trial.rollout)
     valid = rollout.timestep.valid
-    counted = valid & _counted_rounds(config.rounds, valid.shape[0])[:, None, None]
-    log_ratio = out.distribution.log_prob(rollout.action) - rollout.log_prob
-    ratio = jnp.exp(log_ratio)
+    ratio = jnp.exp(out.distribution.log_prob(rollout.action) - rollout.log_prob)
     clipped = jnp.clip(ratio, 1.0 - config.clip_eps, 1.0 + config.clip_eps)
     gain = jnp.minimum(ratio * rollout.advantage, clipped * rollout.advantage)
-    policy_loss = -masked_mean(gain, counted)
-    value_loss = 0.5 * masked_mean((out.value - rollout.target) ** 2, counted)
-    entropy = masked_mean(out.distribution.entropy(), counted)
-    divergence = rollout.policy.distribution.kl(out.distribution)
-    loss = (
-        policy_loss
-        + config.value_coefficient * value_loss
-        - config.entropy_coefficient * entropy
-        + config.kl_coefficient * masked_mean(divergence, valid)
-    )
     metrics = {
-        "policy_loss": policy_loss,
-        "value_loss": value_loss,
-        "entropy": entropy,
-        "kl": masked_mean(divergence, counted),
-        "clip_fraction": masked_mean(jnp.abs(ratio - 1.0) > config.clip_eps, counted),
+        "policy_loss": -masked_mean(gain, valid),
+        "value_loss": 0.5 * masked_mean((out.value - rollout.target) ** 2, valid),
+        "entropy": masked_mean(out.distribution.entropy(), valid),
+        "kl": masked_mean(rollout.policy.distribution.kl(out.distribution), valid),
+        "clip_fraction": masked_mean(jnp.abs(ratio - 1.0) > config.clip_eps, valid),
     }
+    loss = (
+        metrics["policy_loss"]
+        + config.value_coefficient * metrics["value_loss"]
+        - config.entropy_coefficient * metrics["entropy"]
+        + config.kl_coefficient * metrics["kl"]
+    )
     return loss, metrics
-
-
-def _counted_rounds(rounds: str, num_rounds: int) -> Array:
-    index = jnp.arange(num_rounds)
-    first = {"last": num_rounds - 1, "adapted": min(1, num_rounds - 1), "all": 0}[rounds]
-    return index >= first
 
 
 def _make_optimizer(config: PPO, num_meta_steps: int) -> optax.GradientTransformation:

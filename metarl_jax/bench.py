@@ -1,0 +1,247 @@
+"""How fast a meta-step is, against the simulator alone, and where its time goes: `metarl bench`."""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
+
+from metarl_jax import returns
+from metarl_jax.commands.backend import num_usable_cores
+from metarl_jax.config import Config
+from metarl_jax.evaluate import control_spec
+from metarl_jax.program import make_spec, select_devices
+from metarl_jax.rollout import collect_trial
+from metarl_jax.step import StepSpec, make_init, make_meta_batch, make_step, sample_tasks
+from metarl_jax.types import Key, Metrics, TrainState, Trial
+
+TARGET_SECONDS = 0.5
+"""How long one measurement lasts, if the number of calls is left open."""
+
+
+class Compiled(NamedTuple):
+    """A program ready to be timed.
+
+    Attributes:
+      call: runs it once and answers something to wait for.
+      compile_seconds: tracing, lowering and compiling.
+    """
+
+    call: Callable[[], Any]
+    compile_seconds: float
+
+
+def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
+    """The simulator alone: the trials of a meta-step under random actions, kept as sums only.
+
+    Sums of rewards and observations are among them, so that the compiler cannot leave out the
+    simulation.
+    """
+    spec = control_spec(spec, "random")
+    advantages = returns.make_estimator(
+        returns.AdvantageConfig(baseline="none", normalization="none")
+    )
+
+    def one(task, key) -> Metrics:
+        trial = collect_trial(
+            spec.env,
+            spec.learner,
+            advantages,
+            (),
+            (),
+            None,
+            task,
+            key,
+            num_rounds=spec.num_rounds,
+            num_episodes=spec.num_episodes,
+        )
+        timestep = trial.rollout.timestep
+        return {
+            "env_steps": timestep.valid.sum().astype("float32"),
+            "reward": trial.rollout.reward.sum(),
+            "observation": timestep.observation.sum(),
+        }
+
+    def simulate(key: Key) -> Metrics:
+        task_key, trial_key = jax.random.split(key)
+        tasks = sample_tasks(spec, task_key, spec.num_tasks, "train")
+        keys = jax.random.split(trial_key, spec.num_tasks)
+        sums = spec.axis.map(one, tasks, keys, block=spec.collect_block)
+        return jax.tree.map(lambda x: x.sum(), sums)
+
+    return simulate
+
+
+def make_collect(spec: StepSpec) -> Callable[[TrainState, Key], Trial]:
+    """The first half of a meta-step: tasks, and the learner's trials in them `[N, K, T, E]`."""
+
+    def collect(state: TrainState, key: Key) -> Trial:
+        task_key, trial_key = jax.random.split(key)
+        tasks = sample_tasks(spec, task_key, spec.num_tasks, "train")
+        return make_meta_batch(spec, state, tasks).collect(state.meta_params, trial_key)
+
+    return collect
+
+
+def measure(
+    config: Config,
+    *,
+    repeats: int = 5,
+    steps: int | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> dict[str, Any]:
+    """Times a configuration.
+
+    Args:
+      repeats: measurements of each program, taken in turns.
+      steps: calls in one measurement; as many as take half a second when not given.
+      progress: is told what is being done.
+
+    Returns:
+      What `metarl bench --json` prints: rates in env-steps/s of valid steps, times in s, memory in
+      bytes.
+
+    Raises:
+      ValueError: for a bad configuration, naming the field.
+    """
+    spec = make_spec(config)
+    devices = select_devices(config)
+    programs, num_env_steps = _compile(spec, devices, config.seed, progress)
+    calls = {name: steps or _calibrate(program) for name, program in programs.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for repeat in range(repeats):
+        progress(f"measuring, {repeat + 1} of {repeats}")
+        for name, program in programs.items():
+            seconds[name].append(_time(program.call, calls[name]) / calls[name])
+
+    step_seconds, simulator_seconds = seconds["meta-step"], seconds["simulator"]
+    simulator_rates = [num_env_steps["simulator"] / s for s in simulator_seconds]
+    step_rates = [num_env_steps["meta-step"] / s for s in step_seconds]
+    return {
+        "preset": config.name,
+        "device": _describe(devices),
+        "sizes": {
+            "num_tasks": config.num_tasks,
+            "num_rounds": config.num_rounds,
+            "num_episodes": config.num_episodes,
+            "episode_length": config.env.episode_length,
+        },
+        "repeats": repeats,
+        "calls_per_measurement": calls,
+        "compile_seconds": {name: program.compile_seconds for name, program in programs.items()},
+        "simulator_env_steps_per_second": _spread(simulator_rates),
+        "meta_step_env_steps_per_second": _spread(step_rates),
+        "ratio": _spread([a / b for a, b in zip(step_rates, simulator_rates, strict=True)]),
+        "meta_step_seconds": _spread(step_seconds),
+        "where_the_time_goes": _parts(seconds),
+        "peak_memory": {"host_bytes": _peak_host_bytes(), "device_bytes": _peak_bytes(devices)},
+    }
+
+
+def _compile(
+    spec: StepSpec, devices: Sequence[jax.Device], seed: int, progress: Callable[[str], None]
+) -> tuple[dict[str, Compiled], dict[str, float]]:
+    """The programs by name, each having run once, and env-steps of the simulator and meta-step."""
+    if spec.axis.mesh is None:
+        everywhere = SingleDeviceSharding(devices[0])
+    else:
+        everywhere = NamedSharding(spec.axis.mesh, PartitionSpec())
+    init = jax.jit(make_init(spec), out_shardings=everywhere)
+    key = jax.device_put(jax.random.key(seed), everywhere)
+    state = jax.block_until_ready(init(key))
+
+    def compiled(name: str, fn: Callable, *args, **options):
+        progress(f"compiling: {name}")
+        start = time.perf_counter()
+        executable = jax.jit(fn, **options).lower(*args).compile()
+        return executable, time.perf_counter() - start
+
+    simulate, simulate_seconds = compiled("simulator", make_simulate(spec), key)
+    programs = {"simulator": Compiled(lambda: simulate(key), simulate_seconds)}
+    collects = {"collect": spec}
+    if spec.learner.adapt is not None:
+        collects["act"] = spec._replace(learner=spec.learner._replace(adapt=None))
+    for name, parts in collects.items():
+        collect, collect_seconds = compiled(name, make_collect(parts), state, key)
+        programs[name] = Compiled(lambda collect=collect: collect(state, key), collect_seconds)
+    step, step_seconds = compiled(
+        "meta-step", make_step(spec), state, donate_argnums=0, out_shardings=everywhere
+    )
+    # Donated: another copy than the one that collects.
+    training = [jax.block_until_ready(init(key))]
+
+    def take_step() -> Metrics:
+        training[0], metrics = step(training[0])
+        return metrics
+
+    programs["meta-step"] = Compiled(take_step, step_seconds)
+    for program in programs.values():
+        jax.block_until_ready(program.call())
+    num_env_steps = {
+        name: float(jax.block_until_ready(programs[name].call())["env_steps"])
+        for name in ("simulator", "meta-step")
+    }
+    return programs, num_env_steps
+
+
+def _time(call: Callable[[], Any], num_calls: int) -> float:
+    """Seconds of so many calls.
+
+    Each is waited for: on a CPU, programs with collectives that are in flight together can take
+    each other's threads, and then wait for ever.
+    """
+    start = time.perf_counter()
+    for _ in range(num_calls):
+        jax.block_until_ready(call())
+    return time.perf_counter() - start
+
+
+def _calibrate(program: Compiled) -> int:
+    """How many calls last about `TARGET_SECONDS`."""
+    seconds = min(_time(program.call, 1), _time(program.call, 1))
+    return max(1, min(1000, round(TARGET_SECONDS / seconds)))
+
+
+def _parts(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Seconds of the parts of a meta-step, as differences between programs measured in turns."""
+    acting = "act" if "act" in seconds else "collect"
+    stages = ["simulator", acting, "collect", "meta-step"]
+    names = ["simulating", "acting and recording", "adapting", "updating"]
+    parts = {}
+    previous = [0.0] * len(seconds["simulator"])
+    for name, stage in zip(names, stages, strict=True):
+        differences = [now - before for now, before in zip(seconds[stage], previous, strict=True)]
+        parts[name] = _spread(differences)
+        previous = seconds[stage]
+    return parts
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def _describe(devices: Sequence[jax.Device]) -> dict[str, Any]:
+    return {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "count": len(devices),
+        "cores": num_usable_cores(),
+        "jax": jax.__version__,
+    }
+
+
+def _peak_host_bytes() -> int:
+    """The greatest resident size of this process up to now, compilation included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _peak_bytes(devices: Sequence[jax.Device]) -> int | None:
+    """The greatest memory in use on any device, where the platform counts it."""
+    counts = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in devices]
+    known = [count for count in counts if count is not None]
+    return max(known) if known else None

@@ -1,0 +1,251 @@
+"""Checkpoints: the complete state of a run on disk, with a checksum that proves what is read back.
+
+A checkpoint is `<directory>/<step>/` with two items: `state`, the `TrainState`, and `progress`,
+what the host keeps beside it. Orbax writes it to a temporary folder first, in the background, so
+that a process killed at any moment leaves a whole checkpoint or none. Damage done later is found
+when reading: by an error, or by the checksum.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from metarl_jax.types import PyTree, TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a run keeps on the host beside its state.
+
+    Attributes:
+      env_steps: valid environment steps of training.
+      seconds: time spent in training steps, without compilation and evaluation.
+      held_out_return: of this very state, where it was evaluated.
+      best_return: the best held-out return up to here.
+      best_step: the meta-step that it belongs to.
+    """
+
+    env_steps: int = 0
+    seconds: float = 0.0
+    held_out_return: float | None = None
+    best_return: float | None = None
+    best_step: int | None = None
+
+
+class Checkpoint(NamedTuple):
+    """What was read back."""
+
+    step: int
+    state: TrainState
+    progress: Progress
+
+
+class DamagedCheckpointError(Exception):
+    """A checkpoint that cannot be read, or that is not what was written."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"the checkpoint {path} is damaged ({reason})")
+        self.path = path
+
+
+OnDamage = Callable[[DamagedCheckpointError], None]
+
+
+class CheckpointWriter:
+    """Saves states in the background, and keeps the latest few and the best by held-out return.
+
+    Usable as a context manager, which waits for the last save.
+    """
+
+    def __init__(self, directory: Path, *, keep: int):
+        self._policy = _LatestAndBest(keep)
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=self._policy, cleanup_tmp_directories=True
+            ),
+        )
+        self._copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
+
+    def save(self, state: TrainState, progress: Progress) -> None:
+        """Begins to save `state` under its step, unless it is saved already.
+
+        The caller may donate `state` afterwards: what is written is a copy.
+        """
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        state = self._copy(state)
+        values = dataclasses.asdict(progress) | {"structure": structure(state)}
+        values["sha256"] = checksum(state, values)
+        self._policy.best_step = progress.best_step
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(_without_empty(state)), progress=ocp.args.JsonSave(values)
+        )
+        if not self._manager.save(step, args=items, force=True):
+            raise RuntimeError(f"Orbax did not save step {step}")
+
+    def wait(self) -> None:
+        """Returns when everything is on disk; raises what went wrong in the background."""
+        self._manager.wait_until_finished()
+
+    def latest_step(self) -> int | None:
+        """The last step saved or being saved."""
+        return self._manager.latest_step()
+
+    def __enter__(self) -> "CheckpointWriter":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._manager.close()
+
+
+@dataclasses.dataclass
+class _LatestAndBest:
+    """Orbax's preservation policy. Which step is the best is told, not read from the files."""
+
+    keep: int
+    best_step: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        del context
+        latest = {checkpoint.step for checkpoint in checkpoints[-self.keep :]}
+        return [c.step in latest or c.step == self.best_step for c in checkpoints]
+
+
+def saved_steps(directory: Path) -> list[int]:
+    """The steps with a finished checkpoint, ascending."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdecimal())
+
+
+def load(directory: Path, step: int, abstract_state: PyTree) -> Checkpoint:
+    """Reads the checkpoint of this step into the shapes, types and shardings of `abstract_state`.
+
+    Raises:
+      DamagedCheckpointError: if it cannot be read, or its checksum is wrong.
+      ValueError: if it is whole, but of a run with another configuration.
+    """
+    path = directory.absolute() / str(step)
+    values = _read(path, progress=ocp.args.JsonRestore())["progress"]
+    digest = values.pop("sha256", None) if isinstance(values, dict) else None
+    if digest is None or "structure" not in values:
+        raise DamagedCheckpointError(path, "its progress has no checksum")
+    _check_structure(path, values["structure"], structure(abstract_state))
+    arrays = _read(path, state=ocp.args.StandardRestore(_without_empty(abstract_state)))["state"]
+    state = _with_empty(abstract_state, arrays)
+    if checksum(state, values) != digest:
+        raise DamagedCheckpointError(
+            path, "its content does not have the checksum of what was saved"
+        )
+    del values["structure"]
+    return Checkpoint(step, state, Progress(**values))
+
+
+def load_latest(
+    directory: Path, abstract_state: PyTree, *, on_damage: OnDamage
+) -> Checkpoint | None:
+    """The last checkpoint that is whole, or None; `on_damage` gets each damaged one after it."""
+    return _load_first(directory, reversed(saved_steps(directory)), abstract_state, on_damage)
+
+
+def load_best(directory: Path, abstract_state: PyTree, *, on_damage: OnDamage) -> Checkpoint | None:
+    """The checkpoint with the best held-out return, or else the last one that is whole."""
+    ranked = []
+    for step in saved_steps(directory):
+        try:
+            path = directory.absolute() / str(step)
+            values = _read(path, progress=ocp.args.JsonRestore())["progress"]
+            held_out_return = values["held_out_return"]
+        except (DamagedCheckpointError, TypeError, KeyError):
+            continue  # Reported by `load_latest`, should it come to that.
+        if held_out_return is not None:
+            ranked.append((held_out_return, step))
+    steps = [step for _, step in sorted(ranked, reverse=True)]
+    best = _load_first(directory, steps, abstract_state, on_damage)
+    return best or load_latest(directory, abstract_state, on_damage=on_damage)
+
+
+def set_aside(error: DamagedCheckpointError) -> Path:
+    """Renames a damaged checkpoint, so that its step can be saved again; answers its new path."""
+    path = error.path.with_name(f"{error.path.name}.damaged")
+    number = 1
+    while path.exists():
+        number += 1
+        path = error.path.with_name(f"{error.path.name}.damaged-{number}")
+    error.path.rename(path)
+    return path
+
+
+def structure(state: PyTree) -> dict[str, str]:
+    """Type and shape of every array by its path: `{".step": "int32[]"}`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {
+        jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}".replace(" ", "")
+        for path, leaf in leaves
+    }
+
+
+def checksum(state: PyTree, progress: dict[str, Any]) -> str:
+    """SHA-256 of the bytes of every array and of what is saved beside them."""
+    digest = hashlib.sha256(json.dumps(progress, sort_keys=True).encode())
+    for leaf in jax.tree.leaves(state):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _without_empty(state: PyTree) -> PyTree:
+    """None in the place of arrays without entries, which Orbax does not write."""
+    return jax.tree.map(lambda leaf: leaf if leaf.size else None, state)
+
+
+def _with_empty(abstract_state: PyTree, arrays: PyTree) -> PyTree:
+    """The inverse of `_without_empty`."""
+
+    def leaf(abstract, array):
+        if abstract.size:
+            return array
+        return jnp.zeros(abstract.shape, abstract.dtype, device=abstract.sharding)
+
+    return jax.tree.map(leaf, abstract_state, arrays)
+
+
+def _load_first(directory, steps, abstract_state, on_damage: OnDamage) -> Checkpoint | None:
+    for step in steps:
+        try:
+            return load(directory, step, abstract_state)
+        except DamagedCheckpointError as error:
+            on_damage(error)
+    return None
+
+
+def _read(path: Path, **items: ocp.args.CheckpointArgs) -> Any:
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            return checkpointer.restore(path, args=ocp.args.Composite(**items))
+    except (PermissionError, MemoryError, jax.errors.JaxRuntimeError):
+        raise  # Not the checkpoint's fault.
+    except Exception as error:  # Whatever a decoder makes of damaged bytes, of any type.
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise DamagedCheckpointError(path, first_line[:200]) from error
+
+
+def _check_structure(path: Path, saved: dict[str, str], wanted: dict[str, str]) -> None:
+    for name in sorted(saved.keys() | wanted.keys()):
+        if saved.get(name) != wanted.get(name):
+            raise ValueError(
+                f"the checkpoint {path} is of another configuration: state{name} is "
+                f"{saved.get(name, 'missing')} in it, and {wanted.get(name, 'missing')} by "
+                "config.json: restore the config.json that it was trained with"
+            )

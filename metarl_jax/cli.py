@@ -1,0 +1,124 @@
+"""`metarl`: the command line. Exit codes: 0 done, 2 bad input, 3 diverged, 130 interrupted."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from metarl_jax.registry import suggestion
+
+COMMANDS = {
+    "train": ("metarl_jax.commands.runs:train", "meta-train a preset, any field changed by a flag"),
+    "resume": ("metarl_jax.commands.runs:resume", "go on with a run that was stopped"),
+    "eval": ("metarl_jax.commands.runs:evaluate", "evaluate a run on held-out tasks"),
+    "list": ("metarl_jax.commands.listing:main", "presets, environments, learners, outer methods"),
+    "bench": (
+        "metarl_jax.commands.benching:main",
+        "throughput: the simulator alone, the meta-step",
+    ),
+    "doctor": ("metarl_jax.doctor:main", "versions, devices, and known bad combinations"),
+}
+"""Name to `"module:function"`, imported when it is called for, and a line of help."""
+
+DONE, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 2, 3, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `metarl` with these words (the process's own when not given); returns the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(args)
+    except SystemExit as exit_:  # tyro leaves so after --help
+        return exit_.code if isinstance(exit_.code, int) else DONE
+    except BrokenPipeError:
+        # Who read the output has left, as in `metarl list | head -1`; nothing is left to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except OSError as error:
+        return _fail(str(error), BAD_INPUT)
+    except ValueError as error:
+        if not _is_ours(error):
+            raise
+        return _fail(str(error), BAD_INPUT)
+
+
+def run_preset(name: str) -> None:
+    """`python experiments/….py --…` as `metarl train PRESET --…`."""
+    sys.exit(main(["train", name, *sys.argv[1:]]))
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(_help())
+        return DONE if args else BAD_INPUT
+    if args[0] == "--version":
+        import metarl_jax
+
+        print(f"metarl_jax {metarl_jax.__version__}")
+        return DONE
+    name, *rest = args
+    if name not in COMMANDS:
+        hint = suggestion(name, list(COMMANDS))
+        raise ValueError(f"unknown command {name!r}{hint or ': see metarl --help'}")
+    module, function = COMMANDS[name][0].split(":")
+    command: Callable[[list[str]], int] = getattr(import_module(module), function)
+    return _run(command, rest)
+
+
+def _run(command: Callable[[list[str]], int], args: list[str]) -> int:
+    """The command's exit code, also where training stopped early."""
+    try:
+        return command(args)
+    except Exception as error:
+        if "metarl_jax.train" not in sys.modules:
+            raise
+        from metarl_jax.train import Diverged, Interrupted
+
+        if isinstance(error, Interrupted):
+            return _fail(str(error), INTERRUPTED, kind="")
+        if isinstance(error, Diverged):
+            return _fail(str(error), DIVERGED)
+        raise
+
+
+def _is_ours(error: ValueError) -> bool:
+    """Whether our own code raised it, as it does for bad input.
+
+    Any other is a bug, and keeps its traceback.
+    """
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    module = "" if traceback is None else traceback.tb_frame.f_globals.get("__name__", "")
+    return module.split(".")[0] == "metarl_jax"
+
+
+def _fail(message: str, code: int, kind: str = "error: ") -> int:
+    print(f"metarl: {kind}{message}", file=sys.stderr)
+    return code
+
+
+def _help() -> str:
+    commands = "\n".join(f"  {name:8} {what}" for name, (_, what) in COMMANDS.items())
+    return f"""usage: metarl COMMAND [OPTIONS]
+
+Meta-reinforcement learning as one compiled step.
+
+commands:
+{commands}
+
+  metarl train maml-point-robot --seed 1
+  metarl train rl2-bandit --num-meta-steps 100 --run-dir runs/mine
+  metarl eval runs/maml-point-robot-seed0 --split ood
+
+`metarl COMMAND --help` says more; `metarl train PRESET --help` shows every option of a preset.
+On a CPU every usable core is a device, unless JAX_NUM_CPU_DEVICES says otherwise.
+Set JAX_COMPILATION_CACHE_DIR to a folder to compile the same program only once.
+
+exit codes: 0 done, 2 bad input, 3 diverged, 130 interrupted"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""`metarl bench`: the options, and the report as a table."""
+
+import dataclasses
+import json
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from metarl_jax.commands.backend import start_backend
+from metarl_jax.commands.options import RunOptions, parse_run
+from metarl_jax.commands.runs import missing_preset, preset_help, split_preset
+from metarl_jax.validation import bounded, check_fields
+
+HELP = """Measure a preset: env-steps/s of the simulator alone under random actions and of the whole
+meta-step with the same batch, their ratio, where the time goes, compile seconds and peak memory.
+
+Nothing is written. The programs take turns, so that a noisy machine disturbs all alike; numbers
+are medians of the repeats, with the least and the greatest.
+
+  {prog}
+  {prog} --num-tasks 20 --num-rounds 2 --json
+  {prog} --runtime.num-devices 1 --runtime.update-block 4"""
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchOptions(RunOptions):
+    """Options of `metarl bench`."""
+
+    repeats: int = bounded(5, at_least=1)
+    """Measurements of each program."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
+    """Calls of a program in one measurement; as many as take half a second when not given."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the numbers as JSON and nothing else on stdout."""
+
+
+def main(args: list[str]) -> int:
+    """`metarl bench PRESET …`."""
+    preset, rest = split_preset(args)
+    prog = f"metarl bench {preset or 'PRESET'}"
+    description = HELP.format(prog=prog)
+    if preset is None:
+        if {"-h", "--help"} & set(rest):
+            print(preset_help("bench", description))
+            return 0
+        raise missing_preset("bench")
+    options = parse_run(BenchOptions, preset, rest, prog=prog, description=description)
+    config = options.config()
+    check_fields(options)
+    start_backend(config.runtime.platform)
+
+    from metarl_jax.bench import measure
+
+    errors = Console(stderr=True)
+    with errors.status("building") as status:
+        report = measure(
+            config, repeats=options.repeats, steps=options.steps, progress=status.update
+        )
+    if options.json:
+        print(json.dumps(report, indent=2))
+    else:
+        print_report(report)
+    return 0
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """What `metarl_jax.bench.measure` answers, as tables."""
+    console = Console()
+    device, sizes = report["device"], report["sizes"]
+    batch = ", ".join(f"{sizes[f'num_{axis}']} {axis}" for axis in ("tasks", "rounds", "episodes"))
+    console.print(
+        f"[bold]{report['preset']}[/] on {device['count']} {device['kind']} device(s), "
+        f"{device['cores']} cores, jax {device['jax']}: {batch} of {sizes['episode_length']} steps"
+    )
+    console.print(f"\nenv-steps/s, {report['repeats']} measurements of each in turns")
+    console.print(_throughput_table(report))
+    total = report["meta_step_seconds"]["median"]
+    console.print(f"\nwhere the {1e3 * total:,.1f} ms of a meta-step go")
+    console.print(_parts_table(report))
+    seconds, memory = report["compile_seconds"], report["peak_memory"]
+    device_memory = memory["device_bytes"]
+    console.print(
+        f"compile: simulator {seconds['simulator']:.1f} s, meta-step {seconds['meta-step']:.1f} s; "
+        f"peak memory: host {memory['host_bytes'] / 2**20:,.0f} MiB"
+        + (f", device {device_memory / 2**20:,.0f} MiB" if device_memory else "")
+    )
+
+
+def _throughput_table(report: dict[str, Any]) -> Table:
+    table = Table()
+    table.add_column("")
+    for column in ("median", "min", "max"):
+        table.add_column(column, justify="right")
+    rows = {
+        "simulator alone": ("simulator_env_steps_per_second", "{:,.0f}"),
+        "whole meta-step": ("meta_step_env_steps_per_second", "{:,.0f}"),
+        "ratio": ("ratio", "{:.1%}"),
+    }
+    for name, (field, style) in rows.items():
+        table.add_row(name, *(style.format(report[field][x]) for x in ("median", "min", "max")))
+    return table
+
+
+def _parts_table(report: dict[str, Any]) -> Table:
+    total = report["meta_step_seconds"]["median"]
+    table = Table()
+    for column in ("", "ms", "share"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, part in report["where_the_time_goes"].items():
+        table.add_row(name, f"{1e3 * part['median']:,.2f}", f"{part['median'] / total:.1%}")
+    return table

@@ -1,0 +1,145 @@
+"""From the words of a command line to options and configurations."""
+
+import contextlib
+import dataclasses
+import io
+import typing
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from metarl_jax import experiments
+from metarl_jax.config import REGISTRIES, Config, validate
+from metarl_jax.registry import suggestion
+
+Options = TypeVar("Options")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(Config):
+    """The fields of a configuration as flags, and the flags that choose a part of it by name."""
+
+    name: tyro.conf.Suppress[str] = "custom"
+    env_name: Annotated[str, tyro.conf.arg(name="env.name", metavar="NAME")] = ""
+    """Task distribution, with its own defaults; `metarl list` shows all."""
+    learner_name: Annotated[str, tyro.conf.arg(name="learner.name", metavar="NAME")] = ""
+    """Learner, with its own defaults."""
+    outer_name: Annotated[str, tyro.conf.arg(name="outer.name", metavar="NAME")] = ""
+    """Outer method, with its own defaults."""
+
+    def config(self) -> Config:
+        """The configuration, checked.
+
+        Raises:
+          ValueError: naming the field, the value and the remedy.
+        """
+        config = Config(
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
+        )
+        validate(config)
+        return config
+
+
+Run = TypeVar("Run", bound=RunOptions)
+
+
+def parse_run(
+    cls: type[Run], preset: str, args: Sequence[str], *, prog: str, description: str
+) -> Run:
+    """The flags `args` on top of the preset of this name, as a `cls`.
+
+    Raises:
+      ValueError: for an unknown preset, part, flag or a bad value, with the nearest name.
+      SystemExit: after `--help`.
+    """
+    config = experiments.get(preset)
+    parts: dict[str, Any] = {}
+    for field, registry in REGISTRIES.items():
+        name = last_value(args, f"--{field}.name")
+        current = getattr(config, field)
+        if name is not None and name != type(current).name:
+            config = dataclasses.replace(config, **{field: registry.get(name)()})
+        parts[f"{field}_name"] = type(getattr(config, field)).name
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    default = cls(**fields, **parts)
+    return parse(cls, args, prog=prog, description=description, default=default)
+
+
+def parse(
+    cls: type[Options],
+    args: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    default: Options | None = None,
+) -> Options:
+    """`tyro.cli`, with its errors as one line.
+
+    Raises:
+      ValueError: for an unknown flag, with the nearest name, or a bad value.
+      SystemExit: after `--help`.
+    """
+    _check_flags(args, sorted(_flags(cls if default is None else default)))
+    given = {} if default is None else {"default": default}
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(cls, args=args, prog=prog, description=description, **given)
+    except SystemExit as exit_:
+        if not exit_.code:
+            raise
+    raise ValueError(_one_line(errors.getvalue()))
+
+
+def last_value(args: Sequence[str], flag: str) -> str | None:
+    """The value of the last `flag value` or `flag=value`, or None where the flag is absent."""
+    value = None
+    for word, following in zip(args, [*args[1:], None], strict=True):
+        name, equals, attached = word.partition("=")
+        if name.replace("_", "-") == flag:
+            value = attached if equals else following
+    return value
+
+
+def _flags(options: Any, prefix: str = "") -> set[str]:
+    """The flags that tyro makes of a dataclass, without their values."""
+    cls = options if isinstance(options, type) else type(options)
+    hints = typing.get_type_hints(cls)
+    flags = set()
+    for field in dataclasses.fields(cls):
+        value = None if options is cls else getattr(options, field.name)
+        name = prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            flags |= _flags(value, f"{name}.")
+        elif field.name.removesuffix("_name") in REGISTRIES:
+            flags.add(f"--{field.name.removesuffix('_name')}.name")
+        else:
+            flags.add(f"--{name}")
+            if hints[field.name] is bool:
+                flags.add(f"--{prefix}no-{field.name.replace('_', '-')}")
+    return flags - {"--name"}
+
+
+def _check_flags(args: Sequence[str], known: list[str]) -> None:
+    for word in args:
+        flag = word.partition("=")[0].replace("_", "-")
+        if not flag.startswith("--") or flag in ("--", "--help") or flag in known:
+            continue
+        near = [name for name in known if name.endswith("." + flag[2:])]
+        hint = f"; did you mean {near[0]!r}?" if near else suggestion(flag, known)
+        raise ValueError(f"unknown option {flag}{hint or '; see --help'}")
+
+
+def _one_line(message: str) -> str:
+    """The first paragraph of tyro's framed message."""
+    words: list[str] = []
+    for line in message.splitlines()[1:]:
+        text = line.strip("│╰╯─ ")
+        if not text:
+            break
+        words.append(text)
+    line = " ".join(words).removeprefix("Error parsing ").removeprefix("Unrecognized options: ")
+    if "Unrecognized options" in message:
+        return f"unexpected argument {line!r}; see --help"
+    return line or message.strip()

@@ -1,0 +1,156 @@
+"""`metarl train`, `metarl resume` and `metarl eval`."""
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from metarl_jax import experiments
+from metarl_jax.commands.backend import start_backend
+from metarl_jax.commands.options import RunOptions, parse, parse_run
+
+TRAIN_HELP = """Meta-train, evaluate on held-out tasks, and draw the adaptation curve.
+
+Every field of the preset is a flag, given as `--field value` or `--field=value`:
+  {prog} --seed 1 --num-meta-steps 100
+  {prog} --learner.inner-lr 0.05 --outer.num-epochs 3
+  {prog} --run-dir runs/mine --runtime.platform cpu
+
+The run folder holds config.json, metrics.jsonl, TensorBoard events, checkpoints/, eval.json and
+the curve. Ctrl-C saves; `metarl resume RUN_DIR` goes on, to the same bits."""
+
+RESUME_HELP = """Go on from the latest whole checkpoint of a run, to the same bits as without
+the stop.
+
+  metarl resume runs/maml-point-robot-seed0"""
+
+EVAL_HELP = """Evaluate the best checkpoint of a run, and write nothing: the return of each round of
+the trial, with a 95% interval over tasks, beside a random policy and, where one is known, an
+oracle.
+
+  metarl eval runs/maml-point-robot-seed0
+  metarl eval runs/maml-point-robot-seed0 --split ood --num-tasks 1000 --json"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions(RunOptions):
+    """Options of `metarl train`."""
+
+    run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """New folder for the run; when not given, runs/PRESET-seedN, with -2, -3, … if that exists."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumeOptions:
+    """Options of `metarl resume`."""
+
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
+    """Folder of the run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalOptions:
+    """Options of `metarl eval`."""
+
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
+    """Folder of the run."""
+    split: Literal["test", "train", "ood"] = "test"
+    """Split of the tasks."""
+    num_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Tasks to evaluate on; as in the run's configuration when not given."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the numbers as JSON and nothing else on stdout."""
+
+
+def split_preset(args: list[str]) -> tuple[str | None, list[str]]:
+    """The preset and the other words; the preset is the first word, or any that names one."""
+    if args and not args[0].startswith("-"):
+        return args[0], args[1:]
+    for index, word in enumerate(args):
+        if word in experiments.names():
+            return word, args[:index] + args[index + 1 :]
+    return None, args
+
+
+def preset_help(command: str, what: str) -> str:
+    """Help of a command that takes a preset, while none is named."""
+    names = "\n".join(f"  {name}" for name in experiments.names())
+    return (
+        f"usage: metarl {command} PRESET [OPTIONS]\n\n{what}\n\n"
+        f"Presets (`metarl list` says more):\n{names}\n\n"
+        f"`metarl {command} PRESET --help` shows every option with the preset's value."
+    )
+
+
+def missing_preset(command: str) -> ValueError:
+    """The error where no preset was named."""
+    return ValueError(
+        f"metarl {command} needs a preset: choose one of {', '.join(experiments.names())}"
+    )
+
+
+def default_run_dir(preset: str, seed: int, root: Path = Path("runs")) -> Path:
+    """`runs/PRESET-seedN`, with the suffix -2, -3, … where that exists."""
+    first = root / f"{preset}-seed{seed}"
+    others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([first], others) if not path.exists())
+
+
+def train(args: list[str]) -> int:
+    """`metarl train PRESET …`."""
+    preset, rest = split_preset(args)
+    prog = f"metarl train {preset or 'PRESET'}"
+    description = TRAIN_HELP.format(prog=prog)
+    if preset is None:
+        if {"-h", "--help"} & set(rest):
+            print(preset_help("train", description))
+            return 0
+        raise missing_preset("train")
+    options = parse_run(TrainOptions, preset, rest, prog=prog, description=description)
+    config = options.config()
+    run_dir = options.run_dir or default_run_dir(preset, config.seed)
+    start_backend(config.runtime.platform)
+
+    from metarl_jax import train as loop
+
+    loop.train(config, run_dir)
+    return 0
+
+
+def resume(args: list[str]) -> int:
+    """`metarl resume RUN_DIR`."""
+    options = parse(ResumeOptions, args, prog="metarl resume", description=RESUME_HELP)
+    start_backend()
+
+    from metarl_jax import train as loop
+
+    loop.resume(options.run_dir)
+    return 0
+
+
+def evaluate(args: list[str]) -> int:
+    """`metarl eval RUN_DIR …`."""
+    options = parse(EvalOptions, args, prog="metarl eval", description=EVAL_HELP)
+    if options.num_tasks is not None and options.num_tasks < 2:
+        raise ValueError(f"num_tasks={options.num_tasks} must be at least 2")
+    start_backend()
+
+    from metarl_jax import train as loop
+    from metarl_jax.metrics import Reporter
+
+    console = Console(stderr=options.json)
+    result = loop.evaluate_run(
+        options.run_dir,
+        split=options.split,
+        num_tasks=options.num_tasks,
+        console=Reporter(console),
+    )
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        Reporter(console).curve(result)
+    return 0

@@ -1,0 +1,202 @@
+"""Where the numbers of a run go: `metrics.jsonl`, TensorBoard and the terminal."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from tensorboardX import SummaryWriter
+
+from metarl_jax.run_folder import RunFolder, finite, write_text
+
+SUMMED = ("env_steps", "skipped")
+"""Metrics that are added up over the meta-steps of a chunk; all others are averaged."""
+
+
+def summarize_chunk(metrics: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Metrics of a chunk `[meta-steps, ...]` as one object of plain numbers and lists.
+
+    Sums of `SUMMED`; of the others, means over the meta-steps where they are finite, or nan.
+    """
+    return {name: _summarize(name, np.asarray(x, np.float64)) for name, x in metrics.items()}
+
+
+def _summarize(name: str, values: np.ndarray) -> Any:
+    if name in SUMMED:
+        return int(values.sum())
+    counted = np.isfinite(values)
+    total = np.where(counted, values, 0.0).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return (total / counted.sum(axis=0)).tolist()
+
+
+class MetricsWriter:
+    """Appends to `metrics.jsonl` and to TensorBoard's events. Usable as a context manager."""
+
+    def __init__(self, folder: RunFolder, step: int):
+        """Goes on after meta-step `step`: lines of later ones, which come again, are dropped."""
+        _drop_after(folder.metrics, step)
+        self._file = folder.metrics.open("a")
+        self._board = SummaryWriter(str(folder.path), purge_step=step + 1, flush_secs=10)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Writes one object, which has a `step`."""
+        self._file.write(json.dumps(finite(line)) + "\n")
+        self._file.flush()
+        for name, value in line.items():
+            if name != "step":
+                for tag, number in _scalars(name, value):
+                    self._board.add_scalar(tag, number, line["step"])
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def _scalars(name: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Names and numbers for TensorBoard; a list by round becomes `name/round_1` and so on."""
+    if isinstance(value, list):
+        for index, entry in enumerate(value, start=1):
+            yield from _scalars(f"{name}/round_{index}", entry)
+    elif isinstance(value, int | float):
+        yield name, value
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    lines = path.read_text(errors="replace").splitlines()
+    kept = [line for line in lines if _step_of(line) <= step]
+    if len(kept) < len(lines):
+        write_text(path, "".join(line + "\n" for line in kept))
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; infinity for one that was cut off while it was written."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+class Reporter:
+    """Tells how a run goes: a live line on a terminal, and elsewhere a plain line now and then."""
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        errors: Console | None = None,
+        seconds_between_lines: float = 5.0,
+    ):
+        """Messages go to `console` (standard output), warnings to `errors` (standard error)."""
+        self.console = console or Console()
+        self.errors = errors or Console(stderr=True)
+        self._seconds_between_lines = seconds_between_lines
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._first_step = self._num_steps = 0
+        self._started = self._last_line = 0.0
+
+    def say(self, message: str) -> None:
+        """A message of one line."""
+        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """A message that should not be missed."""
+        text = f"warning: {message}"
+        self.errors.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def training(self, step: int, num_steps: int) -> Iterator[None]:
+        """Shows progress from `step` to `num_steps` while the context lasts."""
+        self._first_step, self._num_steps = step, num_steps
+        self._started = self._last_line = time.monotonic()
+        if not self.console.is_terminal:
+            yield
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[x]}"))
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            self._bar = bar
+            self._task = bar.add_task(
+                f"step {step}/{num_steps}", total=num_steps, completed=step, x=""
+            )
+            try:
+                yield
+            finally:
+                self._bar = None
+
+    def chunk(self, line: dict[str, Any]) -> None:
+        """Shows the metrics of a chunk."""
+        step, now = line["step"], time.monotonic()
+        left = (now - self._started) / (step - self._first_step) * (self._num_steps - step)
+        position = f"step {step}/{self._num_steps}"
+        status = (
+            f"{_thousands(line['env_steps_per_second'])} env-steps/s, "
+            f"return {_before_after(line['episode_return'])}, {_minutes(left)} left"
+        )
+        if line["skipped"]:
+            status += f", {line['skipped']} updates skipped"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=position, x=status)
+        elif now - self._last_line >= self._seconds_between_lines or step == self._num_steps:
+            self._last_line = now
+            self.say(f"{position}: {status}")
+
+    def evaluation(self, line: dict[str, Any], *, best: bool) -> None:
+        """Shows a held-out evaluation."""
+        text = f"step {line['step']}/{self._num_steps}: held-out return "
+        self.say(text + _before_after(line["eval_return"]) + (" (best so far)" if best else ""))
+
+    def curve(self, evaluation: dict[str, Any]) -> None:
+        """Prints the content of `eval.json` as a table: returns by round, and the controls."""
+        controls = evaluation["controls"]
+        title = (
+            f"Adaptation on {evaluation['num_tasks']} tasks of split {evaluation['split']!r}, "
+            f"after {evaluation['step']} meta-steps"
+        )
+        table = Table(title=title, title_justify="left")
+        for name in ("round", "return", "95% interval", "IQM", *controls):
+            table.add_column(name, justify="right", no_wrap=True)
+        for index, mean in enumerate(evaluation["return_mean"]):
+            low, high = evaluation["ci95"][index]
+            others = [_number(control["return_mean"][index]) for control in controls.values()]
+            interval = f"{_number(low)} to {_number(high)}"
+            iqm = _number(evaluation["return_iqm"][index])
+            table.add_row(str(index + 1), _number(mean), interval, iqm, *others)
+        self.console.print(table)
+        if "note" in evaluation:
+            self.say(f"Note: {evaluation['note']}")
+
+
+def _before_after(returns: list) -> str:
+    first, last = _number(returns[0]), _number(returns[-1])
+    return first if len(returns) == 1 else f"{first} -> {last}"
+
+
+def _number(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _thousands(rate: float) -> str:
+    return (
+        f"{rate / 1e6:.2f}M"
+        if rate >= 1e6
+        else f"{rate / 1e3:.1f}k"
+        if rate >= 1e3
+        else f"{rate:.0f}"
+    )
+
+
+def _minutes(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,128 @@
+"""Figures of a run: the adaptation curve, and the course of training."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+LEARNER_COLOR = "#1f5fa8"
+CONTROL_STYLES = {"random": ("#8a8a8a", "--"), "oracle": ("#2f8f4e", "-.")}
+FAR = 4.0
+"""A control farther from the curve than so many of its spans is not drawn to scale."""
+
+
+def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
+    """Draws the return by round, with its 95% band, beside the controls.
+
+    A control that lies so far off that the curve would be flat is named at the edge of the figure
+    instead, with its value.
+
+    Args:
+      evaluation: the content of `eval.json`. Where it has them, `preset` and `env` are in the
+        title, and `adapts_by_gradient` says that rounds are counted in gradient steps.
+      path: where to write the PNG.
+    """
+    figure, axes = _figure()
+    mean = _floats(evaluation["return_mean"])
+    low, high = np.stack([_floats(pair) for pair in evaluation["ci95"]], axis=1)
+    by_gradient = bool(evaluation.get("adapts_by_gradient"))
+    rounds = np.arange(len(mean)) + (0 if by_gradient else 1)
+    axes.fill_between(rounds, low, high, color=LEARNER_COLOR, alpha=0.2, linewidth=0)
+    axes.plot(rounds, mean, "o-", color=LEARNER_COLOR, label="learner")
+    for x, y in zip(rounds, mean, strict=True) if len(mean) <= 6 else ():
+        axes.annotate(f"{y:.2f}", (x, y), xytext=(0, 7), textcoords="offset points", ha="center")
+    bounds = _bounds(low, high)
+    for name, numbers in evaluation.get("controls", {}).items():
+        _draw_control(axes, rounds, name, _floats(numbers["return_mean"]), bounds)
+    axes.margins(x=0.08, y=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("gradient steps" if by_gradient else "episode of the trial")
+    axes.set_ylabel("mean return of an episode")
+    axes.set_title(_title(evaluation))
+    axes.legend(frameon=False, loc="best")
+    _save(figure, path)
+
+
+def training_curve(metrics_jsonl: Path, path: Path) -> None:
+    """Draws the training returns by round against env-steps.
+
+    Args:
+      metrics_jsonl: `metrics.jsonl` of a run; lines without `episode_return` are passed over.
+      path: where to write the PNG.
+
+    Raises:
+      ValueError: where no line has `episode_return`.
+    """
+    lines = [json.loads(line) for line in Path(metrics_jsonl).read_text().splitlines() if line]
+    lines = [line for line in lines if "episode_return" in line]
+    if not lines:
+        raise ValueError(f"{metrics_jsonl} has no episode_return: train for a chunk first")
+    figure, axes = _figure()
+    env_steps = [line["env_steps"] for line in lines]
+    returns = np.stack([_floats(line["episode_return"]) for line in lines])
+    num_rounds = returns.shape[1]
+    for index in range(num_rounds):
+        shade = 0.25 + 0.75 * (index + 1) / num_rounds
+        labelled = num_rounds <= 6 or index in (0, num_rounds - 1)
+        axes.plot(
+            env_steps,
+            returns[:, index],
+            color=LEARNER_COLOR,
+            alpha=shade,
+            label=f"round {index + 1}" if labelled else None,
+        )
+    axes.set_xlabel("env-steps")
+    axes.set_ylabel("mean training return of an episode")
+    axes.legend(frameon=False, loc="best")
+    _save(figure, path)
+
+
+def _draw_control(
+    axes: Axes, rounds: np.ndarray, name: str, mean: np.ndarray, bounds: tuple[float, float]
+) -> None:
+    """A control as a line, or as a remark at the edge where it lies beyond `bounds`."""
+    color, style = CONTROL_STYLES.get(name, ("#b0622b", ":"))
+    level = float(np.nanmean(mean))
+    label = f"{name} ({level:.2f})"
+    if bounds[0] <= level <= bounds[1]:
+        axes.plot(rounds, mean, style, color=color, label=label)
+        return
+    below = level < bounds[0]
+    axes.plot([], [], style, color=color, label=f"{label}, {'below' if below else 'above'}")
+
+
+def _bounds(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+    """Between which levels a control is drawn to scale."""
+    bottom, top = float(np.nanmin(low)), float(np.nanmax(high))
+    reach = FAR * max(top - bottom, 1e-3 * max(abs(bottom), abs(top)), 1e-6)
+    return bottom - reach, top + reach
+
+
+def _floats(values: Sequence[float | None]) -> np.ndarray:
+    """As an array, with nan for what JSON could not hold."""
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def _title(evaluation: dict[str, Any]) -> str:
+    names = [evaluation[field] for field in ("preset", "env") if evaluation.get(field)]
+    tasks = f"{evaluation['num_tasks']} {evaluation['split']} tasks"
+    return ", ".join([*dict.fromkeys(names), tasks])
+
+
+def _figure() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=150)

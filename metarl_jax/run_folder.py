@@ -1,0 +1,176 @@
+"""The folder of a run: what lies where, and how it is made, opened and written whole."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metarl_jax.config import Config, from_dict, to_dict
+
+
+class RunFolder(NamedTuple):
+    """Paths of a run.
+
+    | path | what it holds |
+    |---|---|
+    | `config.json` | the configuration, written first |
+    | `metrics.jsonl` | one object a chunk, and one an evaluation |
+    | `events.out.tfevents.*` | the same for TensorBoard |
+    | `checkpoints/` | `<step>/` by Orbax; `<step>.damaged/` for what could not be read |
+    | `eval.json` | held-out returns of the trained learner, and of the controls |
+    | `adaptation_curve.png` | `eval.json` drawn |
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "eval.json"
+
+    @property
+    def curve(self) -> Path:
+        return self.path / "adaptation_curve.png"
+
+
+def create(path: Path, config: Config) -> RunFolder:
+    """Makes the folder of a new run, with its configuration.
+
+    Raises:
+      ValueError: if something lies at `path` already (it is left as it is), if `path` cannot be
+        written, or if the configuration could not be read back.
+    """
+    values = _serializable(config)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+    except FileExistsError as error:
+        if not os.path.lexists(path):
+            raise _unwritable(path, error) from error
+        raise ValueError(
+            f"run_dir={str(path)!r} already exists, and was left as it is: choose another run_dir, "
+            f"or go on with `metarl resume {path}`"
+        ) from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    folder = RunFolder(path)
+    try:
+        write_json(folder.config, values)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return folder
+
+
+def open_existing(path: Path) -> tuple[RunFolder, Config]:
+    """The folder of a run that was begun, and its configuration.
+
+    Raises:
+      ValueError: if there is no run at `path`, or its configuration cannot be read.
+    """
+    folder = RunFolder(path)
+    if not folder.config.is_file():
+        reason = "has no config.json" if path.is_dir() else "is not a folder"
+        raise ValueError(
+            f"run_dir={str(path)!r} is not the folder of a run (it {reason}): name a folder that "
+            "`metarl train` made"
+        )
+    try:
+        values = json.loads(folder.config.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder.config} cannot be read ({error}): restore it") from error
+    try:
+        return folder, from_dict(values)
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{folder.config} does not describe a run ({error}): restore it, or register what is "
+            "missing first"
+        ) from error
+
+
+@contextlib.contextmanager
+def locked(folder: RunFolder) -> Iterator[None]:
+    """Keeps other processes from training in this folder. The lock ends with the process.
+
+    Raises:
+      ValueError: if a process trains in it now, or if the folder cannot be written.
+    """
+    try:
+        file = (folder.path / ".lock").open("w")
+    except OSError as error:
+        raise _unwritable(folder.path, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"run_dir={str(folder.path)!r} is in use by a process that trains in it: wait for "
+                "it, or stop it"
+            ) from error
+        except OSError:
+            pass  # A network file system without locks: nothing to guard with.
+        yield
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes JSON so that `path` holds either what it held before or all of `values`."""
+    write_text(path, json.dumps(finite(values), indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that `path` holds either what it held before or all of `text`."""
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def finite(values: Any) -> Any:
+    """`values` with None, JSON's null, in the place of floats that JSON lacks (nan, ±inf)."""
+    if isinstance(values, dict):
+        return {name: finite(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [finite(value) for value in values]
+    return None if isinstance(values, float) and not np.isfinite(values) else values
+
+
+def _serializable(config: Config) -> dict[str, Any]:
+    """The configuration as JSON's types, checked to give `config` again when the run is resumed."""
+    values = to_dict(config)
+    try:
+        same = from_dict(json.loads(json.dumps(values))) == config
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"config cannot be written to config.json and read again ({error}): use plain numbers, "
+            "and register your own env, learner or outer method by name"
+        ) from error
+    if not same:
+        raise ValueError(
+            "config is not the same after it was written to config.json and read again: let every "
+            "field be plain data that compares by value, and register your own classes by name"
+        )
+    return values
+
+
+def _unwritable(path: Path, error: OSError) -> ValueError:
+    reason = error.strerror or str(error)
+    return ValueError(
+        f"run_dir={str(path)!r} cannot be written ({reason}): choose a folder that you may write to"
+    )

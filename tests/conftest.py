@@ -1,0 +1,66 @@
+"""Eight host devices for every test, and small configurations over the registries."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+from metarl_jax import envs, learners, outer  # noqa: E402
+from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig  # noqa: E402
+from metarl_jax.returns import AdvantageConfig  # noqa: E402
+
+BRAX = ("half_cheetah_dir", "half_cheetah_vel", "ant_dir")
+
+
+@pytest.fixture
+def strict_ranks():
+    """Broadcasting between arrays of different rank is an error."""
+    with jax.numpy_rank_promotion("raise"):
+        yield
+
+
+@pytest.fixture
+def small_config():
+    """`small_config(learner, env, **changes)`: a configuration of seconds for anything that is registered."""
+
+    def make(learner: str = "maml", env: str = "point_robot", outer_method: str = "ppo", **changes):
+        learner_config = learners.get(learner)()
+        environment = envs.get(env)()
+        if any(field.name == "horizon" for field in dataclasses.fields(environment)):
+            environment = dataclasses.replace(environment, horizon=5)
+        if learner_config.adapts_by_gradient:
+            advantage = AdvantageConfig()
+        else:
+            advantage = AdvantageConfig(baseline="value", credit="trial", normalization="batch")
+        config = Config(
+            env=environment,
+            learner=learner_config,
+            outer=outer.get(outer_method)(),
+            advantage=advantage,
+            num_meta_steps=4,
+            num_tasks=8,
+            num_rounds=3,
+            num_episodes=4,
+            evaluation=EvaluationConfig(num_tasks=8),
+            runtime=RuntimeConfig(num_devices=1),
+        )
+        return dataclasses.replace(config, **changes)
+
+    return make
+
+
+def assert_trees_close(actual, expected, rtol=1e-4, atol=1e-5):
+    """Every float of two trees agrees to tolerance, and everything else exactly."""
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=rtol, atol=atol)
+
+
+@pytest.fixture
+def trees_close():
+    """`assert_trees_close`, which tests cannot import."""
+    return assert_trees_close

@@ -1,0 +1,245 @@
+"""The invariants of the library, over everything that is registered."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metarl_jax
+from metarl_jax import envs, learners, outer
+from metarl_jax.config import RuntimeConfig
+from metarl_jax.envs.bandit import Bandit
+from metarl_jax.envs.point_robot import PointRobot
+from metarl_jax.returns import make_estimator
+from metarl_jax.rollout import collect_trial, replay_trial
+
+EXACT = ("bandit", "grid_navi", "point_robot")
+LEARNERS = learners.names()
+SIMULATED = [name for name in envs.names() if name not in EXACT]
+ON_EXACT = [(learner, env) for learner in LEARNERS for env in EXACT]
+ON_SIMULATED = [
+    ("maml" if index % 2 else "rl2", env) for index, env in enumerate(SIMULATED)
+]
+
+
+def collect_one(config, program, key=0, task_key=1, meta_params=None):
+    """A trial in one task, with the parts that made it."""
+    state = program.init(jax.random.key(key))
+    task = program.env.sample(jax.random.key(task_key))
+    collect = jax.jit(
+        lambda meta_params, key: collect_trial(
+            program.env,
+            program.learner,
+            make_estimator(config.advantage),
+            meta_params,
+            state.memory,
+            state.normalizer,
+            task,
+            key,
+            num_rounds=config.num_rounds,
+            num_episodes=config.num_episodes,
+        )
+    )
+    return state, collect(state.meta_params, jax.random.key(2))
+
+
+@pytest.mark.parametrize(("learner", "env"), ON_EXACT + ON_SIMULATED)
+def test_replay_equals_collect(small_config, learner, env):
+    """Invariant 1: with unchanged parameters the likelihood ratio of every valid step is 1."""
+    config = small_config(learner, env, normalize_observations=True)
+    program = metarl_jax.build(config)
+    state, trial = collect_one(config, program)
+    replay = jax.jit(lambda meta_params: replay_trial(program.learner, meta_params, (), trial))
+    out = replay(state.meta_params)
+    log_ratio = out.distribution.log_prob(trial.rollout.action) - trial.rollout.log_prob
+    valid = trial.rollout.timestep.valid
+    assert valid.any()
+    np.testing.assert_allclose(np.where(valid, np.exp(log_ratio), 1.0), 1.0, atol=2e-4)
+    np.testing.assert_allclose(out.value, trial.rollout.policy.value, atol=2e-4)
+    # Were the replay deaf to its parameters, the ratio would be 1 for any of them.
+    other = program.init(jax.random.key(7)).meta_params
+    other_log_prob = replay(other).distribution.log_prob(trial.rollout.action)
+    assert np.abs(np.where(valid, other_log_prob - trial.rollout.log_prob, 0.0)).max() > 1e-4
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("outer_method", outer.names())
+def test_one_executable_and_no_transfer(small_config, learner, outer_method):
+    """Invariant 2: a step compiles once and talks to no host."""
+    program = metarl_jax.build(small_config(learner, outer_method=outer_method))
+    step = jax.jit(program.step)
+    state, _ = step(jax.jit(program.init)(jax.random.key(0)))
+    assert step._cache_size() == 1
+    with jax.transfer_guard("disallow"):
+        for _ in range(2):
+            state, metrics = step(state)
+        jax.block_until_ready(metrics)
+    assert step._cache_size() == 1
+    assert int(state.step) == 3
+
+
+@pytest.mark.parametrize(("learner", "env"), ON_EXACT)
+def test_devices_and_blocks_do_not_change_the_result(small_config, trees_close, learner, env):
+    """Invariant 3: eight tasks on eight devices, on one, one after another or side by side."""
+    results = []
+    for runtime in (
+        RuntimeConfig(num_devices=1),
+        RuntimeConfig(num_devices=8),
+        RuntimeConfig(num_devices=2, update_block=1, collect_block=2),
+    ):
+        config = small_config(learner, env, runtime=runtime, normalize_observations=True)
+        program = metarl_jax.build(config)
+        state, metrics = jax.jit(program.step)(jax.jit(program.init)(jax.random.key(0)))
+        returns = jax.jit(program.evaluate)(state, jax.random.key(1))
+        results.append((state, metrics, returns))
+    for other in results[1:]:
+        trees_close(other, results[0], rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("num_minibatches", [2, 4])
+def test_minibatches_do_not_depend_on_devices(small_config, trees_close, num_minibatches):
+    """Invariant 3, for tasks that are shuffled into minibatches."""
+    results = []
+    for num_devices in (1, 2):
+        config = small_config("rl2", "bandit", runtime=RuntimeConfig(num_devices=num_devices))
+        config = dataclasses.replace(
+            config, outer=dataclasses.replace(config.outer, num_minibatches=num_minibatches)
+        )
+        program = metarl_jax.build(config)
+        results.append(jax.jit(program.step)(jax.jit(program.init)(jax.random.key(0))))
+    trees_close(results[1], results[0], rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_mapped_tasks_equal_a_loop(small_config, trees_close, learner):
+    """Invariant 3: vmap over tasks equals a Python loop over tasks."""
+    config = small_config(learner)
+    program = metarl_jax.build(config)
+    state = program.init(jax.random.key(0))
+    estimator = make_estimator(config.advantage)
+
+    def one(task, key):
+        return collect_trial(
+            program.env,
+            program.learner,
+            estimator,
+            state.meta_params,
+            (),
+            None,
+            task,
+            key,
+            num_rounds=3,
+            num_episodes=4,
+        )
+
+    tasks = jax.vmap(program.env.sample)(jax.random.split(jax.random.key(1), 3))
+    keys = jax.random.split(jax.random.key(2), 3)
+    together = jax.jit(jax.vmap(one))(tasks, keys)
+    for index in range(3):
+        alone = jax.jit(one)(tasks[index], keys[index])
+        trees_close(jax.tree.map(lambda x, i=index: x[i], together), alone, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_learning_is_kept_within_a_trial_and_lost_between_trials(small_config, learner):
+    """Invariant 6: what a learner saw in one round changes the next; a new trial begins as the first did."""
+    config = small_config(learner, "point_robot")
+    program = metarl_jax.build(config)
+    state, trial = collect_one(config, program)
+    first = program.learner.begin(state.meta_params, (), jax.random.key(5), 4)
+    again = program.learner.begin(state.meta_params, (), jax.random.key(6), 4)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+
+    def answers(trial):
+        out = replay_trial(program.learner, state.meta_params, (), trial)
+        return out.distribution.mean
+
+    rollout = trial.rollout
+    changed = rollout.replace(
+        reward=rollout.reward.at[0].multiply(-1.0),
+        advantage=rollout.advantage.at[0].multiply(-1.0),
+        timestep=rollout.timestep.replace(
+            previous_reward=rollout.timestep.previous_reward.at[0].add(1.0)
+        ),
+    )
+    before, after = answers(trial), answers(trial.replace(rollout=changed))
+    last = trial.rollout.timestep.valid[-1]
+    assert np.abs(np.where(last[..., None], before[-1] - after[-1], 0.0)).max() > 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Poisoned(PointRobot):
+    """Tasks whose held-out splits are not numbers: whatever learns from one is ruined."""
+
+    name: ClassVar[str] = "poisoned"
+
+    def sample(self, key, split="train"):
+        goal = super().sample(key, split)
+        return goal if split == "train" else jnp.full_like(goal, jnp.nan)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_held_out_tasks_do_not_reach_training(small_config, learner):
+    """Invariant 7: training on, and evaluating between, leaves the state free of held-out tasks."""
+    config = small_config(learner, env="point_robot", normalize_observations=True)
+    program = metarl_jax.build(dataclasses.replace(config, env=Poisoned(horizon=5)))
+    step, evaluate = jax.jit(program.step), jax.jit(program.evaluate)
+    state = jax.jit(program.init)(jax.random.key(0))
+    untouched = state
+    for _ in range(2):
+        held_out = evaluate(state, jax.random.key(1))
+        assert np.isnan(held_out).all()
+        state, metrics = step(state)
+        untouched, _ = step(untouched)
+        assert np.isfinite(metrics["episode_return"]).all()
+        assert float(metrics["skipped"]) == 0.0
+    floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+    assert all(np.isfinite(x).all() for x in floats)
+    jax.tree.map(
+        np.testing.assert_array_equal, state.meta_params, untouched.meta_params
+    )
+
+
+def test_random_and_oracle_keep_to_the_known_values():
+    """Invariant 8: the controls meet the exact values, and nothing passes a ceiling by three standard errors."""
+    known = {  # per episode: (random, oracle)
+        "point_robot": (-61.6, -0.506),
+        "grid_navi": (-1.16, 11.071),
+        "bandit": (0.5, 5.0 / 6.0),
+    }
+    for name, (random, oracle) in known.items():
+        config = control_config(name)
+        program = metarl_jax.build(config)
+        for control, value in (("random", random), ("oracle", oracle)):
+            returns = np.asarray(program.evaluate_control(control, jax.random.key(0)))
+            mean, error = returns.mean(), returns.mean(1).std() / np.sqrt(len(returns))
+            assert abs(mean - value) < 3.5 * error + 0.006, (name, control, mean, error)
+
+
+def control_config(name):
+    from metarl_jax.config import Config, EvaluationConfig
+    from metarl_jax.learners.gradient import MAML
+    from metarl_jax.outer.ppo import PPO
+
+    return Config(
+        env=envs.make(name),
+        learner=MAML(),
+        outer=PPO(),
+        num_tasks=8,
+        num_rounds=1,
+        num_episodes=4,
+        evaluation=EvaluationConfig(num_tasks=4000),
+        runtime=RuntimeConfig(num_devices=1),
+    )
+
+
+def test_bandit_needs_no_recompilation_for_a_new_task():
+    """A task is traced: another one runs in the same executable."""
+    env = Bandit()
+    step = jax.jit(lambda task: env.step(task, env.reset(task, jax.random.key(0)), jnp.int32(0)))
+    step(env.sample(jax.random.key(0)))
+    step(env.sample(jax.random.key(1)))
+    assert step._cache_size() == 1

@@ -1,0 +1,79 @@
+"""Advantages against slow references written out step by step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl_jax import returns
+
+pytestmark = pytest.mark.usefixtures("strict_ranks")
+
+
+def reference_gae(reward, value, valid, discount, gae_lambda):
+    """The definition on the list of valid steps of one trajectory."""
+    steps = [t for t in range(len(reward)) if valid[t]]
+    advantage = np.zeros(len(reward))
+    for i, t in enumerate(steps):
+        for j, s in enumerate(steps[i:]):
+            after = steps[i + j + 1] if i + j + 1 < len(steps) else None
+            next_value = value[after] if after is not None else 0.0
+            delta = reward[s] + discount * next_value - value[s]
+            advantage[t] += (discount * gae_lambda) ** j * delta
+    return advantage
+
+
+@pytest.mark.parametrize("valid", [[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 1, 1], [1, 0, 0, 0, 0, 0]])
+@pytest.mark.parametrize(("discount", "gae_lambda"), [(0.9, 0.8), (1.0, 1.0), (0.99, 0.0)])
+def test_gae(valid, discount, gae_lambda):
+    rng = np.random.default_rng(0)
+    valid = np.array(valid, bool)
+    reward = np.where(valid, rng.normal(size=6), 0.0)
+    value = rng.normal(size=6)
+    expected = reference_gae(reward, value, valid, discount, gae_lambda)
+    actual = returns.gae(
+        jnp.asarray(reward, jnp.float32),
+        jnp.asarray(value, jnp.float32),
+        jnp.asarray(valid),
+        discount,
+        gae_lambda,
+    )
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_discounted_returns_frozen_numbers():
+    reward = jnp.array([1.0, 0.0, 2.0])
+    actual = returns.discounted_returns(reward, jnp.ones(3, bool), 0.5)
+    np.testing.assert_allclose(actual, [1.5, 1.0, 2.0])
+
+
+def test_linear_feature_baseline_fits_what_it_can_express():
+    """Returns that are linear in the features, with invalid entries of nonsense."""
+    key = jax.random.key(0)
+    observation = jax.random.normal(key, (50, 10, 2))
+    time = (jnp.arange(50.0) / 50)[:, None]
+    target = 3.0 * observation[..., 0] - observation[..., 1] ** 2 + 5.0 * time**3 - 2.0
+    valid = jnp.arange(50)[:, None] < jnp.arange(5, 55, 5)[None, :]
+    nonsense = jnp.where(valid, target, 1e3)
+    predicted = returns.linear_feature_baseline(observation, nonsense, valid)
+    np.testing.assert_allclose(predicted[valid], target[valid], atol=0.02)
+
+
+def test_linear_feature_baseline_survives_constant_observations():
+    """A robot that has reached its goal sees one observation, so that the features are dependent."""
+    observation = jnp.zeros((20, 3, 4))
+    target = jnp.broadcast_to(jnp.arange(20.0)[:, None], (20, 3))
+    predicted = returns.linear_feature_baseline(observation, target, jnp.ones((20, 3), bool))
+    np.testing.assert_allclose(predicted, target, atol=0.05)
+
+
+def test_standardize_counts_valid_entries_only():
+    values = jnp.array([1.0, 3.0, 100.0])
+    valid = jnp.array([True, True, False])
+    np.testing.assert_allclose(returns.standardize(values, valid), [-1.0, 1.0, 0.0], atol=1e-6)
+    nothing = returns.standardize(values, jnp.zeros(3, bool))
+    np.testing.assert_array_equal(nothing, jnp.zeros(3))
+
+
+def test_masked_mean_of_nothing_is_zero():
+    assert float(returns.masked_mean(jnp.array([jnp.nan]), jnp.array([False]))) == 0.0

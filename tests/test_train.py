@@ -1,0 +1,550 @@
+"""The host loop, with a probe in the place of a learner: what counts here is the loop.
+
+As a script, `python tests/test_train.py train|resume RUN_DIR CONFIG`, this is the process that the
+tests stop and kill.
+"""
+
+import dataclasses
+import io
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.experimental.compilation_cache import compilation_cache as compilation_cache_module
+from metarl_jax.envs.bandit import Bandit
+from metarl_jax.envs.point_robot import PointRobot
+from rich.console import Console
+
+from metarl_jax import learners, outer, run_folder
+from metarl_jax.checkpoint import load_latest, saved_steps
+from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
+from metarl_jax.distributions import Categorical
+from metarl_jax.executables import Executables
+from metarl_jax.learner import LearnerConfig, MetaLearner
+from metarl_jax.learners.gradient import MAML
+from metarl_jax.metrics import Reporter
+from metarl_jax.outer import Outer, OuterConfig
+from metarl_jax.outer.ppo import PPO
+from metarl_jax.program import build
+from metarl_jax.returns import AdvantageConfig
+from metarl_jax.signals import StopRequest
+from metarl_jax.train import (
+    Diverged,
+    Interrupted,
+    chunk_end,
+    evaluate_run,
+    held_out_return,
+    is_due,
+    resume,
+    train,
+)
+from metarl_jax.types import PolicyOut
+
+COMPILATION = "/jax/core/compile/backend_compile_duration"
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe(LearnerConfig):
+    """Pulls arms by logits that no experience changes."""
+
+    name: ClassVar[str] = "probe"
+
+    def make(self, env):
+        def act(meta_params, inner_state, timestep):
+            leading = timestep.previous_reward.shape
+            logits = jnp.broadcast_to(
+                meta_params["logits"], (*leading, env.action_space.num_actions)
+            )
+            return PolicyOut(Categorical(logits), jnp.zeros(leading)), inner_state
+
+        return MetaLearner(
+            init=lambda key: {"logits": jax.random.normal(key, (env.action_space.num_actions,))},
+            begin=lambda meta_params, memory, key, num_episodes: (),
+            act=act,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomWalk(OuterConfig):
+    """Adam along noise and returns, so that all that came before shows in the bits."""
+
+    name: ClassVar[str] = "random_walk"
+
+    break_after: int = 1_000_000
+    """Updates are nan from this meta-step on."""
+
+    def make(self, num_meta_steps):
+        optimizer = optax.adam(0.1)
+
+        def update(key, meta_params, opt_state, batch):
+            noise_key, collect_key = jax.random.split(key)
+            trials = batch.collect(meta_params, collect_key)
+            noise = jax.random.normal(noise_key, meta_params["logits"].shape)
+            gradient = {"logits": noise + trials.episode_returns().mean()}
+            broken = opt_state[0].count >= self.break_after
+            updates, opt_state = optimizer.update(gradient, opt_state, meta_params)
+            meta_params = optax.apply_updates(meta_params, updates)
+            meta_params = jax.tree.map(lambda x: jnp.where(broken, jnp.nan, x), meta_params)
+            norm = jnp.where(broken, jnp.nan, optax.global_norm(gradient))
+            return meta_params, opt_state, trials, {"gradient_norm": norm}
+
+        return Outer(init=optimizer.init, update=update)
+
+
+PROBE = Config(
+    env=Bandit(),
+    learner=Probe(),
+    outer=RandomWalk(),
+    advantage=AdvantageConfig(baseline="none", credit="trial", normalization="none"),
+    num_meta_steps=11,
+    num_tasks=4,
+    num_rounds=3,
+    num_episodes=1,
+    log_every=2,
+    evaluation=EvaluationConfig(every=4, num_tasks=4),
+    checkpoint=CheckpointConfig(every=4, keep=2),
+    runtime=RuntimeConfig(num_devices=2),
+)
+MANY_SAVES = dataclasses.replace(
+    PROBE, num_meta_steps=60, log_every=1, checkpoint=CheckpointConfig(every=1, keep=1)
+)
+TINY_MAML = dataclasses.replace(
+    MANY_SAVES,
+    env=PointRobot(horizon=10),
+    learner=MAML(hidden_sizes=(8,)),
+    outer=PPO(num_epochs=2),
+    advantage=AdvantageConfig(),
+    num_rounds=2,
+    num_episodes=4,
+    normalize_observations=True,
+)
+CONFIGS = {"probe": MANY_SAVES, "maml": TINY_MAML}
+
+
+def main(command: str, run_dir: str, name: str) -> None:
+    """The process that tests stop: exits with 3 when it was interrupted."""
+    learners.register(Probe)
+    outer.register(RandomWalk)
+    sys.modules["metarl_jax.plots"] = FAKE_PLOTS  # pyright: ignore[reportArgumentType]
+    try:
+        if command == "train":
+            train(CONFIGS[name], Path(run_dir))
+        else:
+            resume(Path(run_dir))
+    except Interrupted as stop:
+        print(stop)
+        sys.exit(3)
+
+
+FAKE_PLOTS = SimpleNamespace(adaptation_curve=lambda evaluation, path: path.write_bytes(b"a curve"))
+
+
+class Silent(Reporter):
+    """Keeps what it is told; `at_step[n]` is called when chunk `n` is done."""
+
+    def __init__(self, at_step=None):
+        self.out, self.err = io.StringIO(), io.StringIO()
+        super().__init__(Console(file=self.out), Console(file=self.err), seconds_between_lines=0)
+        self.at_step = at_step or {}
+
+    def chunk(self, line):
+        super().chunk(line)
+        self.at_step.get(line["step"], lambda: None)()
+
+
+@pytest.fixture(autouse=True)
+def probe(monkeypatch):
+    monkeypatch.setitem(learners.registry._entries, "probe", Probe)
+    monkeypatch.setitem(outer.registry._entries, "random_walk", RandomWalk)
+    monkeypatch.setitem(sys.modules, "metarl_jax.plots", FAKE_PLOTS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """These tests compile the same few programs again and again."""
+    options = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    compilation_cache_module.reset_cache()
+    yield Path(options["jax_compilation_cache_dir"])
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache_module.reset_cache()
+
+
+@pytest.fixture
+def compilations():
+    """A list that grows by one with every compilation."""
+    events = []
+
+    def listen(event, seconds, **_):
+        if event == COMPILATION:
+            events.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """`reference(config)`: the folder of a run of it that was never stopped. To be read only."""
+    folders = {}
+
+    def make(config):
+        if config not in folders:
+            folders[config] = tmp_path_factory.mktemp("reference") / "run"
+            train(config, folders[config], console=Silent())
+        return folders[config]
+
+    return make
+
+
+def final_bits(run_dir: Path, config: Config) -> list[bytes]:
+    """Every byte of the state after the last meta-step."""
+    abstract_state = Executables(build(config)).abstract_state
+    found = load_latest(run_dir / "checkpoints", abstract_state, on_damage=pytest.fail)
+    assert found is not None
+    assert found.step == config.num_meta_steps
+    state = found.state.replace(key=jax.random.key_data(found.state.key))
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+
+
+def metrics_lines(run_dir: Path) -> list[dict]:
+    """The lines of metrics.jsonl, without what depends on the clock."""
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    clock = ("seconds", "env_steps_per_second")
+    return [{name: x for name, x in line.items() if name not in clock} for line in lines]
+
+
+def assert_same_run(run_dir: Path, expected: Path, config: Config):
+    assert final_bits(run_dir, config) == final_bits(expected, config)
+    assert metrics_lines(run_dir) == metrics_lines(expected)
+    assert json.loads((run_dir / "eval.json").read_text()) == json.loads(
+        (expected / "eval.json").read_text()
+    )
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_a_run_folder_holds_everything(tmp_path):
+    console = Silent()
+    evaluation = train(PROBE, tmp_path / "new" / "run", console=console)
+    folder = tmp_path / "new" / "run"
+    assert json.loads((folder / "eval.json").read_text()) == evaluation
+    assert set(evaluation) >= {
+        "split",
+        "num_tasks",
+        "return_mean",
+        "return_iqm",
+        "ci95",
+        "controls",
+    }
+    assert evaluation["step"] == 11
+    assert len(evaluation["return_mean"]) == len(evaluation["ci95"]) == 3
+    assert len(evaluation["controls"]["random"]["return_mean"]) == 3
+    assert (folder / "adaptation_curve.png").read_bytes() == b"a curve"
+    assert list(folder.glob("events.out.tfevents*"))
+    lines = metrics_lines(folder)
+    assert [x["step"] for x in lines if "episode_return" in x] == [2, 4, 6, 8, 10, 11]
+    assert [x["step"] for x in lines if "eval_return" in x] == [4, 8, 11]
+    assert lines[-1]["env_steps"] == 11 * 4 * 3 * PROBE.env.episode_length
+    assert "held-out return" in console.out.getvalue()
+    assert "compiled in" in console.out.getvalue()
+
+
+def test_the_best_and_the_latest_checkpoints_stay(reference):
+    run_dir = reference(PROBE)
+    scores = {x["step"]: x["held_out_return"] for x in metrics_lines(run_dir) if "eval_return" in x}
+    best = max(scores, key=lambda step: scores[step])
+    saved = saved_steps(run_dir / "checkpoints")
+    assert best in saved
+    assert saved[-1] == 11
+    assert len(saved) <= 3
+
+
+@pytest.mark.parametrize("stop_at", [2, 8, 11])
+def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, reference, stop_at):
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Interrupted, match=rf"step {stop_at}: metarl resume {tmp_path}"):
+        train(PROBE, tmp_path / "run", console=Silent({stop_at: interrupt}))
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert saved_steps(tmp_path / "run" / "checkpoints")[-1] == stop_at
+    resume(tmp_path / "run", console=Silent())
+    assert_same_run(tmp_path / "run", reference(PROBE), PROBE)
+
+
+def test_a_run_without_a_checkpoint_starts_again(tmp_path, reference):
+    run_folder.create(tmp_path / "run", PROBE)
+    (tmp_path / "run" / "metrics.jsonl").write_text(
+        '{"step": 2, "episode_return": [0]}\n{"step": 4'
+    )
+    console = Silent()
+    resume(tmp_path / "run", console=console)
+    assert "no checkpoint yet" in console.out.getvalue()
+    assert_same_run(tmp_path / "run", reference(PROBE), PROBE)
+
+
+def test_a_damaged_checkpoint_is_reported_kept_and_passed_over(tmp_path, reference):
+    run_dir = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        train(PROBE, run_dir, console=Silent({10: interrupt}))
+    before, latest = saved_steps(run_dir / "checkpoints")[-2:]
+    damaged = run_dir / "checkpoints" / str(latest)
+    largest = max(damaged.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    largest.write_bytes(largest.read_bytes()[:-20])
+    content = {path.name: path.stat().st_size for path in damaged.rglob("*")}
+    console = Silent()
+    resume(run_dir, console=console)
+    assert f"{damaged} is damaged" in console.err.getvalue().replace("\n", "")
+    assert f"resuming from step {before}" in console.out.getvalue()
+    kept = damaged.with_name(f"{latest}.damaged")
+    assert {path.name: path.stat().st_size for path in kept.rglob("*")} == content
+    assert_same_run(run_dir, reference(PROBE), PROBE)
+
+
+def test_a_finished_run_is_only_evaluated(tmp_path, reference):
+    run_dir = tmp_path / "run"
+    shutil.copytree(reference(PROBE), run_dir)
+    (run_dir / "eval.json").unlink()
+    console = Silent()
+    resume(run_dir, console=console)
+    assert "has ended" in console.out.getvalue()
+    assert_same_run(run_dir, reference(PROBE), PROBE)
+
+
+def test_evaluation_does_not_touch_training(tmp_path, reference):
+    config = dataclasses.replace(PROBE, evaluation=EvaluationConfig(every=1, num_tasks=6))
+    train(config, tmp_path / "run", console=Silent())
+    assert final_bits(tmp_path / "run", config) == final_bits(reference(PROBE), PROBE)
+
+
+def test_chunks_after_the_first_compile_nothing(compilations):
+    executables = Executables(build(PROBE))
+    executables.compile_chunk(2)
+    executables.compile_evaluate("test", 4)
+    state, key = executables.init(), executables.evaluation_key(1, 2)
+    assert compilations
+    compilations.clear()
+    for _ in range(3):
+        state, _, _ = executables.chunk(state, 2)
+        executables.evaluate(state, key, "test", 4)
+    assert int(state.step) == 6
+    assert not compilations
+
+
+def test_a_longer_run_compiles_nothing_more(tmp_path, compilations):
+    counts = {}
+    for num_meta_steps in (4, 8, 16):
+        config = dataclasses.replace(PROBE, num_meta_steps=num_meta_steps)
+        compilations.clear()
+        train(config, tmp_path / str(num_meta_steps), console=Silent())
+        counts[num_meta_steps] = len(compilations)
+    assert counts[16] == counts[8] > 0
+
+
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    config = dataclasses.replace(
+        PROBE,
+        outer=RandomWalk(break_after=5),
+        max_skipped=3,
+        checkpoint=CheckpointConfig(every=1, keep=1),
+        evaluation=EvaluationConfig(every=0, num_tasks=4),
+    )
+    with pytest.raises(Diverged, match=r"step 8 .*last good checkpoint, of step 4"):
+        train(config, tmp_path / "run", console=Silent())
+    assert saved_steps(tmp_path / "run" / "checkpoints") == [4]
+    lines = metrics_lines(tmp_path / "run")
+    assert [line["skipped"] for line in lines] == [0, 0, 1, 2]
+    assert lines[2]["gradient_norm"] > 0
+    assert lines[3]["gradient_norm"] is None
+    assert not (tmp_path / "run" / "eval.json").exists()
+    assert evaluate_run(tmp_path / "run")["step"] == 4
+
+
+def test_a_run_may_end_with_a_skipped_update(tmp_path):
+    config = dataclasses.replace(PROBE, outer=RandomWalk(break_after=10))
+    train(config, tmp_path / "run", console=Silent())
+    assert saved_steps(tmp_path / "run" / "checkpoints")[-1] == 11
+
+
+def test_evaluate_run_takes_the_best_and_writes_nothing(reference):
+    run_dir = reference(PROBE)
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    scores = {x["step"]: x["held_out_return"] for x in metrics_lines(run_dir) if "eval_return" in x}
+    result = evaluate_run(run_dir, split="train", num_tasks=7, console=Silent())
+    assert result["split"] == "train"
+    assert result["num_tasks"] == 7
+    assert result["step"] == max(scores, key=lambda step: scores[step])
+    assert before == {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    assert result == evaluate_run(run_dir, split="train", num_tasks=7, console=Silent())
+
+
+def test_user_mistakes_are_found_before_compilation(tmp_path, reference, compilations):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    finished = reference(PROBE)
+    before = sorted(finished.rglob("*"))
+    unknown = tmp_path / "unknown"
+    unknown.mkdir()
+    (unknown / "config.json").write_text('{"env": {"name": "point_robt"}}')
+    compilations.clear()
+    for call, message in [
+        (lambda: train(PROBE, finished), "already exists"),
+        (lambda: train(PROBE, file), "already exists"),
+        (lambda: train(PROBE, file / "run"), "cannot be written"),
+        (lambda: train(PROBE, Path("/proc/run")), "cannot be written"),
+        (lambda: train(dataclasses.replace(PROBE, num_tasks=3), tmp_path / "x"), "num_tasks=3"),
+        (lambda: resume(tmp_path), "has no config.json"),
+        (lambda: resume(tmp_path / "nothing"), "is not a folder"),
+        (lambda: resume(unknown), "did you mean 'point_robot'"),
+        (lambda: evaluate_run(finished, split="ood"), "split='ood'"),
+        (lambda: evaluate_run(finished, num_tasks=1), "num_tasks=1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert not compilations
+    assert file.read_text() == "mine"
+    assert sorted(finished.rglob("*")) == before
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_configuration_that_cannot_be_resumed_is_refused(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Unregistered(Bandit):
+        name: ClassVar[str] = "unregistered"
+
+    config = dataclasses.replace(PROBE, env=Unregistered())
+    with pytest.raises(ValueError, match="register"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    folder = run_folder.create(tmp_path / "run", PROBE)
+    with run_folder.locked(folder), pytest.raises(ValueError, match="in use"):
+        resume(tmp_path / "run")
+
+
+def test_a_second_signal_aborts():
+    with StopRequest() as stop:
+        interrupt()
+        assert stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+
+
+@pytest.mark.parametrize("end", [1, 7, 10, 23])
+def test_what_is_due_follows_from_the_number_of_the_step(end):
+    config = dataclasses.replace(PROBE, num_meta_steps=end, log_every=5)
+    ends = [0]
+    while ends[-1] < end:
+        ends.append(chunk_end(config, ends[-1]))
+    assert ends == [*range(0, end, 5), end]
+    due = [after for before, after in itertools.pairwise(ends) if is_due(7, before, after)]
+    assert len(due) == end // 7
+    assert not any(is_due(0, before, after) for before, after in itertools.pairwise(ends))
+
+
+def test_held_out_return_of_sequences_and_of_adaptation():
+    returns = np.array([[0.0, 2.0], [2.0, 8.0]])
+    program = build(PROBE)
+    assert held_out_return(program, returns) == 3.0
+    adapting = program.learner._replace(adapt=lambda meta_params, inner_state, rollout: inner_state)
+    assert held_out_return(program._replace(learner=adapting), returns) == 5.0
+
+
+def start(command: str, run_dir: Path, name: str, cache: Path) -> subprocess.Popen:
+    environment = {
+        **os.environ,
+        "JAX_NUM_CPU_DEVICES": "8",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    words = [sys.executable, __file__, command, str(run_dir), name]
+    return subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 120):
+    """Returns when the condition holds; fails if the process ends first."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"the process ended too early: {process.communicate()[0]}")
+        time.sleep(0.005)
+
+
+def test_kill_9_resumes_to_the_same_bits(tmp_path, reference, compilation_cache):
+    run_dir = tmp_path / "run"
+    process = start("train", run_dir, "probe", compilation_cache)
+    wait_for(lambda: saved_steps(run_dir / "checkpoints")[-1:] >= [7], process)
+    process.kill()
+    process.wait()
+    resume(run_dir, console=Silent())
+    assert_same_run(run_dir, reference(MANY_SAVES), MANY_SAVES)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_say_how_to_go_on(tmp_path, number, compilation_cache):
+    run_dir = tmp_path / "run"
+    process = start("train", run_dir, "probe", compilation_cache)
+    wait_for(lambda: saved_steps(run_dir / "checkpoints")[-1:] >= [3], process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 3, output
+    assert f"stopped by {number.name}" in output
+    assert f"metarl resume {run_dir}" in output
+    assert saved_steps(run_dir / "checkpoints")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["probe", "maml"])
+def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path, name):
+    generator = np.random.default_rng(0)
+    config, cache = CONFIGS[name], tmp_path / "cache"
+    assert start("train", tmp_path / "reference", name, cache).wait() == 0
+    run_dir, kills, command = tmp_path / "run", 0, "train"
+    began = time.monotonic()
+    while True:
+        process = start(command, run_dir, name, cache)
+        # A few seconds go by before the loop begins; the first kill falls before any checkpoint.
+        wait_for((run_dir / "config.json").exists, process)
+        try:
+            process.wait(
+                timeout=generator.uniform(0.0, 1.0) if not kills else generator.uniform(4, 9)
+            )
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills, command = kills + 1, "resume"
+        assert time.monotonic() - began < 1200
+    assert process.returncode == 0, process.communicate()[0]
+    assert kills >= 3
+    assert_same_run(run_dir, tmp_path / "reference", config)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
