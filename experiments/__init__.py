@@ -8,6 +8,12 @@ registry: Registry[Config] = Registry(
     {
         "maml-point-robot": "metarl_jax.experiments.maml_point_robot:CONFIG",
         "maml-point-robot-one-step": "metarl_jax.experiments.maml_point_robot:ONE_STEP",
+        "maml-half-cheetah-dir": "metarl_jax.experiments.maml_half_cheetah_dir:CONFIG",
+        "maml-half-cheetah-dir-small": "metarl_jax.experiments.maml_half_cheetah_dir:SMALL",
+        "maml-ant-dir": "metarl_jax.experiments.maml_ant_dir:CONFIG",
+        "maml-ant-dir-small": "metarl_jax.experiments.maml_ant_dir:SMALL",
+        "rl2-half-cheetah-vel": "metarl_jax.experiments.rl2_half_cheetah_vel:CONFIG",
+        "rl2-half-cheetah-vel-small": "metarl_jax.experiments.rl2_half_cheetah_vel:SMALL",
         "rl2-bandit": "metarl_jax.experiments.rl2_bandit:CONFIG",
         "rl2-grid-navi": "metarl_jax.experiments.rl2_grid_navi:CONFIG",
     },

@@ -7,8 +7,10 @@ when reading: by an error, or by the checksum.
 """
 
 import dataclasses
+import gc
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -237,8 +239,17 @@ def _read(path: Path, **items: ocp.args.CheckpointArgs) -> Any:
     except (PermissionError, MemoryError, jax.errors.JaxRuntimeError):
         raise  # Not the checkpoint's fault.
     except Exception as error:  # Whatever a decoder makes of damaged bytes, of any type.
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        raise DamagedCheckpointError(path, first_line[:200]) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+    _discard_abandoned_reads()
+    raise DamagedCheckpointError(path, reason)
+
+
+def _discard_abandoned_reads() -> None:
+    """Collects the reads that Orbax abandons when one fails, for each of which Python prints pages."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: None
+    gc.collect()
+    sys.unraisablehook = hook
 
 
 def _check_structure(path: Path, saved: dict[str, str], wanted: dict[str, str]) -> None:

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(str(error), BAD_INPUT)
     except ValueError as error:
-        if not _is_ours(error):
+        if "METARL_TRACEBACK" in os.environ or not _is_ours(error):
             raise
         return _fail(str(error), BAD_INPUT)
 
@@ -116,6 +116,8 @@ commands:
 `metarl COMMAND --help` says more; `metarl train PRESET --help` shows every option of a preset.
 On a CPU every usable core is a device, unless JAX_NUM_CPU_DEVICES says otherwise.
 Set JAX_COMPILATION_CACHE_DIR to a folder to compile the same program only once.
+
+METARL_TRACEBACK=1 shows where an error comes from.
 
 exit codes: 0 done, 2 bad input, 3 diverged, 130 interrupted"""
 

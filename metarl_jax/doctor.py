@@ -130,7 +130,7 @@ def examine_devices() -> tuple[list[dict[str, Any]], list[Finding]]:
     try:
         found = jax.devices()
     except (RuntimeError, AssertionError) as error:  # jax 0.10 asserts where no platform is left
-        asked = jax.config.jax_platforms or "any"
+        asked = os.environ.get("JAX_PLATFORMS", "any")
         reason = f": {error}" if str(error) else ""
         message = f"JAX finds no device (platforms: {asked}{reason}): unset JAX_PLATFORMS"
         return [], [Finding(True, message)]

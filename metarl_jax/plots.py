@@ -13,6 +13,13 @@ from matplotlib.ticker import MaxNLocator
 
 LEARNER_COLOR = "#1f5fa8"
 CONTROL_STYLES = {"random": ("#8a8a8a", "--"), "oracle": ("#2f8f4e", "-.")}
+LABEL: dict[str, Any] = {
+    "xytext": (0, -9),
+    "textcoords": "offset points",
+    "ha": "center",
+    "va": "top",
+    "bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
+}
 FAR = 4.0
 """A control farther from the curve than so many of its spans is not drawn to scale."""
 
@@ -36,7 +43,7 @@ def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
     axes.fill_between(rounds, low, high, color=LEARNER_COLOR, alpha=0.2, linewidth=0)
     axes.plot(rounds, mean, "o-", color=LEARNER_COLOR, label="learner")
     for x, y in zip(rounds, mean, strict=True) if len(mean) <= 6 else ():
-        axes.annotate(f"{y:.2f}", (x, y), xytext=(0, 7), textcoords="offset points", ha="center")
+        axes.annotate(f"{y:.2f}", (x, y), **LABEL)
     bounds = _bounds(low, high)
     for name, numbers in evaluation.get("controls", {}).items():
         _draw_control(axes, rounds, name, _floats(numbers["return_mean"]), bounds)

@@ -322,6 +322,6 @@ def _diverged(run: _Run, skipped_in_row: int, step: int, saved: int | None) -> s
     )
     return (
         f"training diverged: the last {skipped_in_row} updates up to step {step} were not finite "
-        f"and were skipped (max_skipped={run.config.max_skipped}); {kept}. Train anew, with smaller "
-        "step sizes for example"
+        f"and were skipped (max_skipped={run.config.max_skipped}); {kept}. Train anew, for example "
+        "with smaller step sizes"
     )

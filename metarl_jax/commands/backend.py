@@ -29,8 +29,8 @@ def start_backend(platform: str = "auto") -> None:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # jax 0.10 asserts where no platform is left
         raise ValueError(
-            f"JAX_PLATFORMS={jax.config.jax_platforms!r} was asked for, but JAX finds no such "
-            "device: unset it, or install JAX for it"
+            f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')!r} was asked for, but JAX finds no "
+            "such device: unset it, or install JAX for it"
         ) from error
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import io
+import itertools
+import re
 import typing
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
@@ -81,11 +83,16 @@ def parse(
       SystemExit: after `--help`.
     """
     _check_flags(args, sorted(_flags(cls if default is None else default)))
-    given = {} if default is None else {"default": default}
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(cls, args=args, prog=prog, description=description, **given)
+            return tyro.cli(
+                cls,
+                args=args,
+                prog=prog,
+                description=description,
+                default=tyro.MISSING_NONPROP if default is None else default,
+            )
     except SystemExit as exit_:
         if not exit_.code:
             raise
@@ -95,7 +102,7 @@ def parse(
 def last_value(args: Sequence[str], flag: str) -> str | None:
     """The value of the last `flag value` or `flag=value`, or None where the flag is absent."""
     value = None
-    for word, following in zip(args, [*args[1:], None], strict=True):
+    for word, following in itertools.zip_longest(args, args[1:]):
         name, equals, attached = word.partition("=")
         if name.replace("_", "-") == flag:
             value = attached if equals else following
@@ -142,4 +149,6 @@ def _one_line(message: str) -> str:
     line = " ".join(words).removeprefix("Error parsing ").removeprefix("Unrecognized options: ")
     if "Unrecognized options" in message:
         return f"unexpected argument {line!r}; see --help"
+    line = re.sub(r"^Missing value for argument '(.*?)'.*", r"\1 needs a value; see --help", line)
+    line = re.sub(r"^Missing from (.*?): (\S+) .*", r"\1 needs \2; see --help", line)
     return line or message.strip()

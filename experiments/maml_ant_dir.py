@@ -1,0 +1,38 @@
+"""MAML on ant direction."""
+
+import dataclasses
+
+from metarl_jax.config import Config, EvaluationConfig
+from metarl_jax.envs.ant import AntDir
+from metarl_jax.learners.gradient import MAML
+from metarl_jax.outer.ppo import PPO
+from metarl_jax.returns import AdvantageConfig
+
+CONFIG = Config(
+    name="maml-ant-dir",
+    env=AntDir(variant="finn17"),
+    learner=MAML(inner_lr=0.1, learn_inner_lr=True, log_std_init=-0.5),
+    outer=PPO(learning_rate=1e-3, clip_eps=0.2, num_epochs=5),
+    advantage=AdvantageConfig(discount=0.99, gae_lambda=0.95),
+    num_meta_steps=500,
+    num_tasks=40,
+    num_rounds=2,
+    num_episodes=20,
+    normalize_observations=True,
+    evaluation=EvaluationConfig(every=25, num_tasks=40, num_rounds=4),
+)
+
+SMALL = dataclasses.replace(
+    CONFIG,
+    name="maml-ant-dir-small",
+    env=AntDir(variant="finn17", horizon=100),
+    num_meta_steps=100,
+    num_tasks=10,
+    num_episodes=10,
+    evaluation=EvaluationConfig(every=25, num_tasks=20, num_rounds=3),
+)
+
+if __name__ == "__main__":
+    from metarl_jax.cli import run_preset
+
+    run_preset("maml-ant-dir")

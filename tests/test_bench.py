@@ -1,0 +1,85 @@
+"""`metarl bench` measures what it says that it measures."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from metarl_jax import returns
+from metarl_jax.bench import make_simulate, measure
+from metarl_jax.cli import main
+from metarl_jax.config import RuntimeConfig
+from metarl_jax.evaluate import random_policy
+from metarl_jax.program import make_spec
+from metarl_jax.rollout import collect_trial
+from metarl_jax.step import sample_tasks
+
+
+def test_the_simulator_alone_simulates_every_trial(small_config):
+    """The sums are those of trials collected one by one: nothing of the simulation was left out."""
+    config = small_config("maml", "point_robot", num_tasks=4)
+    spec = make_spec(config)
+    key = jax.random.key(0)
+    sums = jax.jit(make_simulate(spec))(key)
+
+    task_key, trial_key = jax.random.split(key)
+    tasks = sample_tasks(spec, task_key, config.num_tasks, "train")
+    advantages = returns.make_estimator(
+        returns.AdvantageConfig(baseline="none", normalization="none")
+    )
+    expected = {"env_steps": 0.0, "reward": 0.0, "observation": 0.0}
+    for index, key in enumerate(jax.random.split(trial_key, config.num_tasks)):
+        trial = collect_trial(
+            spec.env,
+            random_policy(spec.env),
+            advantages,
+            (),
+            (),
+            None,
+            tasks[index],
+            key,
+            num_rounds=config.num_rounds,
+            num_episodes=config.num_episodes,
+        )
+        expected["env_steps"] += float(trial.rollout.timestep.valid.sum())
+        expected["reward"] += float(trial.rollout.reward.sum())
+        expected["observation"] += float(trial.rollout.timestep.observation.sum())
+    for name, value in expected.items():
+        np.testing.assert_allclose(float(sums[name]), value, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("learner", ["maml", "rl2"])
+def test_measure(small_config, learner):
+    config = small_config(learner, "grid_navi", runtime=RuntimeConfig(num_devices=2))
+    report = measure(config, repeats=3, steps=1)
+    assert report["device"]["count"] == 2
+    ratio, step = report["ratio"], report["meta_step_env_steps_per_second"]
+    assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
+    assert 0 < step["min"] <= step["max"]
+    parts = report["where_the_time_goes"]
+    assert list(parts) == ["simulating", "acting and recording", "adapting", "updating"]
+    if learner == "rl2":
+        assert parts["adapting"]["median"] == 0.0
+    assert report["compile_seconds"]["simulator"] > 0
+    assert report["peak_memory"]["host_bytes"] > 2**20
+
+
+TINY = "--num-tasks 2 --num-episodes 2 --num-rounds 2 --repeats 1 --steps 1".split()
+
+
+def test_command(capsys, monkeypatch):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
+    assert main(["bench", "rl2-bandit", "--outer.num-minibatches", "1", "--json", *TINY]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["preset"] == "rl2-bandit"
+    assert report["sizes"] == {
+        "num_tasks": 2,
+        "num_rounds": 2,
+        "num_episodes": 2,
+        "episode_length": 1,
+    }
+    from metarl_jax.commands.benching import print_report
+
+    print_report(report)
+    assert "whole meta-step" in capsys.readouterr().out

@@ -1,0 +1,251 @@
+"""The command line: what it accepts, what it refuses and how, and its exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from metarl_jax import doctor, experiments
+from metarl_jax import train as loop
+from metarl_jax.cli import COMMANDS, main
+from metarl_jax.commands.options import RunOptions, last_value, parse_run
+from metarl_jax.commands.runs import default_run_dir
+from metarl_jax.config import from_dict
+
+PRESET = "maml-point-robot"
+TINY = (
+    "--num-meta-steps 2 --num-tasks 4 --num-rounds 2 --num-episodes 2 --log-every 1 "
+    "--evaluation.num-tasks 4 --evaluation.every 0 --env.horizon 4 --learner.hidden-sizes 8"
+).split()
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # The command line leaves the devices of the tests as they are.
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
+
+
+def options(*args, preset=PRESET):
+    return parse_run(RunOptions, preset, args, prog="metarl train", description="")
+
+
+def test_flags_change_the_preset():
+    config = options("--learner.inner-lr", "0.05", "--env.horizon=50", "--num_tasks", "8").config()
+    assert config.learner.inner_lr == 0.05
+    assert config.env.horizon == 50
+    assert config.num_tasks == 8
+    assert config.outer == experiments.get(PRESET).outer
+    assert config.name == PRESET
+
+
+@pytest.mark.parametrize("preset", experiments.names())
+def test_no_flags_give_the_preset_itself(preset):
+    assert options(preset=preset).config() == experiments.get(preset)
+
+
+@pytest.mark.parametrize("flags", [("--env.name", "grid_navi"), ("--env.name=grid_navi",)])
+def test_a_part_is_switched_by_name(flags):
+    config = options(*flags).config()
+    assert type(config.env).name == "grid_navi"
+    assert options("--learner.name", "rl2", "--learner.hidden-size", "7").learner.hidden_size == 7
+
+
+def test_naming_the_part_that_is_there_keeps_its_options():
+    assert options("--env.name", "point_robot").env == experiments.get(PRESET).env
+
+
+def test_last_value():
+    assert last_value(["--a", "1", "--a=2"], "--a") == "2"
+    assert last_value(["--b", "1"], "--a") is None
+    assert last_value([], "--a") is None
+
+
+BAD = {
+    "trian": "did you mean 'train'",
+    "train": "needs a preset",
+    "train mmal-point-robot": "did you mean 'maml-point-robot'",
+    f"train {PRESET} --env.name point_robt": "did you mean 'point_robot'",
+    f"train {PRESET} --learner.name malm": "did you mean 'maml'",
+    f"train {PRESET} --outer.name=pp0": "did you mean 'ppo'",
+    f"train {PRESET} --learner.inner-lrr 0.1": "did you mean '--learner.inner-lr'",
+    f"train {PRESET} --inner-lr 0.1": "did you mean '--learner.inner-lr'",
+    f"train {PRESET} --learner.inner-lr nan": "learner.inner_lr=nan must be finite",
+    f"train {PRESET} --learner.inner-lr x": "--learner.inner-lr",
+    f"train {PRESET} --learner.inner-lr": "--learner.inner-lr needs a value",
+    f"train {PRESET} --num-tasks -4": "num_tasks=-4 must be at least 1",
+    f"train {PRESET} --num-meta-steps 0": "num_meta_steps=0 must be at least 1",
+    f"train {PRESET} --learner.hidden-sizes 8 -8": "learner.hidden_sizes=-8 must be at least 1",
+    f"train {PRESET} --num-tasks 5 --outer.num-minibatches 2": "outer.num_minibatches=2",
+    f"train {PRESET} --num-tasks 5 --runtime.num-devices 2": "runtime.num_devices=2",
+    f"train {PRESET} --runtime.num-devices 4096 --num-tasks 4096": "runtime.num_devices=4096",
+    f"train {PRESET} --runtime.platform tpu": "runtime.platform='tpu'",
+    f"train {PRESET} --runtime.platform abacus": "abacus",
+    f"train {PRESET} --evaluation.split validation": "validation",
+    f"train {PRESET} extra": "unexpected argument 'extra'",
+    "train rl2-bandit --evaluation.split ood": "evaluation.split='ood' is unknown",
+    "resume": "needs RUN_DIR",
+    "resume nowhere": "nowhere",
+    "eval nowhere": "nowhere",
+    "eval nowhere --num-tasks 1": "num_tasks=1",
+    "eval nowhere --tasks 4": "did you mean '--num-tasks'",
+    "bench rl2-bandit --repeats 0": "repeats=0",
+    "bench nothing": "unknown preset 'nothing'",
+    "list --jsn": "did you mean '--json'",
+}
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_bad_input_is_one_line_and_leaves_nothing(words, capsys):
+    assert main(words.split()) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("metarl: error: ")
+    assert BAD[words] in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert not list(Path().iterdir())
+
+
+def test_an_existing_run_dir_is_not_touched(capsys):
+    folder = Path("there")
+    folder.mkdir()
+    (folder / "mine").write_text("mine")
+    assert main(["train", PRESET, "--run-dir", "there"]) == 2
+    assert "there" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+
+
+def test_an_unwritable_run_dir(capsys):
+    Path("file").write_text("")
+    assert main(["train", PRESET, "--run-dir", "file/run"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (loop.Interrupted("saved"), 130),
+        (KeyboardInterrupt(), 130),
+        (loop.Diverged("not finite"), 3),
+        (PermissionError(13, "denied"), 2),
+    ],
+)
+def test_exit_codes(monkeypatch, capsys, error, code):
+    def train(config, run_dir):
+        raise error
+
+    monkeypatch.setattr(loop, "train", train)
+    assert main(["train", PRESET]) == code
+    assert capsys.readouterr().err.startswith("metarl: ")
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(loop, "train", lambda config, run_dir: json.loads("{"))
+    with pytest.raises(ValueError, match="Expecting"):
+        main(["train", PRESET])
+
+
+def test_default_run_dirs_do_not_collide(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(loop, "train", lambda config, run_dir: asked.append(run_dir))
+    for _ in range(3):
+        assert main(["train", "--seed", "3", PRESET]) == 0
+        asked[-1].mkdir(parents=True)
+    assert [path.name for path in asked] == [f"{PRESET}-seed3{x}" for x in ("", "-2", "-3")]
+    assert default_run_dir(PRESET, 4) == Path("runs") / f"{PRESET}-seed4"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"metarl {command}" in capsys.readouterr().out
+
+
+def test_help_of_a_preset_shows_its_values_top_level_first(capsys):
+    assert main(["train", PRESET, "--num-tasks", "6", "--help"]) == 0
+    text = capsys.readouterr().out
+    order = ["--seed", "--num-tasks", "--run-dir", "--env.horizon", "--learner.inner-lr"]
+    places = [text.index(f"│ {flag} ") for flag in order]
+    assert places == sorted(places)
+    assert "Step size of the inner gradient step" in text
+    assert "│ --name" not in text
+
+
+def test_list(capsys):
+    assert main(["list", "--json"]) == 0
+    listing = json.loads(capsys.readouterr().out)
+    assert list(listing["presets"]) == experiments.names()
+    assert "point_robot" in listing["environments"]
+    for entries in listing.values():
+        assert all(entries.values()), "every entry has a description"
+    assert main(["list"]) == 0
+    assert "rl2-bandit" in capsys.readouterr().out
+
+
+def test_doctor(capsys):
+    assert main(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["bad"] == []
+    assert report["devices"]
+    assert main(["doctor"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "words"),
+    [
+        ("jax", "0.9.2", "jax>=0.10,<0.13"),
+        ("jax", "0.13.0", "jax>=0.10,<0.13"),
+        ("mujoco", "4.0.0", "wrong accelerations"),
+        ("jaxlib", "0.11.0", "does not go with jaxlib 0.11.0"),
+        ("brax", None, "brax is missing"),
+    ],
+)
+def test_doctor_knows_bad_versions(package, version, words):
+    good = doctor.installed_versions()
+    assert doctor.check_versions(good, (3, 12, 0)) == []
+    findings = doctor.check_versions({**good, "jax": "0.10.2", package: version}, (3, 12, 0))
+    assert any(words in finding.message for finding in findings)
+    assert all(finding.bad for finding in findings)
+    assert doctor.check_versions(good, (3, 10, 4))[0].bad
+
+
+def _metarl(*args, module="metarl_jax.cli", **environment):
+    env = {name: x for name, x in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    return subprocess.run(
+        [sys.executable, *(("-m", module) if module else ()), *args],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=env | environment,
+    )
+
+
+def test_no_accelerator_where_the_environment_asks_for_one():
+    result = _metarl("train", PRESET, JAX_PLATFORMS="abacus")
+    assert result.returncode == 2
+    assert "JAX_PLATFORMS='abacus'" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_train_resume_and_eval(capsys):
+    """As a file of an experiment does it; then the run is evaluated and resumed."""
+    script = f"from metarl_jax.cli import run_preset; run_preset({PRESET!r})"
+    result = _metarl("-c", script, *TINY, "--seed", "1", module=None)
+    assert result.returncode == 0, result.stderr
+    run_dir = Path("runs") / f"{PRESET}-seed1"
+    config = from_dict(json.loads((run_dir / "config.json").read_text()))
+    assert config.env.horizon == 4
+    assert config.num_tasks == 4
+    evaluation = json.loads((run_dir / "eval.json").read_text())
+    assert len(evaluation["return_mean"]) == 2
+    assert list(run_dir.glob("*.png"))
+
+    assert main(["eval", str(run_dir), "--split", "ood", "--num-tasks", "6", "--json"]) == 0
+    evaluation = json.loads(capsys.readouterr().out)
+    assert evaluation["split"] == "ood"
+    assert evaluation["num_tasks"] == 6
+    assert main(["resume", str(run_dir)]) == 0

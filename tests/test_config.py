@@ -1,0 +1,114 @@
+"""Configurations: there and back through JSON, refused where they cannot work, traced where they are floats."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metarl_jax
+from metarl_jax import config as configs
+from metarl_jax import experiments
+
+replace = dataclasses.replace
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_every_preset_is_valid_and_survives_json(name):
+    config = experiments.get(name)
+    assert config.name == name
+    configs.validate(config)
+    assert configs.from_dict(json.loads(json.dumps(configs.to_dict(config)))) == config
+
+
+def changed(config, path, value):
+    head, *rest = path.split(".")
+    inner = changed(getattr(config, head), ".".join(rest), value) if rest else value
+    return replace(config, **{head: inner})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("num_tasks", 0, ["num_tasks=0", "at least 1"]),
+        ("num_tasks", "40", ["num_tasks='40'", "int"]),
+        ("num_tasks", True, ["num_tasks=True", "int"]),
+        ("learner.inner_lr", -0.1, ["learner.inner_lr=-0.1", "at least 0"]),
+        ("learner.inner_lr", float("nan"), ["learner.inner_lr=nan", "finite"]),
+        ("learner.hidden_sizes", (64, 0), ["learner.hidden_sizes=0", "at least 1"]),
+        ("learner.surrogate", "ratio", ["learner.surrogate='ratio'", "likelihood_ratio"]),
+        ("advantage.discount", 1.5, ["advantage.discount=1.5", "at most 1"]),
+        ("advantage.credit", "trial", ["advantage.credit='trial'", "maml", "episode"]),
+        ("advantage.baseline", "value", ["advantage.baseline='value'", "linear"]),
+        ("outer.learning_rate", 0.0, ["outer.learning_rate=0.0", "above 0"]),
+        ("outer.num_minibatches", 3, ["num_tasks=40", "outer.num_minibatches=3"]),
+        ("runtime.num_devices", 7, ["num_tasks=40", "runtime.num_devices=7"]),
+        ("evaluation.split", "dev", ["evaluation.split='dev'", "ood"]),
+    ],
+)
+def test_what_cannot_work_is_refused(path, value, words):
+    config = changed(experiments.get("maml-point-robot"), path, value)
+    with pytest.raises(ValueError, match="=") as error:
+        metarl_jax.build(config)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_devices_that_are_not_there_are_refused():
+    config = experiments.get("maml-point-robot")
+    with pytest.raises(ValueError, match=r"runtime\.num_devices=40.*8 cpu devices"):
+        metarl_jax.build(changed(config, "runtime.num_devices", 40))
+    with pytest.raises(ValueError, match=r"runtime\.platform='tpu'"):
+        metarl_jax.build(changed(config, "runtime.platform", "tpu"))
+
+
+def test_unknown_fields_and_names_in_a_file_get_a_suggestion():
+    values = configs.to_dict(experiments.get("maml-point-robot"))
+    with pytest.raises(ValueError, match=r"num_task; did you mean 'num_tasks'"):
+        configs.from_dict(values | {"num_task": 3})
+    with pytest.raises(ValueError, match="did you mean 'maml'"):
+        configs.from_dict(values | {"learner": {"name": "mamml"}})
+
+
+def test_float_hyperparameters_may_be_tracers(small_config, trees_close):
+    """vmap over step sizes through `build` gives what single runs give."""
+    base = small_config("maml")
+
+    def train(inner_lr, learning_rate):
+        config = replace(
+            base,
+            learner=replace(base.learner, inner_lr=inner_lr),
+            outer=replace(base.outer, learning_rate=learning_rate),
+        )
+        program = metarl_jax.build(config)
+        state = program.init(jax.random.key(0))
+        state, _ = jax.lax.scan(lambda state, _: program.step(state), state, length=2)
+        return state.meta_params
+
+    inner_lrs, learning_rates = jnp.array([0.05, 0.2]), jnp.array([1e-3, 1e-2])
+    together = jax.jit(jax.vmap(train))(inner_lrs, learning_rates)
+    for index in range(2):
+        alone = jax.jit(train)(float(inner_lrs[index]), float(learning_rates[index]))
+        trees_close(jax.tree.map(lambda x, i=index: x[i], together), alone, rtol=1e-3, atol=1e-4)
+    first = jax.tree.leaves(together)[0]
+    assert np.abs(first[0] - first[1]).max() > 1e-4
+
+
+def test_tracers_also_pass_through_sharded_tasks(small_config, trees_close):
+    """The same, with the tasks spread over two devices."""
+    base = small_config("rl2", "bandit")
+
+    def train(num_devices, learning_rate):
+        config = replace(
+            base,
+            outer=replace(base.outer, learning_rate=learning_rate),
+            runtime=replace(base.runtime, num_devices=num_devices),
+        )
+        program = metarl_jax.build(config)
+        return program.step(program.init(jax.random.key(0)))[0].meta_params
+
+    rates = jnp.array([1e-3, 1e-2])
+    one = jax.jit(jax.vmap(lambda rate: train(1, rate)))(rates)
+    two = jax.jit(jax.vmap(lambda rate: train(2, rate)))(rates)
+    trees_close(two, one, rtol=2e-3, atol=2e-4)
