@@ -150,6 +150,7 @@ def _compile(
         everywhere = SingleDeviceSharding(devices[0])
     else:
         everywhere = NamedSharding(spec.axis.mesh, PartitionSpec())
+    compiler_options = spec.env.compiler_options(devices[0].platform)
     init = jax.jit(make_init(spec), out_shardings=everywhere)
     key = jax.device_put(jax.random.key(seed), everywhere)
     state = jax.block_until_ready(init(key))
@@ -157,7 +158,7 @@ def _compile(
     def compiled(name: str, fn: Callable, *args, **options):
         progress(f"compiling: {name}")
         start = time.perf_counter()
-        executable = jax.jit(fn, **options).lower(*args).compile()
+        executable = jax.jit(fn, **options).lower(*args).compile(compiler_options)
         return executable, time.perf_counter() - start
 
     simulate, simulate_seconds = compiled("simulator", make_simulate(spec), key)

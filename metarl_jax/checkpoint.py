@@ -245,7 +245,7 @@ def _read(path: Path, **items: ocp.args.CheckpointArgs) -> Any:
 
 
 def _discard_abandoned_reads() -> None:
-    """Collects the reads that Orbax abandons when one fails, for each of which Python prints pages."""
+    """Collects the reads that Orbax abandons when one fails: Python prints pages for each."""
     hook = sys.unraisablehook
     sys.unraisablehook = lambda unraisable: None
     gc.collect()

@@ -99,6 +99,11 @@ class TaskDistribution:
         del task, observation
         return None
 
+    def compiler_options(self, platform: str) -> dict[str, str]:
+        """XLA options with which programs around this simulator run faster on `cpu`, `gpu` or `tpu`."""
+        del platform
+        return {}
+
     def validate(self) -> None:
         """Raises `ValueError` (field, value, remedy) for options that cannot work."""
 

@@ -32,6 +32,8 @@ class Executables:
         self._chunks: dict[int, jax.stages.Compiled] = {}
         self._evaluates: dict[tuple[str, int], jax.stages.Compiled] = {}
         self.compile_seconds = 0.0
+        platform = next(iter(self._sharding.device_set)).platform
+        self._compiler_options = program.env.compiler_options(platform)
         shapes = jax.eval_shape(program.init, jax.random.key(program.config.seed))
         self.abstract_state = self._abstract(shapes)
 
@@ -107,7 +109,7 @@ class Executables:
     def _compile(self, lower: Callable[[], Any]) -> jax.stages.Compiled:
         started = time.perf_counter()
         lowered = lower()
-        compiled = interruptible(lowered.compile)
+        compiled = interruptible(lambda: lowered.compile(self._compiler_options))
         self.compile_seconds += time.perf_counter() - started
         return compiled
 

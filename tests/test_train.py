@@ -24,14 +24,14 @@ import numpy as np
 import optax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache as compilation_cache_module
-from metarl_jax.envs.bandit import Bandit
-from metarl_jax.envs.point_robot import PointRobot
 from rich.console import Console
 
 from metarl_jax import learners, outer, run_folder
 from metarl_jax.checkpoint import load_latest, saved_steps
 from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.distributions import Categorical
+from metarl_jax.envs.bandit import Bandit
+from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.executables import Executables
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
@@ -521,29 +521,26 @@ def test_signals_save_and_say_how_to_go_on(tmp_path, number, compilation_cache):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["probe", "maml"])
-def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path, name):
+def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path, name, compilation_cache):
     generator = np.random.default_rng(0)
-    config, cache = CONFIGS[name], tmp_path / "cache"
-    assert start("train", tmp_path / "reference", name, cache).wait() == 0
-    run_dir, kills, command = tmp_path / "run", 0, "train"
-    began = time.monotonic()
-    while True:
-        process = start(command, run_dir, name, cache)
-        # A few seconds go by before the loop begins; the first kill falls before any checkpoint.
+    assert start("train", tmp_path / "reference", name, compilation_cache).wait() == 0
+    run_dir, command, moments = tmp_path / "run", "train", []
+    for kill in range(9):
+        process = start(command, run_dir, name, compilation_cache)
         wait_for((run_dir / "config.json").exists, process)
-        try:
-            process.wait(
-                timeout=generator.uniform(0.0, 1.0) if not kills else generator.uniform(4, 9)
-            )
-            break
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            kills, command = kills + 1, "resume"
-        assert time.monotonic() - began < 1200
-    assert process.returncode == 0, process.communicate()[0]
-    assert kills >= 3
-    assert_same_run(run_dir, tmp_path / "reference", config)
+        steps = saved_steps(run_dir / "checkpoints")
+        if kill:  # The first one falls before there is a checkpoint.
+            wait_for(lambda: saved_steps(run_dir / "checkpoints")[-1:] > steps[-1:], process)
+        time.sleep(generator.uniform(0.0, 0.25))
+        process.kill()
+        process.communicate()
+        command = "resume"
+        moments.append(saved_steps(run_dir / "checkpoints")[-1:])
+    assert len({*map(tuple, moments)}) > 3
+    process = start("resume", run_dir, name, compilation_cache)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert_same_run(run_dir, tmp_path / "reference", CONFIGS[name])
 
 
 if __name__ == "__main__":
