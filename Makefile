@@ -30,6 +30,8 @@ lint: $(STAMP) ## Check the style.
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: $(STAMP) ## Check the types.
+	@rm -rf .venv/types && mkdir -p .venv/types/metarl_jax
+	@cd .venv/types/metarl_jax && ln -s ../../../metarl_jax/* ../../../envs ../../../experiments .
 	$(BIN)/pyright
 
 bench: $(STAMP) ## Measure the throughput of the meta-step.

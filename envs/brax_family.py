@@ -111,7 +111,7 @@ class BraxFamily(TaskDistribution):
         """The Brax environment, shared by all instances of the same robot and backend."""
         return make_physics(self.robot, self.backend)
 
-    def compiler_options(self, platform: str) -> dict[str, str]:
+    def compiler_options(self, platform: str) -> dict[str, Any]:
         # XLA:CPU hands the many 3×3 products of rigid bodies to a library for large matrices; compiled in
         # line they take a third less time.
         return {"xla_cpu_experimental_ynn_fusion_type": ""} if platform == "cpu" else {}

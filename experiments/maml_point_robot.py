@@ -1,17 +1,45 @@
-"""MAML on the point robot."""
+"""MAML on the point robot: «2D navigation» of Finn et al. (2017).
+
+Published protocol: 20 trajectories a task, H = 100, 40 tasks a meta-step. The paper has −40.4, −11.7, −3.33, −3.23 on
+held-out tasks after 0, 1, 2, 3 gradient steps, and −2.29 for a policy that is told the goal; the optimum is −0.506.
+
+Three inner steps are meta-trained, and the return after the third is what counts. What made the difference between
+−10 and this: advantages by GAE with λ = 0.9 on the linear feature baseline instead of λ = 1, step sizes that are
+meta-learned for each array of parameters from 0.05, and less exploration noise (exp(−0.7) of the action bound).
+"""
+
 import dataclasses
 
 from metarl_jax.config import Config, EvaluationConfig
-from metarl_jax.env import TaskDistribution
 from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.outer.ppo import PPO
+from metarl_jax.returns import AdvantageConfig
 
 CONFIG = Config(
     name="maml-point-robot",
     env=PointRobot(),
-    learner=MAML(),
-    outer=PPO(),
-    num_rounds=3,
+    learner=MAML(inner_lr=0.05, learn_inner_lr=True, log_std_init=-0.7),
+    outer=PPO(learning_rate=3e-3, final_learning_rate=1e-4, num_epochs=5, clip_eps=0.2),
+    advantage=AdvantageConfig(discount=0.99, gae_lambda=0.9),
+    num_meta_steps=100,
+    num_tasks=40,
+    num_rounds=4,
+    num_episodes=20,
+    log_every=2,
+    evaluation=EvaluationConfig(every=20, num_tasks=200, num_rounds=6),
 )
-ONE_STEP = dataclasses.replace(CONFIG, name="maml-point-robot-one-step", num_rounds=2)
+
+ONE_STEP = dataclasses.replace(
+    CONFIG,
+    name="maml-point-robot-one-step",
+    learner=MAML(inner_lr=0.2, learn_inner_lr=True, log_std_init=0.0),
+    outer=dataclasses.replace(CONFIG.outer, learning_rate=2e-3),
+    num_rounds=2,
+    evaluation=EvaluationConfig(every=20, num_tasks=200, num_rounds=4),
+)
+
+if __name__ == "__main__":
+    from metarl_jax.cli import run_preset
+
+    run_preset("maml-point-robot")

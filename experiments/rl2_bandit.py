@@ -1,4 +1,5 @@
 """RL2 on bandits."""
+
 from metarl_jax.config import Config
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.learners.recurrent import RL2
@@ -9,7 +10,17 @@ CONFIG = Config(
     name="rl2-bandit",
     env=Bandit(),
     learner=RL2(),
-    outer=PPO(num_epochs=2, num_minibatches=4, rounds="all", value_coefficient=0.5, entropy_coefficient=0.01),
-    advantage=AdvantageConfig(discount=0.99, gae_lambda=0.95, baseline="value", credit="trial", normalization="batch"),
-    num_tasks=1024, num_rounds=10, num_episodes=1,
+    outer=PPO(
+        num_epochs=2,
+        num_minibatches=4,
+        rounds="all",
+        value_coefficient=0.5,
+        entropy_coefficient=0.01,
+    ),
+    advantage=AdvantageConfig(
+        discount=0.99, gae_lambda=0.95, baseline="value", credit="trial", normalization="batch"
+    ),
+    num_tasks=1024,
+    num_rounds=10,
+    num_episodes=1,
 )

@@ -11,7 +11,8 @@ returns = program.evaluate(state, jax.random.key(1))  # [tasks, K]
 ```
 """
 
-from metarl_jax import envs, experiments
+import metarl_jax.envs as envs
+import metarl_jax.experiments as experiments
 from metarl_jax.config import Config
 from metarl_jax.program import Program, build
 

@@ -17,7 +17,7 @@ from metarl_jax.evaluate import control_spec
 from metarl_jax.program import make_spec, select_devices
 from metarl_jax.rollout import collect_trial
 from metarl_jax.step import StepSpec, make_init, make_meta_batch, make_step, sample_tasks
-from metarl_jax.types import Key, Metrics, TrainState, Trial
+from metarl_jax.types import Device, Key, Metrics, TrainState, Trial
 
 TARGET_SECONDS = 0.5
 """How long one measurement lasts, if the number of calls is left open."""
@@ -143,7 +143,7 @@ def measure(
 
 
 def _compile(
-    spec: StepSpec, devices: Sequence[jax.Device], seed: int, progress: Callable[[str], None]
+    spec: StepSpec, devices: Sequence[Device], seed: int, progress: Callable[[str], None]
 ) -> tuple[dict[str, Compiled], dict[str, float]]:
     """The programs by name, each having run once, and env-steps of the simulator and meta-step."""
     if spec.axis.mesh is None:
@@ -225,7 +225,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def _describe(devices: Sequence[jax.Device]) -> dict[str, Any]:
+def _describe(devices: Sequence[Device]) -> dict[str, Any]:
     return {
         "platform": devices[0].platform,
         "kind": devices[0].device_kind,
@@ -241,7 +241,7 @@ def _peak_host_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def _peak_bytes(devices: Sequence[jax.Device]) -> int | None:
+def _peak_bytes(devices: Sequence[Device]) -> int | None:
     """The greatest memory in use on any device, where the platform counts it."""
     counts = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in devices]
     known = [count for count in counts if count is not None]

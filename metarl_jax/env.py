@@ -99,7 +99,7 @@ class TaskDistribution:
         del task, observation
         return None
 
-    def compiler_options(self, platform: str) -> dict[str, str]:
+    def compiler_options(self, platform: str) -> dict[str, Any]:
         """XLA options with which programs around this simulator run faster on `cpu`, `gpu` or `tpu`."""
         del platform
         return {}
@@ -126,4 +126,6 @@ def check_split(distribution: TaskDistribution, split: str) -> None:
     """Raises `ValueError` where the distribution has no such split."""
     if split not in distribution.splits:
         known = ", ".join(distribution.splits)
-        raise ValueError(f"split={split!r} is unknown to {distribution.name}: choose one of {known}")
+        raise ValueError(
+            f"split={split!r} is unknown to {distribution.name}: choose one of {known}"
+        )

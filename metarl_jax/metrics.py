@@ -123,8 +123,8 @@ class Reporter:
         if not self.console.is_terminal:
             yield
             return
-        columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[x]}"))
-        with Progress(*columns, console=self.console, transient=True) as bar:
+        columns = (TextColumn("{task.description}"), BarColumn(10), TextColumn("{task.fields[x]}"))
+        with Progress(*columns, console=self.console, transient=True, refresh_per_second=2) as bar:
             self._bar = bar
             self._task = bar.add_task(
                 f"step {step}/{num_steps}", total=num_steps, completed=step, x=""

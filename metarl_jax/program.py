@@ -13,7 +13,7 @@ from metarl_jax.learner import MetaLearner
 from metarl_jax.outer import Outer
 from metarl_jax.step import StepSpec, make_init, make_step
 from metarl_jax.task_axis import TaskAxis, largest_divisor, make_task_axis
-from metarl_jax.types import Array, Key, Metrics, TrainState
+from metarl_jax.types import Array, Device, Key, Metrics, TrainState
 
 
 class Program(NamedTuple):
@@ -91,7 +91,7 @@ def make_spec(config: Config) -> StepSpec:
     return spec
 
 
-def select_devices(config: Config) -> list[jax.Device]:
+def select_devices(config: Config) -> list[Device]:
     """The devices of a run: those asked for, or as many as share the tasks evenly.
 
     Raises:

@@ -23,29 +23,31 @@ class Registry(Generic[T]):
 
     def __init__(self, kind: str, entries: dict[str, str] | None = None):
         self._kind = kind
-        self._entries: dict[str, T | str] = dict(entries or {})
+        self._unloaded = dict(entries or {})
+        self._loaded: dict[str, T] = {}
 
     def register(self, name: str, entry: T) -> None:
         """Adds a thing under a new name; raises `ValueError` if the name is taken."""
-        if name in self._entries:
+        if name in self.names():
             raise ValueError(f"{self._kind} {name!r} is already registered: choose another name")
-        self._entries[name] = entry
+        self._loaded[name] = entry
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        return sorted(self._entries)
+        return sorted(self._unloaded | self._loaded)
 
     def get(self, name: str) -> T:
         """The thing of this name; raises `ValueError` that suggests the nearest name."""
-        if name not in self._entries:
+        if name not in self.names():
             hint = suggestion(name, self.names())
-            raise ValueError(f"unknown {self._kind} {name!r}{hint or '.'} Known: {', '.join(self.names())}")
-        entry = self._entries[name]
-        if isinstance(entry, str):
-            module, attribute = entry.split(":")
-            entry = getattr(importlib.import_module(module), attribute)
-            self._entries[name] = entry
-        return entry
+            raise ValueError(
+                f"unknown {self._kind} {name!r}{hint or '.'} Known: {', '.join(self.names())}"
+            )
+        if name in self._unloaded:
+            module, attribute = self._unloaded[name].split(":")
+            self._loaded[name] = getattr(importlib.import_module(module), attribute)
+            del self._unloaded[name]
+        return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())

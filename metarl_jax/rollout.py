@@ -68,10 +68,10 @@ def collect_trial(
         statistics, rollout = _observe(normalizer, raw)
         rollout = advantages.after_round(rollout)
         inner_state, *previous = carry
-        if learner.adapt is not None:
+        if (adapt := learner.adapt) is not None:
             inner_state = jax.lax.cond(
                 index < num_rounds - 1,
-                lambda state: learner.adapt(meta_params, state, rollout),
+                lambda state: adapt(meta_params, state, rollout),
                 lambda state: state,
                 inner_state,
             )

@@ -1,4 +1,4 @@
-"""The fused meta-step: sample tasks, collect trials, update the meta-parameters. One jitted function, one executable."""
+"""The fused meta-step: sample tasks, collect trials, update the meta-parameters, all in one executable."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -63,9 +63,9 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
         meta_params, opt_state, trials, metrics = spec.outer.update(
             update_key, state.meta_params, state.opt_state, batch
         )
-        normalizer = state.normalizer
-        if normalizer is not None:
-            normalizer = normalize.update(normalizer, trials.observation_statistics)
+        normalizer, seen = state.normalizer, trials.observation_statistics
+        if normalizer is not None and seen is not None:
+            normalizer = normalize.update(normalizer, seen)
         memory = state.memory
         if spec.learner.consolidate is not None:
             memory = spec.learner.consolidate(meta_params, memory, trials)
@@ -79,7 +79,9 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
             key=key,
             skipped_in_row=jnp.where(skipped, state.skipped_in_row + 1, 0),
         )
-        return next_state, metrics | trial_metrics(trials) | {"skipped": skipped.astype(jnp.float32)}
+        return next_state, metrics | trial_metrics(trials) | {
+            "skipped": skipped.astype(jnp.float32)
+        }
 
     return step
 

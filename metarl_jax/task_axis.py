@@ -5,6 +5,7 @@ devices nor the size of a block changes a result, but for the order in which flo
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from metarl_jax.trees import join_leading, split_leading
-from metarl_jax.types import PyTree
+from metarl_jax.types import Device, PyTree
 
 AXIS = "tasks"
 
@@ -44,17 +45,24 @@ class TaskAxis(NamedTuple):
             blocks = split_leading(args, _block_size(args, block))
             return join_leading(jax.lax.map(lambda xs: jax.vmap(fn)(*xs), blocks))
 
-        return self._sharded(local, out_specs=P(AXIS))(*args)
+        return self._sharded(local, out_specs=P(AXIS), in_specs=P(AXIS))(*args)
 
-    def mean(self, fn: Callable, *args: PyTree, block: int | None = None) -> PyTree:
-        """The mean of `fn` over all tasks; results are accumulated block by block and never stored `[N, ...]`."""
+    def mean(self, fn: Callable, shared: PyTree, *args: PyTree, block: int | None = None) -> PyTree:
+        """The mean of `fn(shared, ...)` over all tasks, accumulated block by block and never stored `[N, ...]`.
+
+        Args:
+          fn: a function of `shared` and one task.
+          shared: what all tasks have in common. What `fn` differentiates must be here and not in its closure: there
+            its type names the mesh from outside the map, and a zero cotangent of that type cannot be made inside.
+          block: as in `map`.
+        """
         num_tasks = jax.tree.leaves(args)[0].shape[0]
 
-        def local(*args):
+        def local(shared, *args):
             blocks = split_leading(args, _block_size(args, block))
 
             def block_sum(xs):
-                return jax.tree.map(lambda y: y.sum(0), jax.vmap(fn)(*xs))
+                return jax.tree.map(lambda y: y.sum(0), jax.vmap(partial(fn, shared))(*xs))
 
             shapes = jax.eval_shape(block_sum, jax.tree.map(lambda x: x[0], blocks))
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
@@ -65,7 +73,8 @@ class TaskAxis(NamedTuple):
                 total = jax.lax.psum(total, AXIS)
             return jax.tree.map(lambda x: x / num_tasks, total)
 
-        return self._sharded(local, out_specs=P())(*args)
+        in_specs = (P(), *(P(AXIS) for _ in args))
+        return self._sharded(local, out_specs=P(), in_specs=in_specs)(shared, *args)
 
     def shard(self, tree: PyTree) -> PyTree:
         """Constrains arrays `[N, ...]` to lie on the devices of their tasks."""
@@ -73,15 +82,15 @@ class TaskAxis(NamedTuple):
             return tree
         return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, P(AXIS)))
 
-    def _sharded(self, fn, out_specs):
+    def _sharded(self, fn: Callable, out_specs: P, in_specs: P | tuple[P, ...]):
         if self.mesh is None:
             return fn
         return jax.shard_map(
-            fn, mesh=self.mesh, in_specs=P(AXIS), out_specs=out_specs, check_vma=False
+            fn, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
         )
 
 
-def make_task_axis(devices: list[jax.Device]) -> TaskAxis:
+def make_task_axis(devices: list[Device]) -> TaskAxis:
     """The axis over these devices."""
     if len(devices) == 1:
         return TaskAxis(None)

@@ -286,7 +286,12 @@ def _finish(run: _Run, state: TrainState, returns: np.ndarray | None) -> dict[st
         returns = run.executables.evaluate(state, key, options.split, options.num_tasks)
     evaluation = _evaluation(run, returns, key, step, options.split)
     run_folder.write_json(run.folder.evaluation, evaluation)
-    adaptation_curve(evaluation, run.folder.curve)
+    titles = {
+        "preset": run.config.name,
+        "env": run.config.env.name,
+        "adapts_by_gradient": run.config.learner.adapts_by_gradient,
+    }
+    adaptation_curve(titles | evaluation, run.folder.curve)
     run.reporter.curve(evaluation)
     return evaluation
 

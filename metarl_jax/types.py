@@ -25,6 +25,8 @@ from metarl_jax.normalize import RunningStatistics
 
 Array = jax.Array
 PyTree = Any
+Device = Any
+"""A `jax.Device`, which type checkers take for a variable."""
 Key = jax.Array
 """A typed PRNG key (`jax.random.key`)."""
 
@@ -95,12 +97,13 @@ class Trial(struct.PyTreeNode):
     Attributes:
       rollout: `Transition` of `[K, T, E]`.
       key: the key that `begin` was given.
-      observation_statistics: count, mean and squared deviation of the raw observations of the valid steps.
+      observation_statistics: count, mean and squared deviation of the raw observations of the valid steps;
+        None where the run does not normalise.
     """
 
     rollout: Transition
     key: Key
-    observation_statistics: RunningStatistics
+    observation_statistics: RunningStatistics | None
 
     def episode_returns(self) -> Array:
         """Undiscounted return of every episode, `[..., K, E]`."""
@@ -115,7 +118,8 @@ class TrainState(struct.PyTreeNode):
       meta_params: what is learned across tasks.
       opt_state: the outer method's state.
       memory: what the learner keeps beyond a trial.
-      normalizer: running statistics of the observations, used frozen within a meta-step.
+      normalizer: running statistics of the observations, used frozen within a meta-step; None where the run does not
+        normalise.
       key: the key from which every later draw of the run descends.
       skipped_in_row: int32, how many updates up to now were skipped one after another for not being finite.
     """
@@ -124,6 +128,6 @@ class TrainState(struct.PyTreeNode):
     meta_params: MetaParams
     opt_state: PyTree
     memory: Memory
-    normalizer: RunningStatistics
+    normalizer: RunningStatistics | None
     key: Key
     skipped_in_row: Array

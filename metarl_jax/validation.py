@@ -50,7 +50,9 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if any(_matches(value, option) for option in options):
         return
-    choices = [repr(c) for o in options if typing.get_origin(o) is Literal for c in typing.get_args(o)]
+    choices = [
+        repr(c) for o in options if typing.get_origin(o) is Literal for c in typing.get_args(o)
+    ]
     if choices:
         raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}")
     wanted = " or ".join(getattr(option, "__name__", str(option)) for option in options)

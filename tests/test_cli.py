@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,9 @@ from metarl_jax.config import from_dict
 
 PRESET = "maml-point-robot"
 TINY = (
-    "--num-meta-steps 2 --num-tasks 4 --num-rounds 2 --num-episodes 2 --log-every 1 "
-    "--evaluation.num-tasks 4 --evaluation.every 0 --env.horizon 4 --learner.hidden-sizes 8"
-).split()
+    "--num-meta-steps 2 --num-tasks 4 --num-rounds 2 --num-episodes 2 --log-every 2 "
+    "--evaluation.num-tasks 4 --learner.hidden-size 4 --outer.num-minibatches 1"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -168,10 +169,10 @@ def test_help_of_a_preset_shows_its_values_top_level_first(capsys):
     assert main(["train", PRESET, "--num-tasks", "6", "--help"]) == 0
     text = capsys.readouterr().out
     order = ["--seed", "--num-tasks", "--run-dir", "--env.horizon", "--learner.inner-lr"]
-    places = [text.index(f"│ {flag} ") for flag in order]
+    places = [re.search(rf"^\W* {flag} ", text, re.MULTILINE).start() for flag in order]
     assert places == sorted(places)
     assert "Step size of the inner gradient step" in text
-    assert "│ --name" not in text
+    assert not re.search(r"^\W* --name", text, re.MULTILINE)
 
 
 def test_list(capsys):
@@ -231,21 +232,33 @@ def test_no_accelerator_where_the_environment_asks_for_one():
     assert not Path("runs").exists()
 
 
-def test_train_resume_and_eval(capsys):
-    """As a file of an experiment does it; then the run is evaluated and resumed."""
-    script = f"from metarl_jax.cli import run_preset; run_preset({PRESET!r})"
-    result = _metarl("-c", script, *TINY, "--seed", "1", module=None)
+def test_train_and_eval(monkeypatch, capsys):
+    """As the file of an experiment does it; then the evaluation is printed."""
+    script = "from metarl_jax.cli import run_preset; run_preset('rl2-bandit')"
+    result = _metarl("-c", script, *TINY.split(), "--seed", "1", module=None)
     assert result.returncode == 0, result.stderr
-    run_dir = Path("runs") / f"{PRESET}-seed1"
+    run_dir = Path("runs") / "rl2-bandit-seed1"
     config = from_dict(json.loads((run_dir / "config.json").read_text()))
-    assert config.env.horizon == 4
+    assert config.learner.hidden_size == 4
     assert config.num_tasks == 4
     evaluation = json.loads((run_dir / "eval.json").read_text())
     assert len(evaluation["return_mean"]) == 2
     assert list(run_dir.glob("*.png"))
 
-    assert main(["eval", str(run_dir), "--split", "ood", "--num-tasks", "6", "--json"]) == 0
-    evaluation = json.loads(capsys.readouterr().out)
-    assert evaluation["split"] == "ood"
-    assert evaluation["num_tasks"] == 6
-    assert main(["resume", str(run_dir)]) == 0
+    def evaluate_run(path, *, split, num_tasks, console):
+        console.warn("a warning")
+        assert (path, split, num_tasks) == (run_dir, "train", 6)
+        return evaluation
+
+    monkeypatch.setattr(loop, "evaluate_run", evaluate_run)
+    assert main(["eval", str(run_dir), "--split", "train", "--num-tasks", "6", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == evaluation
+    assert main(["eval", str(run_dir), "--split=train", "--num-tasks=6"]) == 0
+    assert "interval" in capsys.readouterr().out
+
+
+def test_resume_gets_the_folder(monkeypatch):
+    asked = []
+    monkeypatch.setattr(loop, "resume", asked.append)
+    assert main(["resume", "runs/mine"]) == 0
+    assert asked == [Path("runs/mine")]

@@ -20,9 +20,7 @@ EXACT = ("bandit", "grid_navi", "point_robot")
 LEARNERS = learners.names()
 SIMULATED = [name for name in envs.names() if name not in EXACT]
 ON_EXACT = [(learner, env) for learner in LEARNERS for env in EXACT]
-ON_SIMULATED = [
-    ("maml" if index % 2 else "rl2", env) for index, env in enumerate(SIMULATED)
-]
+ON_SIMULATED = [("maml" if index % 2 else "rl2", env) for index, env in enumerate(SIMULATED)]
 
 
 def collect_one(config, program, key=0, task_key=1, meta_params=None):
@@ -198,9 +196,7 @@ def test_held_out_tasks_do_not_reach_training(small_config, learner):
         assert float(metrics["skipped"]) == 0.0
     floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
     assert all(np.isfinite(x).all() for x in floats)
-    jax.tree.map(
-        np.testing.assert_array_equal, state.meta_params, untouched.meta_params
-    )
+    jax.tree.map(np.testing.assert_array_equal, state.meta_params, untouched.meta_params)
 
 
 def test_random_and_oracle_keep_to_the_known_values():

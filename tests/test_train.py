@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -167,8 +168,8 @@ class Silent(Reporter):
 
 @pytest.fixture(autouse=True)
 def probe(monkeypatch):
-    monkeypatch.setitem(learners.registry._entries, "probe", Probe)
-    monkeypatch.setitem(outer.registry._entries, "random_walk", RandomWalk)
+    monkeypatch.setitem(learners.registry._loaded, "probe", Probe)
+    monkeypatch.setitem(outer.registry._loaded, "random_walk", RandomWalk)
     monkeypatch.setitem(sys.modules, "metarl_jax.plots", FAKE_PLOTS)
 
 
@@ -496,10 +497,14 @@ def wait_for(condition, process: subprocess.Popen, seconds: float = 120):
         time.sleep(0.005)
 
 
+def has_saved_after(run_dir: Path, steps: list[int]) -> bool:
+    return saved_steps(run_dir / "checkpoints")[-1:] > steps[-1:]
+
+
 def test_kill_9_resumes_to_the_same_bits(tmp_path, reference, compilation_cache):
     run_dir = tmp_path / "run"
     process = start("train", run_dir, "probe", compilation_cache)
-    wait_for(lambda: saved_steps(run_dir / "checkpoints")[-1:] >= [7], process)
+    wait_for(partial(has_saved_after, run_dir, [7]), process)
     process.kill()
     process.wait()
     resume(run_dir, console=Silent())
@@ -510,7 +515,7 @@ def test_kill_9_resumes_to_the_same_bits(tmp_path, reference, compilation_cache)
 def test_signals_save_and_say_how_to_go_on(tmp_path, number, compilation_cache):
     run_dir = tmp_path / "run"
     process = start("train", run_dir, "probe", compilation_cache)
-    wait_for(lambda: saved_steps(run_dir / "checkpoints")[-1:] >= [3], process)
+    wait_for(partial(has_saved_after, run_dir, [3]), process)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 3, output
@@ -530,7 +535,7 @@ def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path, name, compilati
         wait_for((run_dir / "config.json").exists, process)
         steps = saved_steps(run_dir / "checkpoints")
         if kill:  # The first one falls before there is a checkpoint.
-            wait_for(lambda: saved_steps(run_dir / "checkpoints")[-1:] > steps[-1:], process)
+            wait_for(partial(has_saved_after, run_dir, steps), process)
         time.sleep(generator.uniform(0.0, 0.25))
         process.kill()
         process.communicate()

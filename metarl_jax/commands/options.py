@@ -139,16 +139,24 @@ def _check_flags(args: Sequence[str], known: list[str]) -> None:
 
 
 def _one_line(message: str) -> str:
-    """The first paragraph of tyro's framed message."""
-    words: list[str] = []
-    for line in message.splitlines()[1:]:
-        text = line.strip("│╰╯─ ")
-        if not text:
+    """The message proper within tyro's frame, which is drawn with blanks where there is no UTF-8."""
+    paragraphs: list[list[str]] = [[]]
+    framed = "╭" in message
+    for line in message.splitlines()[1 if framed else 0 :]:
+        text = line.strip("│╰╯ ")
+        if text and set(text) <= set("─-"):
+            paragraphs.append([])
+        elif text:
+            paragraphs[-1].append(text)
+        else:
             break
-        words.append(text)
-    line = " ".join(words).removeprefix("Error parsing ").removeprefix("Unrecognized options: ")
-    if "Unrecognized options" in message:
-        return f"unexpected argument {line!r}; see --help"
-    line = re.sub(r"^Missing value for argument '(.*?)'.*", r"\1 needs a value; see --help", line)
-    line = re.sub(r"^Missing from (.*?): (\S+) .*", r"\1 needs \2; see --help", line)
+    words = paragraphs[0 if framed else min(1, len(paragraphs) - 1)]
+    line = " ".join(words).removeprefix("Error parsing ")
+    rules = {
+        r"Unrecognized options: (.*)": r"unexpected argument '\1'; see --help",
+        r"Missing value for argument '(.*?)'.*": r"\1 needs a value; see --help",
+        r"Missing from (.*?): (\S+) .*": r"\1 needs \2; see --help",
+    }
+    for pattern, plain in rules.items():
+        line = re.sub(f"^{pattern}$", plain, line)
     return line or message.strip()

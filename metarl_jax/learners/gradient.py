@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -140,10 +140,13 @@ class MAML(LearnerConfig):
             del memory, key, num_episodes
             return meta_params["policy"]
 
+        def policy(fast_params, observation) -> Any:
+            return module.apply(fast_params, observation)
+
         def act(meta_params, fast_params, timestep):
             del meta_params
-            distribution = module.apply(fast_params, timestep.observation)
-            return PolicyOut(distribution, jnp.zeros_like(timestep.previous_reward)), fast_params
+            no_value = jnp.zeros_like(timestep.previous_reward)
+            return PolicyOut(policy(fast_params, timestep.observation), no_value), fast_params
 
         def unroll(meta_params, fast_params, timesteps):
             # Matrix products over one long axis [T·E] are faster than over [T, E].
@@ -151,7 +154,7 @@ class MAML(LearnerConfig):
             return split_leading(out, timesteps.valid.shape[1]), fast_params
 
         def loss(fast_params, rollout: Transition):
-            return surrogate(module.apply(fast_params, rollout.timestep.observation), rollout)
+            return surrogate(policy(fast_params, rollout.timestep.observation), rollout)
 
         def adapt(meta_params, fast_params, rollout):
             rollout = join_leading(rollout)

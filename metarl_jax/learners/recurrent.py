@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -110,7 +110,7 @@ class RL2(LearnerConfig):
                 return carry, carry
 
             carry, carries = jax.lax.scan(step, carry, (encoded, timesteps.valid))
-            distribution, value = module.apply(meta_params, carries, method="answer")
-            return PolicyOut(distribution, value), carry
+            answers: Any = module.apply(meta_params, carries, method="answer")
+            return PolicyOut(*answers), carry
 
         return MetaLearner(init=init, begin=begin, act=act, unroll=unroll)

@@ -37,7 +37,9 @@ class Outer(NamedTuple):
     """
 
     init: Callable[[MetaParams], PyTree]
-    update: Callable[[Key, MetaParams, PyTree, MetaBatch], tuple[MetaParams, PyTree, Trial, Metrics]]
+    update: Callable[
+        [Key, MetaParams, PyTree, MetaBatch], tuple[MetaParams, PyTree, Trial, Metrics]
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

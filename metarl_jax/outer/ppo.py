@@ -73,11 +73,13 @@ class PPO(OuterConfig):
             meta_params, opt_state = carry
             choice = inputs
 
-            def task_gradient(group, index):
+            def task_gradient(meta_params, group, index):
                 trial = jax.tree.map(lambda x: x[index], group)
                 return jax.grad(loss, has_aux=True)(meta_params, batch, trial)
 
-            gradient, metrics = batch.axis.mean(task_gradient, groups, choice, block=batch.block)
+            gradient, metrics = batch.axis.mean(
+                task_gradient, meta_params, groups, choice, block=batch.block
+            )
             metrics = metrics | {"gradient_norm": optax.global_norm(gradient)}
             updates, opt_state = optimizer.update(gradient, opt_state, meta_params)
             return (optax.apply_updates(meta_params, updates), opt_state), metrics
