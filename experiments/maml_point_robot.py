@@ -22,12 +22,12 @@ CONFIG = Config(
     learner=MAML(inner_lr=0.05, learn_inner_lr=True, log_std_init=-0.7),
     outer=PPO(learning_rate=3e-3, final_learning_rate=1e-4, num_epochs=5, clip_eps=0.2),
     advantage=AdvantageConfig(discount=0.99, gae_lambda=0.9),
-    num_meta_steps=100,
+    num_meta_steps=60,
     num_tasks=40,
     num_rounds=4,
     num_episodes=20,
     log_every=2,
-    evaluation=EvaluationConfig(every=20, num_tasks=200, num_rounds=6),
+    evaluation=EvaluationConfig(every=10, num_tasks=200, num_rounds=6),
 )
 
 ONE_STEP = dataclasses.replace(
@@ -35,6 +35,7 @@ ONE_STEP = dataclasses.replace(
     name="maml-point-robot-one-step",
     learner=MAML(inner_lr=0.2, learn_inner_lr=True, log_std_init=0.0),
     outer=dataclasses.replace(CONFIG.outer, learning_rate=2e-3),
+    num_meta_steps=100,
     num_rounds=2,
     evaluation=EvaluationConfig(every=20, num_tasks=200, num_rounds=4),
 )

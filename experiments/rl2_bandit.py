@@ -1,6 +1,9 @@
-"""RL2 on bandits."""
+"""RL² on Bernoulli bandits with 10 pulls of 5 arms: Duan et al. (2016), table 1.
 
-from metarl_jax.config import Config
+Bayes-optimal total over 10 pulls 6.660; RL² in the paper 6.7, Gittins index 6.6, random 5.0.
+"""
+
+from metarl_jax.config import Config, EvaluationConfig
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.learners.recurrent import RL2
 from metarl_jax.outer.ppo import PPO
@@ -8,19 +11,29 @@ from metarl_jax.returns import AdvantageConfig
 
 CONFIG = Config(
     name="rl2-bandit",
-    env=Bandit(),
-    learner=RL2(),
+    env=Bandit(num_arms=5),
+    learner=RL2(hidden_size=128, encoder_sizes=(64,)),
     outer=PPO(
+        learning_rate=1e-3,
+        final_learning_rate=1e-5,
         num_epochs=2,
         num_minibatches=4,
         rounds="all",
         value_coefficient=0.5,
-        entropy_coefficient=0.01,
+        entropy_coefficient=0.005,
     ),
     advantage=AdvantageConfig(
-        discount=0.99, gae_lambda=0.95, baseline="value", credit="trial", normalization="batch"
+        discount=1.0, gae_lambda=0.95, baseline="value", credit="trial", normalization="batch"
     ),
+    num_meta_steps=600,
     num_tasks=1024,
     num_rounds=10,
     num_episodes=1,
+    log_every=10,
+    evaluation=EvaluationConfig(every=100, num_tasks=10_000, deterministic=True),
 )
+
+if __name__ == "__main__":
+    from metarl_jax.cli import run_preset
+
+    run_preset("rl2-bandit")

@@ -1,6 +1,9 @@
-"""RL2 on gridnavi."""
+"""RL² on the grid with a hidden goal: GridNavi of Zintgraf et al. (2020).
 
-from metarl_jax.config import Config
+Sum of returns over the four episodes of a trial: Bayes-optimal 37.214 (4.000 + 3 × 11.071), random −4.6.
+"""
+
+from metarl_jax.config import Config, EvaluationConfig
 from metarl_jax.envs.grid_navi import GridNavi
 from metarl_jax.learners.recurrent import RL2
 from metarl_jax.outer.ppo import PPO
@@ -9,8 +12,10 @@ from metarl_jax.returns import AdvantageConfig
 CONFIG = Config(
     name="rl2-grid-navi",
     env=GridNavi(),
-    learner=RL2(),
+    learner=RL2(hidden_size=128, encoder_sizes=(64,)),
     outer=PPO(
+        learning_rate=1e-3,
+        final_learning_rate=1e-4,
         num_epochs=2,
         num_minibatches=4,
         rounds="all",
@@ -18,9 +23,17 @@ CONFIG = Config(
         entropy_coefficient=0.01,
     ),
     advantage=AdvantageConfig(
-        discount=0.99, gae_lambda=0.95, baseline="value", credit="trial", normalization="batch"
+        discount=0.97, gae_lambda=0.9, baseline="value", credit="trial", normalization="batch"
     ),
+    num_meta_steps=1300,
     num_tasks=256,
     num_rounds=4,
     num_episodes=1,
+    log_every=10,
+    evaluation=EvaluationConfig(every=100, num_tasks=1000, deterministic=True),
 )
+
+if __name__ == "__main__":
+    from metarl_jax.cli import run_preset
+
+    run_preset("rl2-grid-navi")

@@ -1,6 +1,6 @@
 """The axis of the tasks: spread over devices, and gone through in blocks on each of them.
 
-Everything in the meta-step that has an axis `N` goes through `TaskAxis.map` or `TaskAxis.mean`. Neither the number of
+Everything in the meta-step that has an axis `N` goes through `TaskAxis.map` or `TaskAxis.mean_gradient`. Neither the number of
 devices nor the size of a block changes a result, but for the order in which floats are summed.
 """
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -47,34 +48,45 @@ class TaskAxis(NamedTuple):
 
         return self._sharded(local, out_specs=P(AXIS), in_specs=P(AXIS))(*args)
 
-    def mean(self, fn: Callable, shared: PyTree, *args: PyTree, block: int | None = None) -> PyTree:
-        """The mean of `fn(shared, ...)` over all tasks, accumulated block by block and never stored `[N, ...]`.
+    def mean_gradient(
+        self, loss: Callable, params: PyTree, *args: PyTree, block: int | None = None
+    ) -> tuple[PyTree, PyTree]:
+        """The gradient in `params` of the mean loss over all tasks, and the means of its metrics.
+
+        It is the gradient of the sum over a block, accumulated from block to block. A sum of the gradients of single
+        tasks would be the same number, but weights that tasks share would then have a gradient `[N, ...]`.
 
         Args:
-          fn: a function of `shared` and one task.
-          shared: what all tasks have in common. What `fn` differentiates must be here and not in its closure: there
-            its type names the mesh from outside the map, and a zero cotangent of that type cannot be made inside.
+          loss: (params, one task) to (scalar, pytree of metrics).
+          params: what to differentiate in.
+          args: arrays `[N, ...]`.
           block: as in `map`.
         """
         num_tasks = jax.tree.leaves(args)[0].shape[0]
 
-        def local(shared, *args):
+        def local(params, *args):
+            def block_gradient(xs):
+                def block_loss(params):
+                    losses, metrics = jax.vmap(partial(loss, params))(*xs)
+                    return losses.sum(), jax.tree.map(lambda x: x.sum(0), metrics)
+
+                return jax.grad(block_loss, has_aux=True)(params)
+
+            def accumulate(total, xs):
+                return jax.tree.map(jnp.add, total, block_gradient(xs)), None
+
             blocks = split_leading(args, _block_size(args, block))
-
-            def block_sum(xs):
-                return jax.tree.map(lambda y: y.sum(0), jax.vmap(partial(fn, shared))(*xs))
-
-            shapes = jax.eval_shape(block_sum, jax.tree.map(lambda x: x[0], blocks))
+            shapes = jax.eval_shape(block_gradient, jax.tree.map(lambda x: x[0], blocks))
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-            total, _ = jax.lax.scan(
-                lambda total, xs: (jax.tree.map(jnp.add, total, block_sum(xs)), None), zeros, blocks
-            )
+            total, _ = jax.lax.scan(accumulate, zeros, blocks)
+            # As one vector, devices meet once instead of once for every array.
+            vector, unravel = ravel_pytree(total)
             if self.mesh is not None:
-                total = jax.lax.psum(total, AXIS)
-            return jax.tree.map(lambda x: x / num_tasks, total)
+                vector = jax.lax.psum(vector, AXIS)
+            return unravel(vector / num_tasks)
 
         in_specs = (P(), *(P(AXIS) for _ in args))
-        return self._sharded(local, out_specs=P(), in_specs=in_specs)(shared, *args)
+        return self._sharded(local, out_specs=P(), in_specs=in_specs)(params, *args)
 
     def shard(self, tree: PyTree) -> PyTree:
         """Constrains arrays `[N, ...]` to lie on the devices of their tasks."""

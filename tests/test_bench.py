@@ -62,7 +62,7 @@ def test_command(capsys, monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
     words = (
         "bench rl2-bandit --num-tasks 2 --num-episodes 2 --num-rounds 2 --learner.hidden-size 8 "
-        "--outer.num-minibatches 1 --repeats 1 --steps 1 --json"
+        "--outer.num-minibatches 1 --runtime.num-devices 1 --repeats 1 --steps 1 --json"
     )
     assert main(words.split()) == 0
     report = json.loads(capsys.readouterr().out)

@@ -334,7 +334,7 @@ def test_a_finished_run_is_only_evaluated(tmp_path, reference):
 
 
 def test_evaluation_does_not_touch_training(tmp_path, reference):
-    config = dataclasses.replace(PROBE, evaluation=EvaluationConfig(every=1, num_tasks=6))
+    config = dataclasses.replace(PROBE, evaluation=EvaluationConfig(every=1, num_tasks=4))
     train(config, tmp_path / "run", console=Silent())
     assert final_bits(tmp_path / "run", config) == final_bits(reference(PROBE), PROBE)
 
@@ -383,7 +383,7 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path):
 
 
 def test_a_run_may_end_with_a_skipped_update(tmp_path):
-    config = dataclasses.replace(PROBE, outer=RandomWalk(break_after=10))
+    config = dataclasses.replace(PROBE, outer=RandomWalk(break_after=5))
     train(config, tmp_path / "run", console=Silent())
     assert saved_steps(tmp_path / "run" / "checkpoints")[-1] == 11
 

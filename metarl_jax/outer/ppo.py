@@ -68,17 +68,15 @@ class PPO(OuterConfig):
             aux_loss, aux_metrics = batch.aux_loss(meta_params, trial)
             return policy_loss + aux_loss, metrics | aux_metrics
 
-        def minibatch_step(carry, inputs, batch: MetaBatch, groups: Trial):
+        def minibatch_step(carry, choice, batch: MetaBatch, groups: Trial):
             """One optimizer step on one task of each group; `choice` `[G]` says which."""
             meta_params, opt_state = carry
-            choice = inputs
 
-            def task_gradient(meta_params, group, index):
-                trial = jax.tree.map(lambda x: x[index], group)
-                return jax.grad(loss, has_aux=True)(meta_params, batch, trial)
+            def task_loss(meta_params, group, index):
+                return loss(meta_params, batch, jax.tree.map(lambda x: x[index], group))
 
-            gradient, metrics = batch.axis.mean(
-                task_gradient, meta_params, groups, choice, block=batch.block
+            gradient, metrics = batch.axis.mean_gradient(
+                task_loss, meta_params, groups, choice, block=batch.block
             )
             metrics = metrics | {"gradient_norm": optax.global_norm(gradient)}
             updates, opt_state = optimizer.update(gradient, opt_state, meta_params)
