@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from metarl_jax.distributions import Distribution
 from metarl_jax.env import ActionSpace, TaskDistribution, encoded_action_size
 from metarl_jax.learner import LearnerConfig, MetaLearner
-from metarl_jax.networks import GRU, MLP, Activation, PolicyHead, orthogonal
+from metarl_jax.networks import GRU, MLP, Activation, NarrowDense, PolicyHead
 from metarl_jax.types import Array, PolicyOut, TimeStep
 from metarl_jax.validation import bounded
 
@@ -29,7 +29,7 @@ class RecurrentPolicy(nn.Module):
         self.encoder = MLP(self.encoder_sizes, self.activation)
         self.gru = GRU(self.hidden_size)
         self.policy_head = PolicyHead(self.action_space, self.log_std_init)
-        self.value_head = nn.Dense(1, kernel_init=orthogonal(1.0))
+        self.value_head = NarrowDense(1, 1.0)
 
     def encode(self, timestep: TimeStep) -> Array:
         """What the GRU reads, projected: `[..., 3H]`."""
