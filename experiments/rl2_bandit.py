@@ -14,18 +14,18 @@ CONFIG = Config(
     env=Bandit(num_arms=5),
     learner=RL2(hidden_size=128, encoder_sizes=(64,)),
     outer=PPO(
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         final_learning_rate=1e-5,
-        num_epochs=2,
+        num_epochs=4,
         num_minibatches=4,
         rounds="all",
         value_coefficient=0.5,
-        entropy_coefficient=0.005,
+        entropy_coefficient=0.02,
     ),
     advantage=AdvantageConfig(
         discount=1.0, gae_lambda=0.95, baseline="value", credit="trial", normalization="batch"
     ),
-    num_meta_steps=600,
+    num_meta_steps=500,
     num_tasks=1024,
     num_rounds=10,
     num_episodes=1,

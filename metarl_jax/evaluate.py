@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -130,11 +131,13 @@ def bootstrap_ci95(returns: np.ndarray, num_samples: int = 1000, seed: int = 0) 
     return np.percentile(means, [2.5, 97.5], axis=0)
 
 
-def summarize(returns: np.ndarray) -> dict[str, list]:
-    """Statistics of returns `[tasks, K]` by round, as lists ready for JSON."""
-    low, high = bootstrap_ci95(returns)
+def summarize(returns: np.ndarray) -> dict[str, Any]:
+    """Statistics of returns `[tasks, K]` by round and of their sum over the rounds, ready for JSON."""
+    total = returns.sum(axis=1, keepdims=True)
     return {
         "return_mean": returns.mean(axis=0).tolist(),
         "return_iqm": interquartile_mean(returns).tolist(),
-        "ci95": [list(pair) for pair in zip(low.tolist(), high.tolist(), strict=True)],
+        "ci95": bootstrap_ci95(returns).T.tolist(),
+        "total_mean": float(total.mean()),
+        "total_ci95": bootstrap_ci95(total)[:, 0].tolist(),
     }

@@ -172,6 +172,12 @@ class Reporter:
             interval = f"{_number(low)} to {_number(high)}"
             iqm = _number(evaluation["return_iqm"][index])
             table.add_row(str(index + 1), _number(mean), interval, iqm, *others)
+        if len(evaluation["return_mean"]) > 1:
+            low, high = evaluation["total_ci95"]
+            totals = [_number(control["total_mean"]) for control in controls.values()]
+            interval = f"{_number(low)} to {_number(high)}"
+            table.add_section()
+            table.add_row("sum", _number(evaluation["total_mean"]), interval, "", *totals)
         self.console.print(table)
         if "note" in evaluation:
             self.say(f"Note: {evaluation['note']}")

@@ -44,6 +44,14 @@ def collect_one(config, program, key=0, task_key=1, meta_params=None):
     return state, collect(state.meta_params, jax.random.key(2))
 
 
+def perturbed(tree):
+    """The tree with noise on every array, biases included."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(7), len(leaves))
+    noisy = [x + 0.1 * jax.random.normal(key, x.shape) for key, x in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(structure, noisy)
+
+
 @pytest.mark.parametrize(("learner", "env"), ON_EXACT + ON_SIMULATED)
 def test_replay_equals_collect(small_config, learner, env):
     """Invariant 1: with unchanged parameters the likelihood ratio of every valid step is 1."""
@@ -58,7 +66,7 @@ def test_replay_equals_collect(small_config, learner, env):
     np.testing.assert_allclose(np.where(valid, np.exp(log_ratio), 1.0), 1.0, atol=2e-4)
     np.testing.assert_allclose(out.value, trial.rollout.policy.value, atol=2e-4)
     # Were the replay deaf to its parameters, the ratio would be 1 for any of them.
-    other = program.init(jax.random.key(7)).meta_params
+    other = perturbed(state.meta_params)
     other_log_prob = replay(other).distribution.log_prob(trial.rollout.action)
     assert np.abs(np.where(valid, other_log_prob - trial.rollout.log_prob, 0.0)).max() > 1e-4
 

@@ -1,0 +1,119 @@
+"""That algorithms learn: probes of seconds that only a correct one solves, and published numbers of minutes."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metarl_jax
+from metarl_jax import experiments
+from metarl_jax.config import EvaluationConfig, RuntimeConfig
+from metarl_jax.env import Discrete, EnvState, TaskDistribution
+
+replace = dataclasses.replace
+
+
+@dataclasses.dataclass(frozen=True)
+class Switch(TaskDistribution):
+    """Two levers, one of which pays 1, always the same in a task: found by one pull, used in the next episodes."""
+
+    name: ClassVar[str] = "switch"
+
+    episode_length = property(lambda self: 1)
+    observation_size = property(lambda self: 1)
+    action_space = property(lambda self: Discrete(2))
+
+    def sample(self, key, split="train"):
+        return jax.random.bernoulli(key).astype(jnp.int32)
+
+    def reset(self, task, key):
+        return EnvState(jnp.ones(1), jnp.zeros(()), jnp.zeros((), bool), ())
+
+    def step(self, task, state, action):
+        return state.replace(reward=(action == task).astype(jnp.float32))
+
+
+def train(config, num_steps):
+    program = metarl_jax.build(config)
+    run = jax.jit(lambda s: jax.lax.scan(lambda s, _: program.step(s), s, length=num_steps))
+    state, _ = jax.block_until_ready(run(jax.jit(program.init)(jax.random.key(config.seed))))
+    returns = jax.jit(program.evaluate)(state, jax.random.key(123))
+    return np.asarray(returns).mean(axis=0)
+
+
+def test_rl2_remembers_which_lever_paid(small_config):
+    """Chance in the first episode, certainty from the second on."""
+    config = small_config(
+        "rl2",
+        num_tasks=64,
+        num_rounds=4,
+        num_episodes=1,
+        evaluation=EvaluationConfig(num_tasks=500),
+    )
+    outer = replace(config.outer, rounds="all", value_coefficient=0.5, learning_rate=3e-3)
+    learner = replace(config.learner, hidden_size=16, encoder_sizes=(16,))
+    returns = train(replace(config, env=Switch(), outer=outer, learner=learner), 60)
+    assert returns[0] == pytest.approx(0.5, abs=0.1)
+    assert (returns[1:] > 0.95).all(), returns
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_maml_adapts_to_the_lever(small_config, first_order):
+    """Chance before the gradient step; after it nearly always the lever that pays."""
+    config = small_config("maml", num_tasks=16, num_rounds=2, num_episodes=20)
+    learner = replace(config.learner, hidden_sizes=(16,), inner_lr=1.0, first_order=first_order)
+    outer = replace(config.outer, learning_rate=1e-2)
+    config = replace(config, env=Switch(), learner=learner, outer=outer)
+    config = replace(config, evaluation=EvaluationConfig(num_tasks=200))
+    returns = train(config, 40)
+    assert returns[0] == pytest.approx(0.5, abs=0.15)
+    assert returns[1] > 0.9, returns
+
+
+def preset(name):
+    return replace(experiments.get(name), runtime=RuntimeConfig(num_devices=2))
+
+
+@pytest.mark.slow
+def test_maml_on_the_point_robot():
+    """−3.33 and −3.23 after two and three steps in Finn et al. (2017); ours does not fall apart at five."""
+    config = preset("maml-point-robot")
+    returns = train(config, config.num_meta_steps)
+    assert returns[3] > -3.5, returns
+    assert (returns[3:] > -4.5).all(), returns
+    assert returns.max() < -0.506
+
+
+@pytest.mark.slow
+def test_maml_trained_for_one_step_on_the_point_robot():
+    """−11.7 after one step in Finn et al. (2017)."""
+    config = preset("maml-point-robot-one-step")
+    returns = train(config, config.num_meta_steps)
+    assert returns[1] > -11.7, returns
+
+
+@pytest.mark.slow
+def test_rl2_on_the_bandit():
+    """Bayes-optimal 6.660: within one percent, and not above by more than three standard errors."""
+    config = preset("rl2-bandit")
+    program = metarl_jax.build(config)
+    run = jax.jit(
+        lambda s: jax.lax.scan(lambda s, _: program.step(s), s, length=config.num_meta_steps)
+    )
+    state, _ = jax.block_until_ready(run(jax.jit(program.init)(jax.random.key(0))))
+    totals = np.asarray(jax.jit(program.evaluate)(state, jax.random.key(1))).sum(axis=1)
+    error = totals.std() / np.sqrt(len(totals))
+    assert totals.mean() >= 6.60
+    assert totals.mean() <= 6.660 + 3 * error
+
+
+@pytest.mark.slow
+def test_rl2_on_the_grid():
+    """Bayes-optimal 37.214 over four episodes; at least 35.5 within 20M steps."""
+    config = preset("rl2-grid-navi")
+    assert config.num_meta_steps * config.num_tasks * 60 <= 20_000_000
+    total = train(config, config.num_meta_steps).sum()
+    assert 35.5 <= total <= 37.3
