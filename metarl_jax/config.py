@@ -107,7 +107,7 @@ def validate(config: Config) -> None:
     check_fields(config)
     config.env.validate()
     config.learner.validate()
-    config.outer.validate()
+    config.outer.validate(config.learner, config.advantage)
     _check_credit(config)
     _check_splits(config)
     group = config.outer.task_group

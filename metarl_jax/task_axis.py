@@ -1,7 +1,7 @@
 """The axis of the tasks: spread over devices, and gone through in blocks on each of them.
 
-Everything in the meta-step that has an axis `N` goes through `TaskAxis.map` or `TaskAxis.mean_gradient`. Neither the number of
-devices nor the size of a block changes a result, but for the order in which floats are summed.
+Everything in the meta-step that has an axis `N` goes through `TaskAxis.map` or `TaskAxis.mean_gradient`. Neither the
+number of devices nor the size of a block changes a result, but for the order in which floats are summed.
 """
 
 from collections.abc import Callable

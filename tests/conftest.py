@@ -33,12 +33,14 @@ def small_config():
             environment = dataclasses.replace(environment, horizon=5)
         if learner_config.adapts_by_gradient:
             advantage = AdvantageConfig()
+            outer_config = outer.get(outer_method)()
         else:
             advantage = AdvantageConfig(baseline="value", credit="trial", normalization="batch")
+            outer_config = outer.get(outer_method)(rounds="all", value_coefficient=0.5)
         config = Config(
             env=environment,
             learner=learner_config,
-            outer=outer.get(outer_method)(),
+            outer=outer_config,
             advantage=advantage,
             num_meta_steps=4,
             num_tasks=8,

@@ -55,6 +55,14 @@ def test_what_cannot_work_is_refused(path, value, words):
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+def test_an_outer_method_that_does_not_fit_the_learner_is_refused():
+    config = experiments.get("rl2-bandit")
+    with pytest.raises(ValueError, match=r"outer\.rounds='last'.*rl2.*'all'"):
+        metarl_jax.build(changed(config, "outer.rounds", "last"))
+    with pytest.raises(ValueError, match=r"outer\.value_coefficient=0\.0.*baseline='value'"):
+        metarl_jax.build(changed(config, "outer.value_coefficient", 0.0))
+
+
 def test_devices_that_are_not_there_are_refused():
     config = experiments.get("maml-point-robot")
     with pytest.raises(ValueError, match=r"runtime\.num_devices=40.*8 cpu devices"):

@@ -53,7 +53,7 @@ def test_rl2_remembers_which_lever_paid(small_config):
         num_episodes=1,
         evaluation=EvaluationConfig(num_tasks=500),
     )
-    outer = replace(config.outer, rounds="all", value_coefficient=0.5, learning_rate=3e-3)
+    outer = replace(config.outer, learning_rate=3e-3)
     learner = replace(config.learner, hidden_size=16, encoder_sizes=(16,))
     returns = train(replace(config, env=Switch(), outer=outer, learner=learner), 60)
     assert returns[0] == pytest.approx(0.5, abs=0.1)

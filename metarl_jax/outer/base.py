@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
+from metarl_jax.learner import LearnerConfig
+from metarl_jax.returns import AdvantageConfig
 from metarl_jax.task_axis import TaskAxis
 from metarl_jax.types import Array, Key, MetaParams, Metrics, PolicyOut, PyTree, Trial
 
@@ -57,5 +59,5 @@ class OuterConfig:
         """How many tasks stay together on a device; the number of tasks must be a multiple of it."""
         return 1
 
-    def validate(self) -> None:
-        """Raises `ValueError` (field, value, remedy) for options that cannot work."""
+    def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
+        """Raises `ValueError` (field, value, remedy) for options that cannot work with this learner."""

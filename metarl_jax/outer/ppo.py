@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metarl_jax.learner import LearnerConfig
 from metarl_jax.outer.base import MetaBatch, Outer, OuterConfig
-from metarl_jax.returns import masked_mean
+from metarl_jax.returns import AdvantageConfig, masked_mean
 from metarl_jax.trees import split_leading
 from metarl_jax.types import Array, MetaParams, Metrics, PolicyOut, Trial
 from metarl_jax.validation import bounded
@@ -53,6 +54,19 @@ class PPO(OuterConfig):
     @property
     def task_group(self) -> int:
         return self.num_minibatches
+
+    def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
+        if self.rounds != "all" and not learner.adapts_by_gradient:
+            raise ValueError(
+                f"outer.rounds={self.rounds!r} does not fit learner {learner.name!r}, to which a trial is one "
+                "episode: choose outer.rounds='all'"
+            )
+        untrained = isinstance(self.value_coefficient, int | float) and self.value_coefficient == 0
+        if advantage.baseline == "value" and untrained:
+            raise ValueError(
+                f"outer.value_coefficient={self.value_coefficient} leaves advantage.baseline='value' untrained: "
+                "choose 0.5 for example, or another baseline"
+            )
 
     def first_round(self, num_rounds: int) -> int:
         """The first of K rounds that the objective counts."""
