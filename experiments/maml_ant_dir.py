@@ -1,4 +1,9 @@
-"""MAML on ant direction."""
+"""MAML on ant direction: forward or backward, as the task says (Finn et al. 2017).
+
+The paper has 8.7, 499.2, 500.7, 499.1 after 0, 1, 2, 3 gradient steps (MuJoCo). Brax's physics is another, so returns do
+not compare. There are two tasks in all, hence no held-out set. Neither size of this preset has been trained to its end
+yet.
+"""
 
 import dataclasses
 
@@ -31,6 +36,7 @@ SMALL = dataclasses.replace(
     num_episodes=10,
     evaluation=EvaluationConfig(every=25, num_tasks=20, num_rounds=3),
 )
+"""MAML on ant direction, at a size for a CPU."""
 
 if __name__ == "__main__":
     from metarl_jax.cli import run_preset

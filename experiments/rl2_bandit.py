@@ -1,6 +1,10 @@
 """RL² on Bernoulli bandits with 10 pulls of 5 arms: Duan et al. (2016), table 1.
 
 Bayes-optimal total over 10 pulls 6.660; RL² in the paper 6.7, Gittins index 6.6, random 5.0.
+
+On one core of a 2-core AMD EPYC, `JAX_NUM_CPU_DEVICES=1 metarl train rl2-bandit`: 5.1M env-steps in four minutes; then
+`metarl eval RUN_DIR --num-tasks 10000`: total 6.65 (95% interval 6.61 to 6.70), random 4.98, best arm known 8.33. While
+training, the greedy policy had 6.43, 6.56, 6.67, 6.65, 6.62 after 100, 200, 300, 400, 500 meta-steps.
 """
 
 from metarl_jax.config import Config, EvaluationConfig

@@ -13,7 +13,7 @@ CONFIG = Config(
     env=HalfCheetahVel(variant="pearl19"),
     learner=RL2(hidden_size=128, log_std_init=-0.5),
     outer=PPO(
-        learning_rate=7e-4,
+        learning_rate=1e-3,
         num_epochs=4,
         num_minibatches=4,
         clip_eps=0.2,
@@ -22,7 +22,12 @@ CONFIG = Config(
         entropy_coefficient=0.0,
     ),
     advantage=AdvantageConfig(
-        discount=0.97, gae_lambda=0.9, baseline="value", credit="trial", normalization="batch"
+        discount=0.97,
+        gae_lambda=0.9,
+        reward_scaling=0.1,
+        baseline="value",
+        credit="trial",
+        normalization="batch",
     ),
     num_meta_steps=2000,
     num_tasks=256,
@@ -36,7 +41,7 @@ CONFIG = Config(
 SMALL = dataclasses.replace(
     CONFIG,
     name="rl2-half-cheetah-vel-small",
-    env=HalfCheetahVel(variant="pearl19", horizon=50),
+    env=HalfCheetahVel(variant="finn17", horizon=50),
     num_meta_steps=400,
     num_tasks=64,
     evaluation=EvaluationConfig(every=50, num_tasks=64),

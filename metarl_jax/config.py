@@ -107,8 +107,8 @@ def validate(config: Config) -> None:
     check_fields(config)
     config.env.validate()
     config.learner.validate()
-    config.outer.validate(config.learner, config.advantage)
     _check_credit(config)
+    config.outer.validate(config.learner, config.advantage)
     _check_splits(config)
     group = config.outer.task_group
     if config.num_tasks % group:

@@ -30,6 +30,9 @@ class AdvantageConfig:
     """Discount γ of one step."""
     gae_lambda: float = bounded(1.0, at_least=0, at_most=1)
     """λ of generalised advantage estimation; 1 is the discounted return minus the baseline."""
+    reward_scaling: float = bounded(1.0, above=0)
+    """Rewards are multiplied by this before advantages and targets are made of them, so that a value function learns
+    numbers of moderate size. Reported returns are not scaled."""
     baseline: Literal["linear", "value", "none"] = "linear"
     """`linear`: features of state and time, fitted anew to each task and round; `value`: the learner's own value
     head; `none`."""
@@ -140,7 +143,8 @@ def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
     def estimate(rollout: Transition) -> Transition:
         valid = rollout.timestep.valid
         value = _baseline(config, rollout)
-        advantage = gae(rollout.reward, value, valid, config.discount, config.gae_lambda)
+        reward = config.reward_scaling * rollout.reward
+        advantage = gae(reward, value, valid, config.discount, config.gae_lambda)
         return rollout.replace(advantage=advantage, target=advantage + value)
 
     def after_round(rollout: Transition) -> Transition:
@@ -171,7 +175,8 @@ def _baseline(config: AdvantageConfig, rollout: Transition) -> Array:
     if config.baseline == "none":
         return jnp.zeros_like(rollout.reward)
     valid = rollout.timestep.valid
-    returns = discounted_returns(rollout.reward, valid, config.discount)
+    reward = config.reward_scaling * rollout.reward
+    returns = discounted_returns(reward, valid, config.discount)
     return linear_feature_baseline(rollout.timestep.observation, returns, valid)
 
 
