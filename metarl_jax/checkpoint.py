@@ -164,12 +164,16 @@ def load_best(directory: Path, abstract_state: PyTree, *, on_damage: OnDamage) -
     """The checkpoint with the best held-out return, or else the last one that is whole."""
     ranked = []
     for step in saved_steps(directory):
+        path = directory.absolute() / str(step)
         try:
-            path = directory.absolute() / str(step)
             values = _read(path, progress=ocp.args.JsonRestore())["progress"]
             held_out_return = values["held_out_return"]
-        except (DamagedCheckpointError, TypeError, KeyError):
-            continue  # Reported by `load_latest`, should it come to that.
+        except DamagedCheckpointError as error:
+            on_damage(error)
+            continue
+        except (TypeError, KeyError):
+            on_damage(DamagedCheckpointError(path, "its progress has no held-out return"))
+            continue
         if held_out_return is not None:
             ranked.append((held_out_return, step))
     steps = [step for _, step in sorted(ranked, reverse=True)]

@@ -110,6 +110,10 @@ def validate(config: Config) -> None:
     _check_credit(config)
     config.outer.validate(config.learner, config.advantage)
     _check_splits(config)
+    if config.learner.adapts_by_gradient and config.num_rounds < 2:
+        raise ValueError(
+            f"num_rounds={config.num_rounds} leaves learner {config.learner.name!r} no step to adapt: choose 2 or more"
+        )
     group = config.outer.task_group
     if config.num_tasks % group:
         raise ValueError(

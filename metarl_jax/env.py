@@ -12,6 +12,7 @@ Task = Any
 needs no recompilation."""
 
 SPLITS = ("train", "test", "ood")
+"""All splits that there are; which of them a task distribution has is in its `splits`."""
 
 
 class Discrete(NamedTuple):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.distributions import Categorical, Uniform
-from metarl_jax.env import Discrete, EnvState, TaskDistribution
+from metarl_jax.env import SPLITS, Discrete, EnvState, TaskDistribution, check_split
 from metarl_jax.learner import MetaLearner
 from metarl_jax.rollout import collect_trial
 from metarl_jax.step import StepSpec, sample_tasks
@@ -25,6 +25,9 @@ def make_evaluate(
     """
 
     def evaluate(state: TrainState, key: Key, split: str, num_tasks: int) -> Array:
+        check_split(spec.env, split)
+        if num_tasks < 1:
+            raise ValueError(f"num_tasks={num_tasks} must be at least 1")
         task_key, trial_key = jax.random.split(key)
         num_padded = -(-num_tasks // spec.axis.num_devices) * spec.axis.num_devices
         tasks = sample_tasks(spec, task_key, num_padded, split)
@@ -75,6 +78,7 @@ class OracleControlled(TaskDistribution):
     """`env`, in which every action is replaced by that of its oracle policy."""
 
     name = "oracle_controlled"
+    splits = SPLITS
 
     env: TaskDistribution
 
@@ -107,7 +111,17 @@ def has_oracle(env: TaskDistribution) -> bool:
 
 
 def control_spec(spec: StepSpec, control: str) -> StepSpec:
-    """The parts of a meta-step with the learner replaced by a control: `random` or `oracle`."""
+    """The parts of a meta-step with the learner replaced by a control: `random` or `oracle`.
+
+    Raises:
+      ValueError: for another name, and for an oracle that the task distribution does not know.
+    """
+    if control not in ("random", "oracle"):
+        raise ValueError(f"control={control!r} must be 'random' or 'oracle'")
+    if control == "oracle" and not has_oracle(spec.env):
+        raise ValueError(
+            f"control='oracle': env {spec.env.name!r} defines no oracle_action; choose 'random'"
+        )
     spec = spec._replace(learner=random_policy(spec.env), normalize_observations=False)
     return spec._replace(env=OracleControlled(spec.env)) if control == "oracle" else spec
 

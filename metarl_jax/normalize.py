@@ -29,7 +29,7 @@ class RunningStatistics(struct.PyTreeNode):
 
 
 def init(size: int) -> RunningStatistics:
-    """Statistics of nothing: `normalize` leaves observations of `size` entries as they are."""
+    """Statistics of nothing, with which `normalize` only clips."""
     zeros = jnp.zeros(size, jnp.float32)
     return RunningStatistics(jnp.zeros((), jnp.float32), zeros, zeros)
 

@@ -136,12 +136,16 @@ def _make_evaluations(config: Config, spec: StepSpec):
     learner_evaluate = make_evaluate(spec, deterministic=options.deterministic, **sizes)
 
     def evaluate(state: TrainState, key: Key, split="test", num_tasks: int | None = None) -> Array:
-        return learner_evaluate(state, key, split, num_tasks or options.num_tasks)
+        return learner_evaluate(
+            state, key, split, options.num_tasks if num_tasks is None else num_tasks
+        )
 
     def evaluate_control(control: str, key: Key, split="test", num_tasks: int | None = None):
         controlled = control_spec(spec, control)
         state = make_init(controlled)(key)
         control_evaluate = make_evaluate(controlled, deterministic=False, **sizes)
-        return control_evaluate(state, key, split, num_tasks or options.num_tasks)
+        return control_evaluate(
+            state, key, split, options.num_tasks if num_tasks is None else num_tasks
+        )
 
     return evaluate, evaluate_control

@@ -11,6 +11,7 @@ Every horizon here is finite: what follows the last step is worth zero.
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import chex
@@ -93,7 +94,7 @@ def discounted_returns(reward: Array, valid: Array, discount: float | Array) -> 
 def linear_feature_baseline(observation: Array, returns: Array, valid: Array) -> Array:
     """Ridge regression of the returns on features of state and time, predicted where it was fitted.
 
-    Features: s, s², τ, τ², τ³, 1 with τ = t/T and s clipped to ±10.
+    Features: s, s², τ, τ², τ³, 1 with τ = t/T and s clipped to ±10, each scaled to a mean square of 1.
 
     Args:
       observation: `[T, E, O]`.
@@ -113,14 +114,18 @@ def linear_feature_baseline(observation: Array, returns: Array, valid: Array) ->
     time = jnp.broadcast_to(time[:, None, None], (num_steps, num_episodes, 1))
     features = [state, state**2, time, time**2, time**3, jnp.ones_like(time)]
     features = jnp.concatenate(features, axis=-1).reshape(num_steps * num_episodes, -1)
-    weighted = features * valid.reshape(-1, 1)
-    # Scaled to the number of steps, so that the ridge means the same for any batch.
-    count = jnp.maximum(valid.sum(), 1).astype(returns.dtype)
-    gram = weighted.T @ features / count
-    moment = weighted.T @ returns.reshape(-1) / count
+    weight = valid.reshape(-1, 1).astype(returns.dtype)
+    count = jnp.maximum(weight.sum(), 1.0)
+    # Squares reach 10⁴ in the Gram matrix, where float32 would no longer see the ridge.
+    features = features / (jnp.sqrt((weight * features**2).sum(0, keepdims=True) / count) + 1e-8)
+    weighted = features * weight
+    # Accelerators multiply with fewer bits unless told otherwise.
+    matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    gram = matmul(weighted.T, features) / count
+    moment = matmul(weighted.T, returns.reshape(-1)) / count
     ridge = 1e-5 * jnp.eye(gram.shape[0], dtype=gram.dtype)
-    weights = jax.scipy.linalg.solve(gram + ridge, moment, assume_a="pos")
-    return (features @ weights).reshape(num_steps, num_episodes)
+    coefficients = jax.scipy.linalg.solve(gram + ridge, moment, assume_a="pos")
+    return matmul(features, coefficients).reshape(num_steps, num_episodes)
 
 
 def standardize(values: Array, valid: Array) -> Array:

@@ -6,6 +6,7 @@ over the record with other meta-parameters. With the same ones it answers what w
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -139,6 +140,7 @@ def _collect_round(env, learner, meta_params, normalizer, task, carry, key, dete
     action_keys = jax.random.split(action_key, env.episode_length)
     env_state: EnvState = jax.vmap(env.reset, in_axes=(None, 0))(task, reset_keys)
     env_step = jax.vmap(env.step, in_axes=(None, 0, 0))
+    _check_env_state(env, env_state, num_episodes)
 
     def step(carry, inputs):
         env_state, inner_state, previous_action, previous_reward, valid = carry
@@ -157,6 +159,7 @@ def _collect_round(env, learner, meta_params, normalizer, task, carry, key, dete
         out, inner_state = learner.act(meta_params, inner_state, seen)
         action = out.distribution.mode() if deterministic else out.distribution.sample(key)
         next_state = env_step(task, env_state, action)
+        _check_env_state(env, next_state, num_episodes)
         reward = jnp.where(valid, next_state.reward, 0.0)
         # The simulator may run on after the end, but nobody looks at it any more.
         observation = _where(valid, next_state.observation, env_state.observation)
@@ -184,6 +187,13 @@ def _collect_round(env, learner, meta_params, normalizer, task, carry, key, dete
         target=jnp.zeros_like(reward),
     )
     return carry[1:4], rollout
+
+
+def _check_env_state(env: TaskDistribution, state: EnvState, num_episodes: int) -> None:
+    """Shapes and types of what a task distribution answers, while it is traced."""
+    chex.assert_shape(state.observation, (num_episodes, env.observation_size))
+    chex.assert_shape([state.reward, state.done], (num_episodes,))
+    chex.assert_type([state.observation, state.reward, state.done], [float, float, bool])
 
 
 def _observe(normalizer, rollout: Transition):

@@ -162,13 +162,15 @@ def is_due(every: int, start: int, end: int) -> bool:
 
 
 def held_out_return(program: Program, returns: np.ndarray) -> float:
-    """The number by which checkpoints are ranked, from returns `[tasks, K]`.
+    """The number by which checkpoints are ranked, from held-out returns `[tasks, K]`.
 
     The mean over the rounds for learners to whom a trial is one sequence, exploration included; the
-    last round for those that adapt between rounds, to whom the earlier ones are data.
+    last round that training has for those that adapt between rounds, to whom the earlier ones are data.
     """
     by_round = returns.mean(axis=0)
-    return float(by_round.mean() if program.learner.adapt is None else by_round[-1])
+    if program.learner.adapt is None:
+        return float(by_round.mean())
+    return float(by_round[min(program.config.num_rounds, len(by_round)) - 1])
 
 
 def _train_to_end(run: _Run, state: TrainState | None, progress: Progress) -> dict[str, Any]:
@@ -190,7 +192,9 @@ def _compile(run: _Run, step: int) -> None:
     """Compiles what training from `step` needs, and tells how long that took."""
     options = run.config.evaluation
     run.reporter.say(f"compiling {run.config.name} for {run.program.axis.num_devices} device(s)")
-    run.executables.compile_chunk(chunk_end(run.config, step) - step)
+    last_chunk = (run.config.num_meta_steps - 1) % run.config.log_every + 1
+    for num_steps in sorted({chunk_end(run.config, step) - step, last_chunk}):
+        run.executables.compile_chunk(num_steps)
     seconds = run.executables.compile_seconds
     run.executables.compile_evaluate(options.split, options.num_tasks)
     total = run.executables.compile_seconds
@@ -262,7 +266,9 @@ def _evaluate_held_out(run: _Run, state: TrainState, progress: Progress):
     score = held_out_return(run.program, returns)
     if np.isfinite(score):
         progress = dataclasses.replace(progress, held_out_return=score)
-        if progress.best_return is None or score > progress.best_return:
+        # What is not saved cannot be the best.
+        saved = int(state.skipped_in_row) == 0 or step == run.config.num_meta_steps
+        if saved and (progress.best_return is None or score > progress.best_return):
             progress = dataclasses.replace(progress, best_return=score, best_step=step)
     line = {
         "step": step,

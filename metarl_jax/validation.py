@@ -39,7 +39,14 @@ def check_fields(config: Any, prefix: str = "") -> None:
             check_fields(value, f"{name}.")
             continue
         if isinstance(value, jax.Array | np.ndarray):
-            continue
+            hint = hints[field.name]
+            if float not in (hint, *typing.get_args(hint)):
+                raise ValueError(
+                    f"{name} must be a plain value: only floats may be arrays or tracers"
+                )
+            if isinstance(value, jax.core.Tracer) or value.ndim:
+                continue
+            value = float(value)
         _check_type(name, value, hints[field.name])
         for entry in value if isinstance(value, tuple) else (value,):
             if entry is not None:
@@ -74,7 +81,7 @@ def _matches(value: Any, hint: Any) -> bool:
 
 
 def _check_bounds(name: str, value: Any, bounds: typing.Mapping[str, Any]) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float | np.floating) and not math.isfinite(value):
         raise ValueError(f"{name}={value} must be finite")
     if "at_least" in bounds and value < bounds["at_least"]:
         raise ValueError(f"{name}={value} must be at least {bounds['at_least']}")

@@ -67,6 +67,21 @@ def test_linear_feature_baseline_survives_constant_observations():
     np.testing.assert_allclose(predicted, target, atol=0.05)
 
 
+@pytest.mark.parametrize("case", ["saturated", "nearly constant", "few valid steps"])
+def test_linear_feature_baseline_stays_finite(case):
+    """Observations whose Gram matrix is far from regular in float32."""
+    noise = jax.random.normal(jax.random.key(0), (200, 20, 27))
+    observation, valid = 50.0 * noise, jnp.ones((200, 20), bool)
+    if case == "nearly constant":
+        observation = 9.0 + 0.01 * noise
+    if case == "few valid steps":
+        observation, valid = 5.0 * noise, jnp.broadcast_to(jnp.arange(200)[:, None] < 2, (200, 20))
+    target = jax.random.normal(jax.random.key(1), (200, 20))
+    predicted = returns.linear_feature_baseline(observation, target, valid)
+    assert np.isfinite(predicted).all()
+    assert np.var((target - predicted)[valid]) <= np.var(target[valid]) + 1e-3
+
+
 def test_standardize_counts_valid_entries_only():
     values = jnp.array([1.0, 3.0, 100.0])
     valid = jnp.array([True, True, False])

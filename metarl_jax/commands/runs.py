@@ -12,6 +12,7 @@ from rich.console import Console
 from metarl_jax import experiments
 from metarl_jax.commands.backend import start_backend
 from metarl_jax.commands.options import RunOptions, parse, parse_run
+from metarl_jax.run_folder import open_existing
 
 TRAIN_HELP = """Meta-train, evaluate on held-out tasks, and draw the adaptation curve.
 
@@ -124,7 +125,8 @@ def train(args: list[str]) -> int:
 def resume(args: list[str]) -> int:
     """`metarl resume RUN_DIR`."""
     options = parse(ResumeOptions, args, prog="metarl resume", description=RESUME_HELP)
-    start_backend()
+    _, config = open_existing(options.run_dir)
+    start_backend(config.runtime.platform)
 
     from metarl_jax import train as loop
 
@@ -137,7 +139,8 @@ def evaluate(args: list[str]) -> int:
     options = parse(EvalOptions, args, prog="metarl eval", description=EVAL_HELP)
     if options.num_tasks is not None and options.num_tasks < 2:
         raise ValueError(f"num_tasks={options.num_tasks} must be at least 2")
-    start_backend()
+    _, config = open_existing(options.run_dir)
+    start_backend(config.runtime.platform)
 
     from metarl_jax import train as loop
     from metarl_jax.metrics import Reporter

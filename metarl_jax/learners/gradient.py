@@ -57,7 +57,7 @@ def gradient_step(loss: Loss, params: PyTree, inner_lr: PyTree, data: PyTree) ->
     Args:
       loss: scalar function of (params, data).
       params: the fast parameters.
-      inner_lr: a pytree like `params`, with leaves that broadcast against its leaves.
+      inner_lr: a pytree like `params`, whose leaves are scalars or of the shape of its leaves.
       data: what the loss is computed on.
     """
     return _descend(params, inner_lr, jax.grad(loss)(params, data))
@@ -84,7 +84,7 @@ def _gradient_step_bwd(loss, residuals, cotangent):
 
 
 def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
-    """The transpose of broadcasting `shape` to `x.shape`."""
+    """`x` summed to a scalar where `shape` is one."""
     return x.sum().reshape(shape) if shape != x.shape else x
 
 

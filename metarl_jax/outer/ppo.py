@@ -20,8 +20,8 @@ class PPO(OuterConfig):
     """PPO with Adam on the clipped likelihood ratio of replayed against recorded policies.
 
     The ratio is that of the *adapted* policies: in a replay, the learner adapts anew with the meta-parameters of the
-    moment, and the gradient runs through the adaptation. With MAML this is ProMP's objective without, or with
-    `kl_coefficient`, its penalty.
+    moment, and the gradient runs through the adaptation. With MAML this is ProMP's clipped objective; ProMP's
+    penalty is on the policy before adaptation, `kl_coefficient` weighs one on the counted rounds.
 
     References:
       Schulman et al., «Proximal Policy Optimization Algorithms», 2017.
@@ -163,5 +163,5 @@ def _minibatch_choices(key, num_epochs: int, num_minibatches: int, num_groups: i
 
 
 def _summary(metrics: Metrics) -> Metrics:
-    """Means over the optimizer steps, but the divergence after the last one."""
+    """Means over the optimizer steps, but the divergence as the last one found it."""
     return {name: value[-1] if name == "kl" else value.mean() for name, value in metrics.items()}
