@@ -1,8 +1,8 @@
 """MAML on ant direction: forward or backward, as the task says (Finn et al. 2017).
 
-The paper has 8.7, 499.2, 500.7, 499.1 after 0, 1, 2, 3 gradient steps (MuJoCo). Brax's physics is another, so returns do
-not compare. There are two tasks in all, hence no held-out set. Neither size of this preset has been trained to its end
-yet.
+The paper has 8.7, 499.2, 500.7, 499.1 after 0, 1, 2, 3 gradient steps (MuJoCo). Brax's physics is another, so returns
+do not compare. There are two tasks in all, hence no held-out set. Neither size of this preset has been trained to its
+end yet.
 """
 
 import dataclasses

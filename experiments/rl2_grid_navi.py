@@ -2,8 +2,8 @@
 
 Sum of returns over the four episodes of a trial: Bayes-optimal 37.214 (4.000 + 3 × 11.071), random −4.6.
 
-On one core of a 2-core AMD EPYC, `JAX_NUM_CPU_DEVICES=1 metarl train rl2-grid-navi`, greedy policy, 1000 tasks: 36.7 after
-7.7M env-steps (three minutes), 36.2 to 36.5 from 12M to 17M, and 35.8 at the end, 20M, on tasks in which the
+On one core of a 2-core AMD EPYC, `JAX_NUM_CPU_DEVICES=1 metarl train rl2-grid-navi`, greedy policy, 1000 tasks: 36.7
+after 7.7M env-steps (three minutes), 36.2 to 36.5 from 12M to 17M, and 35.8 at the end, 20M, on tasks in which the
 policy that knows the goal has 11.02 an episode instead of 11.07. The returns of the four episodes are about 4.0, 10.2,
 11.07, 11.07: what is missing is in the second, because the first does not sweep the whole grid.
 """

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 
 def bounded(
@@ -44,7 +45,7 @@ def check_fields(config: Any, prefix: str = "") -> None:
                 raise ValueError(
                     f"{name} must be a plain value: only floats may be arrays or tracers"
                 )
-            if isinstance(value, jax.core.Tracer) or value.ndim:
+            if isinstance(value, Tracer) or value.ndim:
                 continue
             value = float(value)
         _check_type(name, value, hints[field.name])
