@@ -39,6 +39,7 @@ ONE_STEP = dataclasses.replace(
     num_rounds=2,
     evaluation=EvaluationConfig(every=20, num_tasks=200, num_rounds=4),
 )
+"""MAML on the point robot, trained for one gradient step."""
 
 if __name__ == "__main__":
     from metarl_jax.cli import run_preset
