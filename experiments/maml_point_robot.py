@@ -35,7 +35,6 @@ ONE_STEP = dataclasses.replace(
     name="maml-point-robot-one-step",
     learner=MAML(inner_lr=0.2, learn_inner_lr=True, log_std_init=0.0),
     outer=dataclasses.replace(CONFIG.outer, learning_rate=2e-3),
-    num_meta_steps=100,
     num_rounds=2,
     evaluation=EvaluationConfig(every=20, num_tasks=200, num_rounds=4),
 )

@@ -6,8 +6,8 @@ times the policy's, and nothing was learned.
 
 The small preset on one core of a 2-core AMD EPYC, `JAX_NUM_CPU_DEVICES=1 metarl train rl2-half-cheetah-vel-small`: 2.6M
 env-steps in eight minutes; 50 steps an episode, targets U[0, 2] m/s. Held-out return of the two episodes −13.7 and
-−14.0 (95% interval of the sum −30.9 to −24.4); random policy −55.3. Always running at 1 m/s, the best that a policy blind to
-the task can do, would cost −25 an episode for the speed alone: it adapts, and within the first episode. The
+−14.0 (95% interval of the sum −30.9 to −24.4); random policy −55.3. Always running at 1 m/s, the best that a policy
+blind to the task can do, would cost −25 an episode for the speed alone: it adapts, and within the first episode. The
 full-size preset is untried: it wants an accelerator.
 """
 
