@@ -147,7 +147,6 @@ def test_a_step_is_saved_once(directory):
 
 @pytest.mark.parametrize("harm", [delete, truncate, empty, garble])
 @pytest.mark.parametrize("which", ["arrays", "state/manifest.ocdbt", "progress/metadata"])
-@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_damage_is_reported_and_the_one_before_is_used(directory, harm, which):
     path = directory / "3"
     harm(largest_file(path) if which == "arrays" else path / which)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from metarl_jax import doctor, experiments
+from metarl_jax import doctor, experiments, run_folder
 from metarl_jax import train as loop
 from metarl_jax.cli import COMMANDS, main
 from metarl_jax.commands.options import RunOptions, last_value, parse_run
@@ -260,5 +260,6 @@ def test_train_and_eval(monkeypatch, capsys):
 def test_resume_gets_the_folder(monkeypatch):
     asked = []
     monkeypatch.setattr(loop, "resume", asked.append)
+    run_folder.create(Path("runs/mine"), experiments.get("rl2-bandit"))
     assert main(["resume", "runs/mine"]) == 0
     assert asked == [Path("runs/mine")]
