@@ -5,11 +5,11 @@ held-out tasks after 0, 1, 2, 3 gradient steps, and −2.29 for a policy that is
 
 On two cores of an AMD EPYC, under three minutes even when other work shares them:
 
-- `metarl train maml-point-robot`: −38.3, −17.2, −4.7, −2.33, −2.26, −2.61 after 0 to 5 steps on 200 held-out goals (95%
-  interval after three −2.56 to −2.12). After one step it is worse than the paper's, because nothing but the return after
-  the third counts in training.
-- `metarl train maml-point-robot-one-step`: −38.5, −11.2, −11.2, −9.6 after 0 to 3 steps (95% interval after one −12.0 to
-  −10.3).
+- `metarl train maml-point-robot`: −38.3, −17.2, −4.7, −2.33, −2.26, −2.61 after 0 to 5 steps on 200 held-out goals
+  (95% interval after three −2.56 to −2.12). After one step it is worse than the paper's, because nothing but the return
+  after the third counts in training.
+- `metarl train maml-point-robot-one-step`: −38.5, −11.2, −11.2, −9.6 after 0 to 3 steps (95% interval after one −12.0
+  to −10.3).
 
 Three inner steps are meta-trained, and the return after the third is what counts. What made the difference between
 −10 and this: advantages by GAE with λ = 0.9 on the linear feature baseline instead of λ = 1, step sizes that are
