@@ -12,7 +12,7 @@ from metarl_jax.distributions import Categorical, Uniform
 from metarl_jax.env import SPLITS, Discrete, EnvState, TaskDistribution, check_split
 from metarl_jax.learner import MetaLearner
 from metarl_jax.rollout import collect_trial
-from metarl_jax.step import StepSpec, sample_tasks
+from metarl_jax.step import StepSpec, keys_by_index, sample_tasks
 from metarl_jax.types import Array, Key, PolicyOut, TrainState
 
 
@@ -31,7 +31,7 @@ def make_evaluate(
         task_key, trial_key = jax.random.split(key)
         num_padded = -(-num_tasks // spec.axis.num_devices) * spec.axis.num_devices
         tasks = sample_tasks(spec, task_key, num_padded, split)
-        keys = jax.vmap(lambda i: jax.random.fold_in(trial_key, i))(jnp.arange(num_padded))
+        keys = keys_by_index(trial_key, num_padded)
 
         def one(task, key):
             trial = collect_trial(

@@ -88,7 +88,7 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
 
 def sample_tasks(spec: StepSpec, key: Key, num_tasks: int, split: str) -> PyTree:
     """Tasks `[N, ...]`, each from the key of its own index."""
-    keys = spec.axis.shard(_keys_by_index(key, num_tasks))
+    keys = spec.axis.shard(keys_by_index(key, num_tasks))
     return jax.vmap(lambda key: spec.env.sample(key, split))(keys)
 
 
@@ -119,7 +119,7 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
                 num_episodes=spec.num_episodes,
             )
 
-        keys = _keys_by_index(key, spec.num_tasks)
+        keys = keys_by_index(key, spec.num_tasks)
         trials = spec.axis.map(one, tasks, keys, block=spec.collect_block)
         return spec.advantages.after_batch(trials)
 
@@ -134,7 +134,7 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
     return MetaBatch(collect, replay, aux_loss, spec.axis, spec.update_block)
 
 
-def _keys_by_index(key: Key, num_tasks: int) -> Key:
+def keys_by_index(key: Key, num_tasks: int) -> Key:
     """One key for each global task index, whatever device the task lies on."""
     return jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(num_tasks))
 
