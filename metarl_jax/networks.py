@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from metarl_jax.distributions import Categorical, DiagonalGaussian, Distribution
 from metarl_jax.env import ActionSpace, Discrete
+from metarl_jax.trees import join_leading, largest_divisor, split_leading
 from metarl_jax.types import Array
 
 Activation = Literal["tanh", "relu", "elu", "swish"]
@@ -31,6 +32,28 @@ def orthogonal(scale: float = 2.0**0.5) -> nn.initializers.Initializer:
     return init
 
 
+class Dense(nn.Module):
+    """A dense layer: `[..., I]` to `[..., size]`.
+
+    A long batch `[B, I]` is multiplied in blocks of up to 200 rows, each with a copy of the kernel. The same numbers
+    come out, but the gradient of the kernel becomes a sum of products over 200 rows instead of one over all, which
+    XLA:CPU computes at half the speed: a meta-step of MAML with 2000 rows a task takes a tenth to a fifth less time.
+    """
+
+    size: int
+    kernel_scale: float = 2.0**0.5
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", orthogonal(self.kernel_scale), (x.shape[-1], self.size))
+        bias = self.param("bias", nn.initializers.zeros, (self.size,))
+        rows = largest_divisor(x.shape[0], 200) if x.ndim == 2 else 0
+        if rows < 64:
+            return x @ kernel + bias
+        blocks = split_leading(x, rows)
+        return join_leading(blocks @ jnp.broadcast_to(kernel, (len(blocks), *kernel.shape))) + bias
+
+
 class MLP(nn.Module):
     """Dense layers, each followed by the activation: `[..., I]` to `[..., sizes[-1]]`."""
 
@@ -40,7 +63,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for size in self.sizes:
-            x = ACTIVATIONS[self.activation](nn.Dense(size, kernel_init=orthogonal())(x))
+            x = ACTIVATIONS[self.activation](Dense(size)(x))
         return x
 
 

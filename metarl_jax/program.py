@@ -12,7 +12,8 @@ from metarl_jax.evaluate import control_spec, make_evaluate
 from metarl_jax.learner import MetaLearner
 from metarl_jax.outer import Outer
 from metarl_jax.step import StepSpec, make_init, make_step
-from metarl_jax.task_axis import TaskAxis, largest_divisor, make_task_axis
+from metarl_jax.task_axis import TaskAxis, make_task_axis
+from metarl_jax.trees import largest_divisor
 from metarl_jax.types import Array, Device, Key, Metrics, TrainState
 
 

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from metarl_jax.trees import join_leading, split_leading
+from metarl_jax.trees import join_leading, largest_divisor, split_leading
 from metarl_jax.types import Device, PyTree
 
 AXIS = "tasks"
@@ -108,11 +108,6 @@ def make_task_axis(devices: list[Device]) -> TaskAxis:
         return TaskAxis(None)
     mesh = jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
     return TaskAxis(mesh)
-
-
-def largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is not above `limit`."""
-    return max(d for d in range(1, min(number, limit) + 1) if number % d == 0)
 
 
 def _over_block(fn: Callable, xs: PyTree) -> PyTree:

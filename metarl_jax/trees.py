@@ -19,3 +19,8 @@ def join_leading(tree: PyTree, num_axes: int = 2) -> PyTree:
 def split_leading(tree: PyTree, size: int) -> PyTree:
     """`[a·size, ...]` to `[a, size, ...]`, for every array."""
     return jax.tree.map(lambda x: x.reshape(x.shape[0] // size, size, *x.shape[1:]), tree)
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` that is not above `limit`."""
+    return max(d for d in range(1, min(number, limit) + 1) if number % d == 0)
