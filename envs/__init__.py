@@ -15,7 +15,11 @@ registry: Registry[type[TaskDistribution]] = Registry(
     "environment",
     {
         "bandit": "metarl_jax.envs.bandit:Bandit",
+        "softmax_bandit": "metarl_jax.envs.bandit:SoftmaxBandit",
+        "tabular_mdp": "metarl_jax.envs.tabular:TabularMDPs",
+        "random_mdp": "metarl_jax.envs.tabular:RandomMDPs",
         "grid_navi": "metarl_jax.envs.grid_navi:GridNavi",
+        "point_1d": "metarl_jax.envs.point_1d:Point1D",
         "point_robot": "metarl_jax.envs.point_robot:PointRobot",
         "half_cheetah_dir": "metarl_jax.envs.half_cheetah:HalfCheetahDir",
         "half_cheetah_vel": "metarl_jax.envs.half_cheetah:HalfCheetahVel",

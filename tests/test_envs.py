@@ -9,7 +9,8 @@ from metarl_jax import envs
 from metarl_jax.env import Discrete, encode_action
 from metarl_jax.validation import check_fields
 
-EXACT = ("bandit", "grid_navi", "point_robot")
+EXACT = ("bandit", "grid_navi", "point_robot", "tabular_mdp", "random_mdp")
+FEW_TASKS = ("softmax_bandit", "point_1d")
 
 
 def some_action(env, key):
@@ -19,7 +20,7 @@ def some_action(env, key):
     return jax.random.uniform(key, (space.size,), minval=space.low, maxval=space.high)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", EXACT + FEW_TASKS)
 def test_contract(name, strict_ranks):
     """Shapes and types stay the same from step to step, and keys alone decide what happens."""
     env = envs.make(name)
@@ -52,13 +53,14 @@ def raw(states):
     return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, states)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", EXACT + FEW_TASKS)
 def test_splits(name):
     env = envs.make(name)
     keys = jax.random.split(jax.random.key(1), 200)
     for split in env.splits:
         tasks = jax.vmap(lambda key, split=split: env.sample(key, split))(keys)
-        assert len(np.unique(np.asarray(tasks), axis=0)) > 10
+        for leaf in jax.tree.leaves(tasks):
+            assert (len(np.unique(np.asarray(leaf), axis=0)) > 10) == (name in EXACT)
     with pytest.raises(ValueError, match="split='nowhere'"):
         env.sample(keys[0], "nowhere")
 
@@ -113,6 +115,28 @@ def test_bandit_pays_by_its_arms():
     means = [float(jax.vmap(pull, (0, None))(keys, jnp.int32(arm)).mean()) for arm in range(3)]
     assert means[:2] == [0.0, 1.0]
     assert means[2] == pytest.approx(0.3, abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["tabular_mdp", "random_mdp", "point_1d", "softmax_bandit"])
+def test_tables_are_distributions(name):
+    env = envs.make(name)
+    mdp = env.mdp(env.sample(jax.random.key(0)))
+    num_states, num_actions = env.sizes
+    assert mdp.transition.shape == (num_states, num_actions, num_states)
+    assert mdp.reward.shape == (num_states, num_actions)
+    np.testing.assert_allclose(mdp.transition.sum(axis=-1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(mdp.start.sum(), 1.0, rtol=1e-5)
+    assert (mdp.transition >= 0).all()
+
+
+def test_random_mdp_discounts_its_rewards():
+    env = envs.make("random_mdp", num_states=1, discount=0.5)
+    task = env.sample(jax.random.key(0))
+    state, rewards = env.reset(task, jax.random.key(1)), []
+    for _ in range(3):
+        state = env.step(task, state, jnp.int32(2))
+        rewards.append(float(state.reward / task.reward[0, 2]))
+    np.testing.assert_allclose(rewards, [1.0, 0.5, 0.25], rtol=1e-6)
 
 
 def test_unknown_names_get_a_suggestion():
