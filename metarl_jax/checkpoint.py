@@ -11,7 +11,7 @@ import gc
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,8 @@ class Progress:
       held_out_return: of this very state, where it was evaluated.
       best_return: the best held-out return up to here.
       best_step: the meta-step that it belongs to.
+      diverged_step: the meta-step with which `max_skipped` updates in a row had been skipped. A
+        single run ends there; a member of a sweep is carried along, and marked.
     """
 
     env_steps: int = 0
@@ -40,14 +42,15 @@ class Progress:
     held_out_return: float | None = None
     best_return: float | None = None
     best_step: int | None = None
+    diverged_step: int | None = None
 
 
 class Checkpoint(NamedTuple):
-    """What was read back."""
+    """What was read back, with the progress of each member of a sweep, or of the one run."""
 
     step: int
     state: TrainState
-    progress: Progress
+    progress: list[Progress]
 
 
 class DamagedCheckpointError(Exception):
@@ -77,18 +80,22 @@ class CheckpointWriter:
         )
         self._copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
 
-    def save(self, state: TrainState, progress: Progress) -> None:
+    def save(self, state: TrainState, progress: Sequence[Progress]) -> None:
         """Begins to save `state` under its step, unless it is saved already.
 
         The caller may donate `state` afterwards: what is written is a copy.
+
+        Args:
+          state: of a run, or of all members of a sweep, `[M, ...]`.
+          progress: of the run alone, or of each member.
         """
-        step = int(state.step)
+        step = step_of(state)
         if step in self._manager.all_steps():
             return
         state = self._copy(state)
-        values = dataclasses.asdict(progress) | {"structure": structure(state)}
+        values = _to_values(progress) | {"structure": structure(state)}
         values["sha256"] = checksum(state, values)
-        self._policy.best_step = progress.best_step
+        self._policy.best_steps = {member.best_step for member in progress}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(_without_empty(state)), progress=ocp.args.JsonSave(values)
         )
@@ -115,12 +122,12 @@ class _LatestAndBest:
     """Orbax's preservation policy. Which step is the best is told, not read from the files."""
 
     keep: int
-    best_step: int | None = None
+    best_steps: Set[int | None] = frozenset()
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         del context
         latest = {checkpoint.step for checkpoint in checkpoints[-self.keep :]}
-        return [c.step in latest or c.step == self.best_step for c in checkpoints]
+        return [c.step in latest or c.step in self.best_steps for c in checkpoints]
 
 
 def saved_steps(directory: Path) -> list[int]:
@@ -150,7 +157,7 @@ def load(directory: Path, step: int, abstract_state: PyTree) -> Checkpoint:
             path, "its content does not have the checksum of what was saved"
         )
     del values["structure"]
-    return Checkpoint(step, state, Progress(**values))
+    return Checkpoint(step, state, _from_values(values))
 
 
 def load_latest(
@@ -192,6 +199,11 @@ def set_aside(error: DamagedCheckpointError) -> Path:
     return path
 
 
+def step_of(state: TrainState) -> int:
+    """How many meta-steps were done; the members of a sweep go in step."""
+    return int(np.ravel(state.step)[0])
+
+
 def structure(state: PyTree) -> dict[str, str]:
     """Type and shape of every array by its path: `{".step": "int32[]"}`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
@@ -209,6 +221,16 @@ def checksum(state: PyTree, progress: dict[str, Any]) -> str:
             leaf = jax.random.key_data(leaf)
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
+
+
+def _to_values(progress: Sequence[Progress]) -> dict[str, Any]:
+    values = [dataclasses.asdict(member) for member in progress]
+    return values[0] if len(values) == 1 else {"members": values}
+
+
+def _from_values(values: dict[str, Any]) -> list[Progress]:
+    """The inverse of `_to_values`."""
+    return [Progress(**member) for member in values.get("members", [values])]
 
 
 def _without_empty(state: PyTree) -> PyTree:

@@ -6,10 +6,15 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from metarl_jax.registry import suggestion
+from metarl_jax.stopping import Diverged, Interrupted
 
 COMMANDS = {
     "train": ("metarl_jax.commands.runs:train", "meta-train a preset, any field changed by a flag"),
-    "resume": ("metarl_jax.commands.runs:resume", "go on with a run that was stopped"),
+    "sweep": (
+        "metarl_jax.commands.sweeping:main",
+        "train every combination of values and seeds in one program",
+    ),
+    "resume": ("metarl_jax.commands.runs:resume", "go on with a run or a sweep that was stopped"),
     "eval": ("metarl_jax.commands.runs:evaluate", "evaluate a run on held-out tasks"),
     "list": ("metarl_jax.commands.listing:main", "presets, environments, learners, outer methods"),
     "bench": (
@@ -71,16 +76,10 @@ def _run(command: Callable[[list[str]], int], args: list[str]) -> int:
     """The command's exit code, also where training stopped early."""
     try:
         return command(args)
-    except Exception as error:
-        if "metarl_jax.train" not in sys.modules:
-            raise
-        from metarl_jax.train import Diverged, Interrupted
-
-        if isinstance(error, Interrupted):
-            return _fail(str(error), INTERRUPTED, kind="")
-        if isinstance(error, Diverged):
-            return _fail(str(error), DIVERGED)
-        raise
+    except Interrupted as stop:
+        return _fail(str(stop), INTERRUPTED, kind="")
+    except Diverged as error:
+        return _fail(str(error), DIVERGED)
 
 
 def _is_ours(error: ValueError) -> bool:
@@ -112,6 +111,7 @@ commands:
   metarl train maml-point-robot --seed 1
   metarl train rl2-bandit --num-meta-steps 100 --run-dir runs/mine
   metarl eval runs/maml-point-robot-seed0 --split ood
+  metarl sweep maml-point-robot --grid learner.inner-lr=0.03,0.1 --seeds 4
 
 `metarl COMMAND --help` says more; `metarl train PRESET --help` shows every option of a preset.
 On a CPU every usable core is a device, unless JAX_NUM_CPU_DEVICES says otherwise.

@@ -1,8 +1,9 @@
-"""The functions of a run, compiled ahead of time for the devices that it runs on."""
+"""The functions of a run, or of all members of a sweep, compiled ahead of time for their devices."""
 
 import time
 from collections.abc import Callable
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,12 +11,60 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSha
 
 from metarl_jax.program import Program, select_devices
 from metarl_jax.signals import interruptible
-from metarl_jax.types import Key, PyTree, TrainState
+from metarl_jax.task_axis import TaskAxis
+from metarl_jax.types import Array, Device, Key, Metrics, PyTree, TrainState
 
 TRAINING_EVALUATIONS = 0x7261_6365
 REPORTS = 0x7265_706F
 """Streams of keys for held-out evaluation, apart from that of training. (`fold_in` by an index is
 the same draw as that entry of `split`, so that streams need large names.)"""
+
+
+class RunFunctions(NamedTuple):
+    """What is compiled. In a sweep all arrays, keys among them, have a leading axis `[M]` of members.
+
+    Attributes:
+      init: key to the first `TrainState`.
+      chunk: (state, number of meta-steps) to (state, metrics `[meta-steps, ...]`).
+      evaluate: (state, key, split, num_tasks) to held-out returns `[tasks, K]`.
+      evaluate_control: (control, key, split, num_tasks) to those of a control.
+      key: of the seed of the configuration.
+      sharding: every device holds all of the state.
+      compiler_options: what XLA is told.
+    """
+
+    init: Callable[[Key], TrainState]
+    chunk: Callable[[TrainState, int], tuple[TrainState, Metrics]]
+    evaluate: Callable[[TrainState, Key, str, int], Array]
+    evaluate_control: Callable[[str, Key, str, int], Array]
+    key: Key
+    sharding: Sharding
+    compiler_options: dict[str, Any] | None
+
+
+def run_functions(program: Program) -> RunFunctions:
+    """The functions of a single run, whose tasks are spread over the devices."""
+
+    def chunk(state: TrainState, num_steps: int):
+        return jax.lax.scan(lambda state, _: program.step(state), state, length=num_steps)
+
+    devices = select_devices(program.config)
+    return RunFunctions(
+        init=program.init,
+        chunk=chunk,
+        evaluate=program.evaluate,
+        evaluate_control=program.evaluate_control,
+        key=jax.random.key(program.config.seed),
+        sharding=replicated(program.axis, devices),
+        compiler_options=program.env.compiler_options(devices[0].platform),
+    )
+
+
+def replicated(axis: TaskAxis, devices: list[Device]) -> Sharding:
+    """Every device of the axis holds all."""
+    if axis.mesh is None:
+        return SingleDeviceSharding(devices[0])
+    return NamedSharding(axis.mesh, PartitionSpec())
 
 
 class Executables:
@@ -24,24 +73,26 @@ class Executables:
     Attributes:
       abstract_state: shapes, types and shardings of the `TrainState`.
       compile_seconds: time spent on tracing and compilation until now.
+      num_compiled: how many executables were compiled until now.
     """
 
-    def __init__(self, program: Program):
-        self._program = program
-        self._sharding = _replicated(program)
+    def __init__(self, functions: RunFunctions):
+        self._functions = functions
         self._chunks: dict[int, jax.stages.Compiled] = {}
         self._evaluates: dict[tuple[str, int], jax.stages.Compiled] = {}
         self.compile_seconds = 0.0
-        platform = next(iter(self._sharding.device_set)).platform
-        self._compiler_options = program.env.compiler_options(platform)
-        shapes = jax.eval_shape(program.init, jax.random.key(program.config.seed))
-        self.abstract_state = self._abstract(shapes)
+        self.num_compiled = 0
+        self.abstract_state = self._abstract(jax.eval_shape(functions.init, functions.key))
+
+    @property
+    def num_devices(self) -> int:
+        """Devices that work."""
+        return len(self._functions.sharding.device_set)
 
     def init(self) -> TrainState:
         """The state before the first meta-step, from the seed of the configuration."""
-        init = jax.jit(self._program.init, out_shardings=self._sharding)
-        key = jax.random.key(self._program.config.seed)
-        return interruptible(lambda: jax.block_until_ready(init(key)))
+        init = jax.jit(self._functions.init, out_shardings=self._functions.sharding)
+        return interruptible(lambda: jax.block_until_ready(init(self._functions.key)))
 
     def compile_chunk(self, num_steps: int) -> None:
         """Compiles a chunk of so many meta-steps, unless it is compiled."""
@@ -49,10 +100,9 @@ class Executables:
             return
 
         def chunk(state: TrainState):
-            step = self._program.step
-            return jax.lax.scan(lambda state, _: step(state), state, length=num_steps)
+            return self._functions.chunk(state, num_steps)
 
-        jitted = jax.jit(chunk, donate_argnums=0, out_shardings=(self._sharding, self._sharding))
+        jitted = jax.jit(chunk, donate_argnums=0, out_shardings=(self._functions.sharding,) * 2)
         self._chunks[num_steps] = self._compile(lambda: jitted.lower(self.abstract_state))
 
     def chunk(self, state: TrainState, num_steps: int) -> tuple[TrainState, PyTree, float]:
@@ -73,10 +123,10 @@ class Executables:
             return
 
         def evaluate(state: TrainState, key: Key):
-            return self._program.evaluate(state, key, split, num_tasks)
+            return self._functions.evaluate(state, key, split, num_tasks)
 
-        key = self._abstract(jax.eval_shape(jax.random.key, 0))
         jitted = jax.jit(evaluate)
+        key = self._abstract(self._functions.key)
         compiled = self._compile(lambda: jitted.lower(self.abstract_state, key))
         self._evaluates[split, num_tasks] = compiled
 
@@ -90,7 +140,7 @@ class Executables:
         """The same for the `random` or `oracle` policy."""
 
         def evaluate(key: Key):
-            return self._program.evaluate_control(control, key, split, num_tasks)
+            return self._functions.evaluate_control(control, key, split, num_tasks)
 
         jitted = jax.jit(evaluate)
         compiled = self._compile(lambda: jitted.lower(self._abstract(key)))
@@ -98,24 +148,26 @@ class Executables:
 
     def evaluation_key(self, stream: int, step: int) -> Key:
         """The key of an evaluation, from the seed, the stream and the meta-step alone."""
-        key = jax.random.fold_in(jax.random.key(self._program.config.seed), stream)
-        return jax.device_put(jax.random.fold_in(key, step), self._sharding)
+        key = self._functions.key
+        fold_in = jax.vmap(jax.random.fold_in, (0, None)) if key.ndim else jax.random.fold_in
+        return jax.device_put(fold_in(fold_in(key, stream), step), self._functions.sharding)
+
+    def by_member(self, tree: PyTree) -> list[PyTree]:
+        """The parts of arrays `[M, ...]` that belong to each member; all of it in a single run."""
+        if not self._functions.key.ndim:
+            return [tree]
+        return [jax.tree.map(itemgetter(i), tree) for i in range(self._functions.key.size)]
 
     def _abstract(self, tree: PyTree) -> PyTree:
+        sharding = self._functions.sharding
         return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._sharding), tree
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
         )
 
     def _compile(self, lower: Callable[[], Any]) -> jax.stages.Compiled:
         started = time.perf_counter()
         lowered = lower()
-        compiled = interruptible(lambda: lowered.compile(self._compiler_options))
+        compiled = interruptible(lambda: lowered.compile(self._functions.compiler_options))
         self.compile_seconds += time.perf_counter() - started
+        self.num_compiled += 1
         return compiled
-
-
-def _replicated(program: Program) -> Sharding:
-    """Every device holds all of the state."""
-    if program.axis.mesh is None:
-        return SingleDeviceSharding(select_devices(program.config)[0])
-    return NamedSharding(program.axis.mesh, PartitionSpec())

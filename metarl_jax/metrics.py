@@ -168,27 +168,27 @@ class Reporter:
             table.add_column(name, justify="right", no_wrap=True)
         for index, mean in enumerate(evaluation["return_mean"]):
             low, high = evaluation["ci95"][index]
-            others = [_number(control["return_mean"][index]) for control in controls.values()]
-            interval = f"{_number(low)} to {_number(high)}"
-            iqm = _number(evaluation["return_iqm"][index])
-            table.add_row(str(index + 1), _number(mean), interval, iqm, *others)
+            others = [number(control["return_mean"][index]) for control in controls.values()]
+            interval = f"{number(low)} to {number(high)}"
+            iqm = number(evaluation["return_iqm"][index])
+            table.add_row(str(index + 1), number(mean), interval, iqm, *others)
         if len(evaluation["return_mean"]) > 1:
             low, high = evaluation["total_ci95"]
-            totals = [_number(control["total_mean"]) for control in controls.values()]
-            interval = f"{_number(low)} to {_number(high)}"
+            totals = [number(control["total_mean"]) for control in controls.values()]
+            interval = f"{number(low)} to {number(high)}"
             table.add_section()
-            table.add_row("sum", _number(evaluation["total_mean"]), interval, "", *totals)
+            table.add_row("sum", number(evaluation["total_mean"]), interval, "", *totals)
         self.console.print(table)
         if "note" in evaluation:
             self.say(f"Note: {evaluation['note']}")
 
 
 def _before_after(returns: list) -> str:
-    first, last = _number(returns[0]), _number(returns[-1])
+    first, last = number(returns[0]), number(returns[-1])
     return first if len(returns) == 1 else f"{first} -> {last}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     return "nan" if value is None else f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"
 
 

@@ -98,18 +98,27 @@ def select_devices(config: Config) -> list[Device]:
     Raises:
       ValueError: if the platform or the number of devices is not there.
     """
-    runtime = config.runtime
-    platform = _platform(config)
-    devices = jax.devices(platform)
-    if runtime.num_devices is None:
+    devices = allowed_devices(config)
+    if config.runtime.num_devices is None:
         groups = config.num_tasks // config.outer.task_group
         return devices[: largest_divisor(groups, len(devices))]
-    if runtime.num_devices > len(devices):
+    return devices
+
+
+def allowed_devices(config: Config) -> list[Device]:
+    """The devices that a run may use: as many of its platform as it asks for, or all of them.
+
+    Raises:
+      ValueError: if the platform or the number of devices is not there.
+    """
+    wanted, platform = config.runtime.num_devices, _platform(config)
+    devices = jax.devices(platform)
+    if wanted is not None and wanted > len(devices):
         raise ValueError(
-            f"runtime.num_devices={runtime.num_devices}, but there are {len(devices)} {platform} devices: ask for "
-            "fewer, or leave it out"
+            f"runtime.num_devices={wanted}, but there are {len(devices)} {platform} devices: ask for fewer, or leave "
+            "it out"
         )
-    return devices[: runtime.num_devices]
+    return devices[:wanted]
 
 
 def _platform(config: Config) -> str:

@@ -4,13 +4,18 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from metarl_jax.config import Config, from_dict, to_dict
+
+Result = TypeVar("Result")
+
+SWEEP, MEMBERS = "sweep.json", "members"
+"""What tells the folder of a sweep from that of a run, and where its runs lie."""
 
 
 class RunFolder(NamedTuple):
@@ -56,7 +61,15 @@ def create(path: Path, config: Config) -> RunFolder:
       ValueError: if something lies at `path` already (it is left as it is), if `path` cannot be
         written, or if the configuration could not be read back.
     """
-    values = _serializable(config)
+    values = serializable(config)
+    make_folder(path)
+    folder = RunFolder(path)
+    write_first(folder.config, values)
+    return folder
+
+
+def make_folder(path: Path) -> None:
+    """Makes a new folder; raises `ValueError` if something lies there, or if it cannot be made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir()
@@ -69,12 +82,14 @@ def create(path: Path, config: Config) -> RunFolder:
         ) from error
     except OSError as error:
         raise _unwritable(path, error) from error
-    folder = RunFolder(path)
+
+
+def write_first(path: Path, values: Any) -> None:
+    """`write_json` of the first file of a folder; raises `ValueError` if it cannot be written."""
     try:
-        write_json(folder.config, values)
+        write_json(path, values)
     except OSError as error:
-        raise _unwritable(path, error) from error
-    return folder
+        raise _unwritable(path.parent, error) from error
 
 
 def open_existing(path: Path) -> tuple[RunFolder, Config]:
@@ -84,42 +99,51 @@ def open_existing(path: Path) -> tuple[RunFolder, Config]:
       ValueError: if there is no run at `path`, or its configuration cannot be read.
     """
     folder = RunFolder(path)
+    if (path / SWEEP).is_file():
+        raise ValueError(
+            f"run_dir={str(path)!r} is the folder of a sweep: name that of a run in {path / MEMBERS}"
+        )
     if not folder.config.is_file():
         reason = "has no config.json" if path.is_dir() else "is not a folder"
         raise ValueError(
             f"run_dir={str(path)!r} is not the folder of a run (it {reason}): name a folder that "
             "`metarl train` made"
         )
+    return folder, read(folder.config, from_dict)
+
+
+def read(path: Path, from_values: Callable[[Any], Result]) -> Result:
+    """What `from_values` makes of a JSON file; raises `ValueError` where it cannot be read so."""
     try:
-        values = json.loads(folder.config.read_text())
+        values = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{folder.config} cannot be read ({error}): restore it") from error
+        raise ValueError(f"{path} cannot be read ({error}): restore it") from error
     try:
-        return folder, from_dict(values)
+        return from_values(values)
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise ValueError(
-            f"{folder.config} does not describe a run ({error}): restore it, or register what is "
-            "missing first"
+            f"{path} does not describe a run ({error}): restore it, or register what is missing "
+            "first"
         ) from error
 
 
 @contextlib.contextmanager
-def locked(folder: RunFolder) -> Iterator[None]:
-    """Keeps other processes from training in this folder. The lock ends with the process.
+def locked(path: Path) -> Iterator[None]:
+    """Keeps other processes from training in this folder of a run or a sweep. The lock ends with the process.
 
     Raises:
       ValueError: if a process trains in it now, or if the folder cannot be written.
     """
     try:
-        file = (folder.path / ".lock").open("w")
+        file = (path / ".lock").open("w")
     except OSError as error:
-        raise _unwritable(folder.path, error) from error
+        raise _unwritable(path, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
-                f"run_dir={str(folder.path)!r} is in use by a process that trains in it: wait for "
+                f"run_dir={str(path)!r} is in use by a process that trains in it: wait for "
                 "it, or stop it"
             ) from error
         except OSError:
@@ -151,7 +175,7 @@ def finite(values: Any) -> Any:
     return None if isinstance(values, float) and not np.isfinite(values) else values
 
 
-def _serializable(config: Config) -> dict[str, Any]:
+def serializable(config: Config) -> dict[str, Any]:
     """The configuration as JSON's types, checked to give `config` again when the run is resumed."""
     values = to_dict(config)
     try:

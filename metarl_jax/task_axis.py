@@ -17,21 +17,25 @@ from jax.sharding import PartitionSpec as P
 from metarl_jax.trees import join_leading, largest_divisor, split_leading
 from metarl_jax.types import Device, PyTree
 
-AXIS = "tasks"
+TASKS = "tasks"
+MEMBERS = "members"
+"""Names of axes of devices: of the tasks of a meta-batch, and of the members of a sweep."""
 
 
 class TaskAxis(NamedTuple):
-    """How functions of one task become functions of all `N`.
+    """How functions of one task become functions of all `N`. (The members of a sweep have such an axis too.)
 
     Attributes:
-      mesh: the devices, under the axis name `tasks`; None for one device.
+      mesh: the devices, in one axis; None for one device.
+      name: the name of that axis.
     """
 
     mesh: Mesh | None = None
+    name: str = TASKS
 
     @property
     def num_devices(self) -> int:
-        return 1 if self.mesh is None else self.mesh.shape[AXIS]
+        return 1 if self.mesh is None else self.mesh.shape[self.name]
 
     def map(self, fn: Callable, *args: PyTree, block: int | None = None) -> PyTree:
         """`fn` of every task: arguments `[N, ...]` to results `[N, ...]`.
@@ -46,7 +50,7 @@ class TaskAxis(NamedTuple):
             blocks = split_leading(args, _block_size(args, block))
             return join_leading(jax.lax.map(lambda xs: _over_block(fn, xs), blocks))
 
-        return self._sharded(local, out_specs=P(AXIS), in_specs=P(AXIS))(*args)
+        return self._sharded(local, out_specs=P(self.name), in_specs=P(self.name))(*args)
 
     def mean_gradient(
         self, loss: Callable, params: PyTree, *args: PyTree, block: int | None = None
@@ -82,17 +86,17 @@ class TaskAxis(NamedTuple):
             # As one vector, devices meet once instead of once for every array.
             vector, unravel = ravel_pytree(total)
             if self.mesh is not None:
-                vector = jax.lax.psum(vector, AXIS)
+                vector = jax.lax.psum(vector, self.name)
             return unravel(vector / num_tasks)
 
-        in_specs = (P(), *(P(AXIS) for _ in args))
+        in_specs = (P(), *(P(self.name) for _ in args))
         return self._sharded(local, out_specs=P(), in_specs=in_specs)(params, *args)
 
     def shard(self, tree: PyTree) -> PyTree:
         """Constrains arrays `[N, ...]` to lie on the devices of their tasks."""
         if self.mesh is None:
             return tree
-        return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, P(AXIS)))
+        return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, P(self.name)))
 
     def _sharded(self, fn: Callable, out_specs: P, in_specs: P | tuple[P, ...]):
         if self.mesh is None:
@@ -102,12 +106,12 @@ class TaskAxis(NamedTuple):
         )
 
 
-def make_task_axis(devices: list[Device]) -> TaskAxis:
+def make_task_axis(devices: list[Device], name: str = TASKS) -> TaskAxis:
     """The axis over these devices."""
     if len(devices) == 1:
-        return TaskAxis(None)
-    mesh = jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(AxisType.Auto,))
-    return TaskAxis(mesh)
+        return TaskAxis(None, name)
+    mesh = jax.make_mesh((len(devices),), (name,), devices=devices, axis_types=(AxisType.Auto,))
+    return TaskAxis(mesh, name)
 
 
 def _over_block(fn: Callable, xs: PyTree) -> PyTree:

@@ -51,7 +51,7 @@ def save_all(directory: Path, scores: dict[int, float | None], *, keep: int = 10
             if score is not None and (best_return is None or score > best_return):
                 best_return, best_step = score, step
             progress = Progress(10 * step, 0.5 * step, score, best_return, best_step)
-            writer.save(make_state(step), progress)
+            writer.save(make_state(step), [progress])
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +110,9 @@ def test_what_is_read_is_what_was_saved(saved):
     for step in (1, 2, 3):
         found = load(saved, step, abstract_state())
         assert_same_state(found.state, step)
-        assert found.progress == Progress(
-            10 * step,
-            0.5 * step,
-            float(-[3, 1, 2][step - 1]),
-            *((-3.0, 1) if step == 1 else (-1.0, 2)),
-        )
+        best = (-3.0, 1) if step == 1 else (-1.0, 2)
+        score = float(-[3, 1, 2][step - 1])
+        assert found.progress == [Progress(10 * step, 0.5 * step, score, *best)]
 
 
 def test_the_saved_state_may_be_donated_at_once(tmp_path):
@@ -127,7 +124,7 @@ def test_the_saved_state_may_be_donated_at_once(tmp_path):
     )
     with CheckpointWriter(tmp_path, keep=1) as writer:
         state = make_state(5)
-        writer.save(state, Progress())
+        writer.save(state, [Progress()])
         advance(state)
     assert_same_state(load(tmp_path, 5, abstract_state()).state, 5)
 
@@ -141,8 +138,8 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
 
 def test_a_step_is_saved_once(directory):
     with CheckpointWriter(directory, keep=3) as writer:
-        writer.save(make_state(3), Progress(env_steps=99))
-    assert load(directory, 3, abstract_state()).progress.env_steps == 30
+        writer.save(make_state(3), [Progress(env_steps=99)])
+    assert load(directory, 3, abstract_state()).progress[0].env_steps == 30
 
 
 @pytest.mark.parametrize("harm", [delete, truncate, empty, garble])
@@ -204,7 +201,7 @@ def test_an_unfinished_save_is_not_a_checkpoint(directory):
     (directory / "3").rename(directory / "3.orbax-checkpoint-tmp")
     assert saved_steps(directory) == [1, 2]
     with CheckpointWriter(directory, keep=5) as writer:
-        writer.save(make_state(3), Progress())
+        writer.save(make_state(3), [Progress()])
     assert load_latest(directory, abstract_state(), on_damage=never).step == 3
 
 

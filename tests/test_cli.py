@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from metarl_jax import doctor, experiments, run_folder
+from metarl_jax import doctor, experiments, run_folder, stopping, sweep_train
 from metarl_jax import train as loop
 from metarl_jax.cli import COMMANDS, main
 from metarl_jax.commands.options import RunOptions, last_value, parse_run
@@ -96,6 +96,15 @@ BAD = {
     "bench rl2-bandit --repeats 0": "repeats=0",
     "bench nothing": "unknown preset 'nothing'",
     "list --jsn": "did you mean '--json'",
+    f"train {PRESET} --seeds 0": "seeds=0 must be at least 1",
+    "sweep": "metarl sweep needs a preset",
+    f"sweep {PRESET} --grid learner.inner-lrr=0.1": "did you mean 'learner.inner_lr'",
+    f"sweep {PRESET} --grid inner-lr=0.1": "did you mean 'learner.inner_lr'",
+    f"sweep {PRESET} --grid num-tasks=4,8": "'num_tasks' is of type int",
+    f"sweep {PRESET} --grid learner.inner-lr": "must be FIELD=VALUE,VALUE",
+    f"sweep {PRESET} --grid learner.inner-lr=a": "must be numbers",
+    f"sweep {PRESET} --grid=learner.inner_lr=0.1,-1": "learner.inner_lr=-1.0 must be at least 0",
+    f"sweep {PRESET} --group-size 0": "group_size=0 must be at least 1",
 }
 
 
@@ -128,9 +137,9 @@ def test_an_unwritable_run_dir(capsys):
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (loop.Interrupted("saved"), 130),
+        (stopping.Interrupted("saved"), 130),
         (KeyboardInterrupt(), 130),
-        (loop.Diverged("not finite"), 3),
+        (stopping.Diverged("not finite"), 3),
         (PermissionError(13, "denied"), 2),
     ],
 )
@@ -156,7 +165,7 @@ def test_default_run_dirs_do_not_collide(monkeypatch, capsys):
         assert main(["train", "--seed", "3", PRESET]) == 0
         asked[-1].mkdir(parents=True)
     assert [path.name for path in asked] == [f"{PRESET}-seed3{x}" for x in ("", "-2", "-3")]
-    assert default_run_dir(PRESET, 4) == Path("runs") / f"{PRESET}-seed4"
+    assert default_run_dir(PRESET, "seed4") == Path("runs") / f"{PRESET}-seed4"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -263,3 +272,29 @@ def test_resume_gets_the_folder(monkeypatch):
     run_folder.create(Path("runs/mine"), experiments.get("rl2-bandit"))
     assert main(["resume", "runs/mine"]) == 0
     assert asked == [Path("runs/mine")]
+
+
+def test_sweep_resume_and_a_member(capsys):
+    """Three axes; then the sweep is evaluated again, and one of its members alone."""
+    words = "--grid learner.inner-lr=0.1 --grid=outer.learning_rate=1e-3,1e-2 --seeds 2"
+    tiny = TINY.replace("--learner.hidden-size 4", "--learner.hidden-sizes 4 --env.horizon 5")
+    assert main(["sweep", PRESET, *tiny.split(), *words.split()]) == 0
+    out = capsys.readouterr().out
+    assert f"4 × {PRESET}" in out
+    assert "ranked by round 2" in out.replace("\n", " ")
+    run_dir = Path("runs") / f"{PRESET}-sweep"
+    assert len(list((run_dir / "members").iterdir())) == 4
+    results = json.loads((run_dir / "results.json").read_text())
+    assert main(["resume", str(run_dir)]) == 0
+    assert json.loads((run_dir / "results.json").read_text()) == results
+    assert main(["eval", str(run_dir)]) == 2
+    assert "is the folder of a sweep" in capsys.readouterr().err
+
+
+def test_seeds_are_a_sweep_without_a_grid(monkeypatch):
+    asked = []
+    monkeypatch.setattr(sweep_train, "train_sweep", lambda sweep, path: asked.append((sweep, path)))
+    assert main(["train", PRESET, "--seed", "3", "--seeds", "5"]) == 0
+    sweep, path = asked[0]
+    assert (sweep.grid, sweep.num_seeds, sweep.config.seed) == ((), 5, 3)
+    assert path == Path("runs") / f"{PRESET}-seeds3-7"

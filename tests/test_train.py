@@ -33,25 +33,19 @@ from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, Runtim
 from metarl_jax.distributions import Categorical
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.executables import Executables
+from metarl_jax.executables import Executables, run_functions
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
+from metarl_jax.logbook import held_out_return
+from metarl_jax.loop import chunk_end, is_due
 from metarl_jax.metrics import Reporter
 from metarl_jax.outer import Outer, OuterConfig
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.program import build
 from metarl_jax.returns import AdvantageConfig
 from metarl_jax.signals import StopRequest
-from metarl_jax.train import (
-    Diverged,
-    Interrupted,
-    chunk_end,
-    evaluate_run,
-    held_out_return,
-    is_due,
-    resume,
-    train,
-)
+from metarl_jax.stopping import Diverged, Interrupted
+from metarl_jax.train import evaluate_run, resume, train
 from metarl_jax.types import PolicyOut
 
 COMPILATION = "/jax/core/compile/backend_compile_duration"
@@ -220,7 +214,7 @@ def reference(tmp_path_factory):
 
 def final_bits(run_dir: Path, config: Config) -> list[bytes]:
     """Every byte of the state after the last meta-step."""
-    abstract_state = Executables(build(config)).abstract_state
+    abstract_state = Executables(run_functions(build(config))).abstract_state
     found = load_latest(run_dir / "checkpoints", abstract_state, on_damage=pytest.fail)
     assert found is not None
     assert found.step == config.num_meta_steps
@@ -340,7 +334,7 @@ def test_evaluation_does_not_touch_training(tmp_path, reference):
 
 
 def test_chunks_after_the_first_compile_nothing(compilations):
-    executables = Executables(build(PROBE))
+    executables = Executables(run_functions(build(PROBE)))
     executables.compile_chunk(2)
     executables.compile_evaluate("test", 4)
     state, key = executables.init(), executables.evaluation_key(1, 2)
@@ -442,7 +436,7 @@ def test_a_configuration_that_cannot_be_resumed_is_refused(tmp_path):
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     folder = run_folder.create(tmp_path / "run", PROBE)
-    with run_folder.locked(folder), pytest.raises(ValueError, match="in use"):
+    with run_folder.locked(folder.path), pytest.raises(ValueError, match="in use"):
         resume(tmp_path / "run")
 
 

@@ -9,10 +9,12 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from metarl_jax import experiments
+from metarl_jax import experiments, sweep_folder
 from metarl_jax.commands.backend import start_backend
 from metarl_jax.commands.options import RunOptions, parse, parse_run
 from metarl_jax.run_folder import open_existing
+from metarl_jax.sweep import Sweep
+from metarl_jax.validation import bounded, check_fields
 
 TRAIN_HELP = """Meta-train, evaluate on held-out tasks, and draw the adaptation curve.
 
@@ -22,9 +24,11 @@ Every field of the preset is a flag, given as `--field value` or `--field=value`
   {prog} --run-dir runs/mine --runtime.platform cpu
 
 The run folder holds config.json, metrics.jsonl, TensorBoard events, checkpoints/, eval.json and
-the curve. Ctrl-C saves; `metarl resume RUN_DIR` goes on, to the same bits."""
+the curve. Ctrl-C saves; `metarl resume RUN_DIR` goes on, to the same bits.
 
-RESUME_HELP = """Go on from the latest whole checkpoint of a run, to the same bits as without
+`--seeds 5` trains five seeds in one program: a sweep (`metarl sweep --help`) without a grid."""
+
+RESUME_HELP = """Go on from the latest whole checkpoint of a run or a sweep, to the same bits as without
 the stop.
 
   metarl resume runs/maml-point-robot-seed0"""
@@ -43,6 +47,8 @@ class TrainOptions(RunOptions):
 
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """New folder for the run; when not given, runs/PRESET-seedN, with -2, -3, … if that exists."""
+    seeds: int = bounded(1, at_least=1)
+    """Seeds to train, from `seed` on; several are one program, and have the folder of a sweep."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +56,7 @@ class ResumeOptions:
     """Options of `metarl resume`."""
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
-    """Folder of the run."""
+    """Folder of the run or sweep."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +100,9 @@ def missing_preset(command: str) -> ValueError:
     )
 
 
-def default_run_dir(preset: str, seed: int, root: Path = Path("runs")) -> Path:
-    """`runs/PRESET-seedN`, with the suffix -2, -3, … where that exists."""
-    first = root / f"{preset}-seed{seed}"
+def default_run_dir(preset: str, suffix: str, root: Path = Path("runs")) -> Path:
+    """`runs/PRESET-SUFFIX`, followed by -2, -3, … where that exists."""
+    first = root / f"{preset}-{suffix}"
     others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
     return next(path for path in itertools.chain([first], others) if not path.exists())
 
@@ -113,7 +119,12 @@ def train(args: list[str]) -> int:
         raise missing_preset("train")
     options = parse_run(TrainOptions, preset, rest, prog=prog, description=description)
     config = options.config()
-    run_dir = options.run_dir or default_run_dir(preset, config.seed)
+    check_fields(options)
+    if options.seeds > 1:
+        suffix = f"seeds{config.seed}-{config.seed + options.seeds - 1}"
+        run_dir = options.run_dir or default_run_dir(preset, suffix)
+        return run_sweep(Sweep(config, num_seeds=options.seeds), run_dir)
+    run_dir = options.run_dir or default_run_dir(preset, f"seed{config.seed}")
     start_backend(config.runtime.platform)
 
     from metarl_jax import train as loop
@@ -122,15 +133,38 @@ def train(args: list[str]) -> int:
     return 0
 
 
+def run_sweep(sweep: Sweep, run_dir: Path) -> int:
+    """Trains all members, once their configurations are checked."""
+    sweep.validate()
+    start_backend(sweep.config.runtime.platform)
+
+    from metarl_jax import sweep_train as loop
+
+    loop.train_sweep(sweep, run_dir)
+    return 0
+
+
 def resume(args: list[str]) -> int:
     """`metarl resume RUN_DIR`."""
     options = parse(ResumeOptions, args, prog="metarl resume", description=RESUME_HELP)
+    if sweep_folder.is_sweep(options.run_dir):
+        return _resume_sweep(options.run_dir)
     _, config = open_existing(options.run_dir)
     start_backend(config.runtime.platform)
 
     from metarl_jax import train as loop
 
     loop.resume(options.run_dir)
+    return 0
+
+
+def _resume_sweep(run_dir: Path) -> int:
+    _, sweep = sweep_folder.open_existing(run_dir)
+    start_backend(sweep.config.runtime.platform)
+
+    from metarl_jax import sweep_train as loop
+
+    loop.resume_sweep(run_dir)
     return 0
 
 

@@ -1,0 +1,59 @@
+"""What a run leaves behind at its end: held-out returns beside the controls, and the curve drawn."""
+
+from typing import Any
+
+import numpy as np
+
+from metarl_jax.checkpoint import step_of
+from metarl_jax.config import Config
+from metarl_jax.evaluate import has_oracle, summarize
+from metarl_jax.executables import TRAINING_EVALUATIONS
+from metarl_jax.loop import Run, Trained
+from metarl_jax.run_folder import RunFolder, finite, write_json
+from metarl_jax.types import Key
+
+
+def evaluate_trained(run: Run, trained: Trained) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Returns of the trained learner in the tasks of the last evaluation, and `eval.json` of each member."""
+    options, step = run.config.evaluation, step_of(trained.state)
+    key = run.executables.evaluation_key(TRAINING_EVALUATIONS, step)
+    returns = trained.returns
+    if returns is None:
+        returns = run.executables.evaluate(trained.state, key, options.split, options.num_tasks)
+    return returns, evaluations(run, returns, key, step, options.split)
+
+
+def evaluations(
+    run: Run, returns: np.ndarray, key: Key, step: int, split: str
+) -> list[dict[str, Any]]:
+    """The content of `eval.json` of each member; the controls act in the same tasks as the learner did.
+
+    Args:
+      returns: `[tasks, K]`, or `[M, tasks, K]` in a sweep.
+      key: that they were drawn with.
+    """
+    env, num_tasks = run.program.env, returns.shape[-2]
+    names = ["random", "oracle"] if has_oracle(env) else ["random"]
+    controls = [run.executables.evaluate_control(name, key, split, num_tasks) for name in names]
+    found = []
+    for mine, *others in zip(*map(run.executables.by_member, (returns, *controls)), strict=True):
+        evaluation = {"split": split, "num_tasks": num_tasks, "step": step, **summarize(mine)}
+        summaries = map(summarize, others)
+        evaluation["controls"] = dict(zip(names, summaries, strict=True))
+        if env.note:
+            evaluation["note"] = env.note
+        found.append(finite(evaluation))
+    return found
+
+
+def write_evaluation(folder: RunFolder, config: Config, evaluation: dict[str, Any]) -> None:
+    """Writes `eval.json`, and draws it."""
+    from metarl_jax.plots import adaptation_curve  # matplotlib takes its time
+
+    write_json(folder.evaluation, evaluation)
+    titles = {
+        "preset": config.name,
+        "env": config.env.name,
+        "adapts_by_gradient": config.learner.adapts_by_gradient,
+    }
+    adaptation_curve(titles | evaluation, folder.curve)

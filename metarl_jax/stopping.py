@@ -1,0 +1,38 @@
+"""How training stops before its end, and what the user is told."""
+
+from pathlib import Path
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The run was asked to stop, and is saved. The message says how to go on."""
+
+
+class Diverged(Exception):  # noqa: N818 - not an error of the program
+    """`config.max_skipped` updates in a row were not finite. The last good checkpoint is kept."""
+
+
+def interrupted(
+    path: Path, signal_name: str, step: int, num_steps: int, saved: int | None, seed: int
+) -> Interrupted:
+    """What to raise after a signal; `saved` is the step of the last checkpoint, where there is one."""
+    where = f"step {saved}" if saved is not None else f"seed {seed}"
+    return Interrupted(
+        f"stopped by {signal_name} after step {step} of {num_steps}; to go on from {where}: "
+        f"metarl resume {path}"
+    )
+
+
+def diverged(
+    path: Path, skipped_in_row: int, step: int, max_skipped: int, saved: int | None, what: str
+) -> Diverged:
+    """What to raise when `what` (training, or all members of a sweep) skipped too many updates."""
+    kept = (
+        f"the last good checkpoint, of step {saved}, is kept (metarl eval {path})"
+        if saved is not None
+        else "there is no good checkpoint"
+    )
+    return Diverged(
+        f"{what} diverged: the last {skipped_in_row} updates up to step {step} were not finite "
+        f"and were skipped (max_skipped={max_skipped}); {kept}. Train anew, for example with "
+        "smaller step sizes"
+    )

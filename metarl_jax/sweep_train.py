@@ -1,0 +1,124 @@
+"""A sweep, from its grid to the ranked table: `metarl sweep`, `metarl train --seeds`, and their `resume`."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from metarl_jax import checkpoint as checkpointing
+from metarl_jax import loop, report, run_folder, sweep_folder
+from metarl_jax.checkpoint import CheckpointWriter, DamagedCheckpointError, Progress
+from metarl_jax.executables import Executables, RunFunctions
+from metarl_jax.loop import Run, Trained
+from metarl_jax.metrics import Reporter
+from metarl_jax.program import build
+from metarl_jax.ranking import rank, results_table
+from metarl_jax.sweep import Sweep, sweep_functions
+from metarl_jax.sweep_folder import SweepFolder
+from metarl_jax.train import go_on
+
+
+def train_sweep(sweep: Sweep, run_dir: Path, *, console: Reporter | None = None) -> dict[str, Any]:
+    """Trains all members to the end, in a new folder.
+
+    Args:
+      sweep: what is swept.
+      run_dir: a folder that does not exist yet.
+      console: where to tell how it goes; standard output when not given.
+
+    Returns:
+      The content of `results.json`: the combinations ranked by held-out return.
+
+    Raises:
+      ValueError: for a sweep or folder that cannot work, before anything is compiled.
+      Interrupted: after Ctrl-C or SIGTERM.
+      Diverged: when every member has skipped `config.max_skipped` updates in a row.
+    """
+    sweep.validate()
+    functions = sweep_functions(sweep)
+    check_traceable(sweep, functions)
+    folder = sweep_folder.create(Path(run_dir), sweep)
+    with _opened(folder, sweep, functions, console) as run:
+        progress = [Progress() for _ in run.folders]
+        return _finish(run, sweep, folder, loop.train_to_end(run, None, progress))
+
+
+def resume_sweep(run_dir: Path, *, console: Reporter | None = None) -> dict[str, Any]:
+    """Goes on with all members, from the latest checkpoint that is whole; see `train.resume`."""
+    folder, sweep = sweep_folder.open_existing(Path(run_dir))
+    sweep.validate()
+    with _opened(folder, sweep, sweep_functions(sweep), console) as run:
+        return _finish(run, sweep, folder, go_on(run))
+
+
+def check_traceable(sweep: Sweep, functions: RunFunctions) -> None:
+    """Raises `ValueError` if a field of the grid must be known when the program is compiled."""
+    states = jax.eval_shape(functions.init, functions.key)
+    try:
+        jax.eval_shape(lambda states: functions.chunk(states, 1), states)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        names = ", ".join(name for name, _ in sweep.grid)
+        raise ValueError(
+            f"one of the grid fields {names} must be known at compilation, so that one program "
+            f"cannot sweep it ({str(error).splitlines()[0]}): train it once for each value"
+        ) from error
+
+
+@contextlib.contextmanager
+def _opened(
+    folder: SweepFolder, sweep: Sweep, functions: RunFunctions, console: Reporter | None
+) -> Iterator[Run]:
+    """What the loop needs, while no other process trains in the folder or in that of a member."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(run_folder.locked(folder.path))
+        folders = sweep_folder.make_members(folder, sweep)
+        for mine in folders:
+            stack.enter_context(run_folder.locked(mine.path))
+        config = sweep.members()[0].config
+        executables, reporter = Executables(functions), console or Reporter()
+        yield Run(folder.path, folders, config, build(config), executables, reporter)
+
+
+def _finish(run: Run, sweep: Sweep, folder: SweepFolder, trained: Trained) -> dict[str, Any]:
+    """Completes the folder of each member; writes and prints the ranked results."""
+    returns, evaluations = report.evaluate_trained(run, trained)
+    for mine, member, evaluation in zip(run.folders, sweep.members(), evaluations, strict=True):
+        report.write_evaluation(mine, member.config, evaluation)
+    _save_members(run, trained)
+    results = run_folder.finite(rank(run, sweep, returns, trained.progress))
+    run_folder.write_json(folder.results, results)
+    run.reporter.console.print(results_table(results))
+    return results
+
+
+def _save_members(run: Run, trained: Trained) -> None:
+    """Checkpoints of each member alone: its best by held-out return, and its last."""
+
+    def on_damage(error: DamagedCheckpointError) -> None:
+        run.reporter.warn(f"{error}; members whose best state it holds keep their last one only")
+
+    abstract_state = run.executables.abstract_state
+    last = run.config.num_meta_steps
+    best = {member.best_step for member in trained.progress} - {None, last}
+    for step in sorted(filter(None, best)):
+        try:
+            found = checkpointing.load(run.checkpoints, step, abstract_state)
+        except DamagedCheckpointError as error:
+            on_damage(error)
+            continue
+        chosen = [member.best_step == step for member in trained.progress]
+        _save_each(run, found.state, found.progress, chosen)
+    _save_each(run, trained.state, trained.progress, [True] * len(run.folders))
+
+
+def _save_each(run: Run, states: Any, progress: list[Progress], chosen: list[bool]) -> None:
+    """Saves the states of the chosen members in their own folders."""
+    keep = run.config.checkpoint.keep
+    members = zip(run.folders, run.executables.by_member(states), progress, chosen, strict=True)
+    for folder, state, mine, is_chosen in members:
+        if is_chosen:
+            with CheckpointWriter(folder.checkpoints, keep=keep) as writer:
+                writer.save(state, [mine])
+                writer.wait()

@@ -1,0 +1,416 @@
+"""Sweeps: every member is the run that it would have been alone, and none disturbs another."""
+
+import dataclasses
+import io
+import json
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+from rich.console import Console
+
+from metarl_jax import learners, outer, sweep_folder
+from metarl_jax.checkpoint import load_best, load_latest, saved_steps
+from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
+from metarl_jax.distributions import Categorical
+from metarl_jax.env import TaskDistribution
+from metarl_jax.envs.bandit import Bandit
+from metarl_jax.envs.point_robot import PointRobot
+from metarl_jax.executables import TRAINING_EVALUATIONS, Executables, run_functions
+from metarl_jax.grid import parse_axis, set_field
+from metarl_jax.learner import LearnerConfig, MetaLearner
+from metarl_jax.learners.gradient import MAML
+from metarl_jax.metrics import Reporter
+from metarl_jax.outer import Outer, OuterConfig
+from metarl_jax.outer.ppo import PPO
+from metarl_jax.program import build
+from metarl_jax.ranking import bootstrap_ci95_of_seeds
+from metarl_jax.returns import AdvantageConfig
+from metarl_jax.stopping import Diverged, Interrupted
+from metarl_jax.sweep import Sweep, sweep_functions
+from metarl_jax.sweep_train import resume_sweep, train_sweep
+from metarl_jax.train import evaluate_run, resume, train
+from metarl_jax.types import PolicyOut
+
+COMPILATION = "/jax/core/compile/backend_compile_duration"
+FAKE_PLOTS = SimpleNamespace(adaptation_curve=lambda evaluation, path: path.write_bytes(b"a curve"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe(LearnerConfig):
+    """Pulls arms by logits that no experience changes; cheap to compile, as is `Nudge`."""
+
+    name: ClassVar[str] = "probe"
+
+    def make(self, env):
+        shape = (env.action_space.num_actions,)
+
+        def act(meta_params, inner_state, timestep):
+            leading = timestep.previous_reward.shape
+            logits = jnp.broadcast_to(meta_params["logits"], (*leading, *shape))
+            return PolicyOut(Categorical(logits), jnp.zeros(leading)), inner_state
+
+        return MetaLearner(
+            init=lambda key: {"logits": jax.random.normal(key, shape)},
+            begin=lambda meta_params, memory, key, num_episodes: (),
+            act=act,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Nudge(OuterConfig):
+    """Adam along noise and returns."""
+
+    name: ClassVar[str] = "nudge"
+
+    step_size: float = 0.1
+    """Of Adam."""
+    break_after: float = 1e6
+    """Updates are nan from this meta-step on."""
+    size: float = 5.0
+    """Known at compilation."""
+
+    def make(self, num_meta_steps):
+        optimizer = optax.adam(self.step_size)
+
+        def update(key, meta_params, opt_state, batch):
+            noise_key, collect_key = jax.random.split(key)
+            trials = batch.collect(meta_params, collect_key)
+            noise = jax.random.normal(noise_key, (int(self.size),))
+            gradient = {"logits": noise + trials.episode_returns().mean()}
+            broken = opt_state[0].count >= self.break_after
+            updates, opt_state = optimizer.update(gradient, opt_state, meta_params)
+            updates = jax.tree.map(lambda x: jnp.where(broken, jnp.nan, x), updates)
+            return optax.apply_updates(meta_params, updates), opt_state, trials, {}
+
+        return Outer(init=optimizer.init, update=update)
+
+
+CHEAP = Config(
+    env=Bandit(),
+    learner=Probe(),
+    outer=Nudge(),
+    advantage=AdvantageConfig(baseline="none", credit="trial", normalization="none"),
+    name="cheap",
+    seed=7,
+    num_meta_steps=8,
+    num_tasks=4,
+    num_rounds=2,
+    num_episodes=1,
+    log_every=2,
+    evaluation=EvaluationConfig(every=2, num_tasks=40),
+    checkpoint=CheckpointConfig(every=4, keep=1),
+    runtime=RuntimeConfig(num_devices=2),
+)
+TINY_MAML = dataclasses.replace(
+    CHEAP,
+    env=PointRobot(horizon=5),
+    learner=MAML(hidden_sizes=(8,)),
+    outer=PPO(num_epochs=2),
+    advantage=AdvantageConfig(),
+    num_episodes=4,
+    normalize_observations=True,
+)
+SWEEP = Sweep(CHEAP, (("outer.step_size", (0.1, 1.0)),), num_seeds=2)
+
+
+class Silent(Reporter):
+    """Keeps what it is told; `at_step[n]` is called when chunk `n` is done."""
+
+    def __init__(self, at_step=None):
+        self.out = io.StringIO()
+        super().__init__(Console(file=self.out, width=200), Console(file=io.StringIO()))
+        self.at_step = at_step or {}
+
+    def chunk(self, line):
+        super().chunk(line)
+        self.at_step.get(line["step"], lambda: None)()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered(tmp_path_factory):
+    """The probe and its outer method by name, no pictures, and a cache: programs come again and again."""
+    options = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(learners.registry._loaded, "probe", Probe)
+        patch.setitem(outer.registry._loaded, "nudge", Nudge)
+        patch.setitem(sys.modules, "metarl_jax.plots", FAKE_PLOTS)
+        _configure(options)
+        yield
+        _configure(before)
+
+
+def _configure(options: dict):
+    for name, value in options.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def compilations():
+    """A list that grows by one with every compilation."""
+    events = []
+
+    def listen(event, seconds, **_):
+        if event == COMPILATION:
+            events.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture(scope="module")
+def finished(registered, tmp_path_factory):
+    """The folder of `SWEEP`, trained to its end. To be read only."""
+    run_dir = tmp_path_factory.mktemp("finished") / "sweep"
+    train_sweep(SWEEP, run_dir, console=Silent())
+    return run_dir
+
+
+def metrics_lines(run_dir: Path) -> list[dict]:
+    """The lines of metrics.jsonl, without what depends on the clock."""
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    clock = ("seconds", "env_steps_per_second")
+    return [{name: x for name, x in line.items() if name not in clock} for line in lines]
+
+
+def load_member(run_dir: Path, config: Config, which=load_latest):
+    """The checkpoint of a run, in the shapes of its configuration."""
+    abstract_state = Executables(run_functions(build(config))).abstract_state
+    return which(run_dir / "checkpoints", abstract_state, on_damage=pytest.fail)
+
+
+def assert_close(actual, expected):
+    """Two JSON values: the same names, and numbers that agree to float tolerance."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        if isinstance(b, str):
+            assert a == b
+        else:
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
+
+
+def assert_same_run(run_dir: Path, expected: Path, config: Config, trees_close):
+    for name in ("config.json", "eval.json"):
+        assert_close(*(json.loads((path / name).read_text()) for path in (run_dir, expected)))
+    for line, expected_line in zip(metrics_lines(run_dir), metrics_lines(expected), strict=True):
+        assert_close(line, expected_line)
+    found, wanted = load_member(run_dir, config), load_member(expected, config)
+    assert found.step == wanted.step
+    trees_close(found.state, wanted.state, rtol=1e-3, atol=1e-4)
+
+
+def test_a_member_is_the_run_that_it_would_be_alone(tmp_path, finished, trees_close):
+    member = SWEEP.members()[3]
+    train(member.config, tmp_path / "alone", console=Silent())
+    mine = finished / "members" / member.name
+    assert_same_run(mine, tmp_path / "alone", member.config, trees_close)
+
+
+def two_steps(functions, *, evaluate: bool) -> list:
+    """State and metrics after two meta-steps, and held-out returns, each by member."""
+    executables = Executables(functions)
+    state, metrics, _ = executables.chunk(executables.init(), 2)
+    seen = [state, metrics]
+    if evaluate:
+        key = executables.evaluation_key(TRAINING_EVALUATIONS, 2)
+        seen.append(executables.evaluate(state, key, "test", 3))
+    return [executables.by_member(tree) for tree in seen]
+
+
+def assert_like_alone(sweep: Sweep, index: int, trees_close, *, evaluate: bool):
+    """This member in the sweep does as it does alone, on one device."""
+    config = sweep.members()[index].config
+    config = dataclasses.replace(config, runtime=RuntimeConfig(num_devices=1))
+    alone = two_steps(run_functions(build(config)), evaluate=evaluate)
+    for together, expected in zip(
+        two_steps(sweep_functions(sweep), evaluate=evaluate), alone, strict=True
+    ):
+        assert len(together) == len(sweep.members())
+        trees_close(together[index], expected[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_member_that_adapts_by_gradient_is_the_run_alone(trees_close):
+    grid = (("learner.inner_lr", (0.03, 0.3)), ("outer.learning_rate", (0.01,)))
+    assert_like_alone(Sweep(TINY_MAML, grid), 1, trees_close, evaluate=True)
+
+
+@pytest.mark.parametrize(("num_devices", "group_size"), [(1, 3), (3, 1), (8, 8)])
+def test_neither_devices_nor_groups_change_a_result(num_devices, group_size, trees_close):
+    runtime = RuntimeConfig(num_devices=num_devices)
+    config = dataclasses.replace(CHEAP, runtime=runtime, num_tasks=24)
+    sweep = Sweep(config, SWEEP.grid, num_seeds=2, group_size=group_size)
+    assert_like_alone(sweep, 3, trees_close, evaluate=False)
+
+
+def test_members_are_named_by_what_differs():
+    grid = (("advantage.discount", (0.5,)), ("outer.step_size", (3e-4, 1.0)))
+    names = [member.name for member in Sweep(CHEAP, grid, 2).members()]
+    assert names[0] == "discount=0.5,step_size=0.0003,seed=7"
+    assert names[3] == "discount=0.5,step_size=1,seed=8"
+    assert [member.name for member in Sweep(CHEAP).members()] == ["seed=7"]
+
+
+def test_all_members_are_one_executable(compilations):
+    executables = Executables(sweep_functions(SWEEP))
+    state = executables.init()
+    compilations.clear()
+    executables.compile_chunk(2)
+    assert len(compilations) == executables.num_compiled == 1
+    for _ in range(3):
+        state, metrics, _ = executables.chunk(state, 2)
+    assert len(compilations) == 1
+    assert metrics["env_steps"].shape == (4, 2)
+
+
+def test_a_sweep_folder_holds_everything(finished):
+    results = json.loads((finished / "results.json").read_text())
+    rows = results["combinations"]
+    assert [len(row["members"]) for row in rows] == [2, 2]
+    assert rows[0]["score"] >= rows[1]["score"]
+    for row in rows:
+        assert row["score_ci95"][0] <= row["score"] <= row["score_ci95"][1]
+        assert len(row["return_mean"]) == len(row["ci95"]) == CHEAP.num_rounds
+        for name in row["members"]:
+            folder = finished / "members" / name
+            config = json.loads((folder / "config.json").read_text())
+            assert config["outer"]["step_size"] == row["values"]["outer.step_size"]
+            assert (folder / "adaptation_curve.png").exists()
+            assert list(folder.glob("events.out.tfevents*"))
+            evaluation = json.loads((folder / "eval.json").read_text())
+            assert evaluation["controls"]["random"]
+            index = row["members"].index(name)
+            assert row["score_by_seed"][index] == pytest.approx(np.mean(evaluation["return_mean"]))
+
+
+def test_the_best_and_the_last_state_of_a_member_can_be_evaluated(finished):
+    for member in SWEEP.members():
+        folder = finished / "members" / member.name
+        scores = {
+            x["step"]: x["held_out_return"] for x in metrics_lines(folder) if "eval_return" in x
+        }
+        best = max(scores, key=lambda step: scores[step])
+        assert saved_steps(folder / "checkpoints") == sorted({best, 8})
+        assert load_member(folder, member.config, load_best).step == best
+        assert evaluate_run(folder, console=Silent())["step"] == best
+    with pytest.raises(ValueError, match="is the folder of a sweep"):
+        evaluate_run(finished)
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupted_sweep_resumes_to_the_same_bits(tmp_path, finished):
+    run_dir = tmp_path / "run"
+    with pytest.raises(Interrupted, match=f"step 4: metarl resume {run_dir}"):
+        train_sweep(SWEEP, run_dir, console=Silent({4: interrupt}))
+    shutil.rmtree(run_dir / "members" / SWEEP.members()[0].name)  # Killed while it was made.
+    (run_dir / "members" / SWEEP.members()[0].name).mkdir()
+    results = resume_sweep(run_dir, console=Silent())
+    assert results == json.loads((finished / "results.json").read_text())
+    member = SWEEP.members()[1]
+    paths = [path / "members" / member.name for path in (run_dir, finished)]
+    states = [load_member(path, member.config).state for path in paths]
+    bits = [
+        [np.asarray(jax.random.key_data(x.key)), *jax.tree.leaves(x.meta_params)] for x in states
+    ]
+    assert all(np.array_equal(a, b) for a, b in zip(*bits, strict=True))
+    assert metrics_lines(paths[0]) == metrics_lines(paths[1])
+
+
+def test_a_finished_sweep_is_only_evaluated(tmp_path, finished):
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished, run_dir)
+    (run_dir / "results.json").unlink()
+    console = Silent()
+    results = resume_sweep(run_dir, console=console)
+    assert "has ended" in console.out.getvalue()
+    assert results == json.loads((finished / "results.json").read_text())
+    resume(run_dir / "members" / SWEEP.members()[2].name, console=console)
+
+
+def test_a_diverged_member_is_marked_and_stops_no_other(tmp_path):
+    config = dataclasses.replace(CHEAP, max_skipped=3)
+    sweep = Sweep(config, (("outer.break_after", (1.0, 1e6)),))
+    console = Silent()
+    results = train_sweep(sweep, tmp_path / "run", console=console)
+    diverged = {
+        r["values"]["outer.break_after"]: r["num_diverged"] for r in results["combinations"]
+    }
+    assert diverged == {1.0: 1, 1e6: 0}
+    assert "1 of 1 diverged" in console.out.getvalue()
+    found = [load_member(tmp_path / "run" / "members" / m.name, m.config) for m in sweep.members()]
+    assert [x.progress[0].diverged_step for x in found] == [4, None]
+    assert [int(x.state.opt_state[0].count) for x in found] == [1, 8]
+
+
+def test_a_sweep_of_which_every_member_diverges_stops(tmp_path):
+    config = dataclasses.replace(CHEAP, max_skipped=3)
+    with pytest.raises(Diverged, match="every member of the sweep diverged"):
+        train_sweep(
+            Sweep(config, (("outer.break_after", (0.0, 1.0)),)), tmp_path / "run", console=Silent()
+        )
+
+
+def test_user_mistakes_are_found_before_compilation(tmp_path, finished, compilations):
+    before = sorted(finished.rglob("*"))
+    small = dataclasses.replace(CHEAP, seed=2**32 - 1)
+    compilations.clear()
+    for sweep, message in [
+        (Sweep(CHEAP, (("outer.step_siz", (0.1,)),)), "did you mean 'outer.step_size'"),
+        (Sweep(CHEAP, (("num_tasks", (4.0,)),)), "is of type int"),
+        (Sweep(CHEAP, (("advantage.discount", (0.5, 1.5)),)), "advantage.discount=1.5"),
+        (Sweep(CHEAP, (("advantage.discount", (0.5, 0.5)),)), "given twice"),
+        (Sweep(CHEAP, (("advantage.discount", (0.5, 0.5 + 1e-9)),)), "six digits"),
+        (Sweep(CHEAP, (("outer.size", (3.0, 4.0)),)), "must be known at compilation"),
+        (Sweep(CHEAP, num_seeds=0), "num_seeds=0"),
+        (Sweep(CHEAP, num_seeds=2, group_size=0), "group_size=0"),
+        (Sweep(small, num_seeds=2), "seed=4294967296"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train_sweep(sweep, tmp_path / "new", console=Silent())
+    with pytest.raises(ValueError, match="already exists"):
+        train_sweep(SWEEP, finished, console=Silent())
+    with pytest.raises(ValueError, match="is not the folder of a sweep"):
+        resume_sweep(tmp_path)
+    assert not (tmp_path / "new").exists()
+    assert sorted(finished.rglob("*")) == before
+    assert len(compilations) < 30  # Keys, but no program.
+
+
+def test_a_sweep_is_written_and_read():
+    assert sweep_folder._from_dict(json.loads(json.dumps(sweep_folder._to_dict(SWEEP)))) == SWEEP
+
+
+def test_axes_of_a_grid():
+    assert parse_axis(CHEAP, "outer.step-size=1e-3,2") == ("outer.step_size", (1e-3, 2.0))
+    config = set_field(CHEAP, "advantage.discount", 0.5)
+    assert config.advantage.discount == 0.5
+    assert isinstance(config.env, TaskDistribution)
+
+
+def test_the_interval_over_seeds_is_wider_than_that_over_tasks():
+    generator = np.random.default_rng(0)
+    by_seed = generator.normal(size=(8, 1, 1))
+    returns = by_seed + 0.1 * generator.normal(size=(8, 50, 2))
+    low, high = bootstrap_ci95_of_seeds(returns)
+    assert (low < returns.mean(axis=(0, 1))).all()
+    assert (high > returns.mean(axis=(0, 1))).all()
+    assert (high - low > 0.5 * 4 * by_seed.std() / 8**0.5).all()
+    alone_low, alone_high = bootstrap_ci95_of_seeds(returns[:1])
+    assert (alone_high - alone_low < 0.1).all()
