@@ -16,7 +16,7 @@ from metarl_jax.returns import AdvantageConfig
 CONFIG = Config(
     name="maml-ant-dir",
     env=AntDir(variant="finn17"),
-    learner=MAML(inner_lr=0.1, learn_inner_lr=True, log_std_init=-0.5),
+    learner=MAML(inner_lr=0.1, learn_inner_lr="array", log_std_init=-0.5),
     outer=PPO(learning_rate=1e-3, clip_eps=0.2, num_epochs=5),
     advantage=AdvantageConfig(discount=0.99, gae_lambda=0.95),
     num_meta_steps=500,

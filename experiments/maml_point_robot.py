@@ -27,7 +27,7 @@ from metarl_jax.returns import AdvantageConfig
 CONFIG = Config(
     name="maml-point-robot",
     env=PointRobot(),
-    learner=MAML(inner_lr=0.05, learn_inner_lr=True, log_std_init=-0.7),
+    learner=MAML(inner_lr=0.05, learn_inner_lr="array", log_std_init=-0.7),
     outer=PPO(learning_rate=3e-3, final_learning_rate=1e-4, num_epochs=5, clip_eps=0.2),
     advantage=AdvantageConfig(discount=0.99, gae_lambda=0.9),
     num_meta_steps=60,
@@ -41,7 +41,7 @@ CONFIG = Config(
 ONE_STEP = dataclasses.replace(
     CONFIG,
     name="maml-point-robot-one-step",
-    learner=MAML(inner_lr=0.2, learn_inner_lr=True, log_std_init=0.0),
+    learner=MAML(inner_lr=0.2, learn_inner_lr="array", log_std_init=0.0),
     outer=dataclasses.replace(CONFIG.outer, learning_rate=2e-3),
     num_rounds=2,
     evaluation=EvaluationConfig(every=20, num_tasks=200, num_rounds=4),

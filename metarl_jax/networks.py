@@ -113,16 +113,25 @@ class PolicyHead(nn.Module):
 
 
 class MLPPolicy(nn.Module):
-    """A feed-forward policy without a value function: observation `[..., O]` to a distribution over actions."""
+    """A feed-forward policy without a value function: observation `[..., O]` to a distribution over actions.
+
+    With `context_size` it is given the entries of a parameter `context`, zero at first, beside every observation.
+    """
 
     action_space: ActionSpace
     hidden_sizes: Sequence[int] = (64, 64)
     activation: str = "tanh"
     log_std_init: float = 0.0
+    context_size: int = 0
 
     @nn.compact
     def __call__(self, observation: Array) -> Distribution:
-        features = MLP(self.hidden_sizes, self.activation)(observation)
+        inputs = observation
+        if self.context_size:
+            context = self.param("context", nn.initializers.zeros, (self.context_size,))
+            context = jnp.broadcast_to(context, (*observation.shape[:-1], self.context_size))
+            inputs = jnp.concatenate([observation, context], axis=-1)
+        features = MLP(self.hidden_sizes, self.activation)(inputs)
         return PolicyHead(self.action_space, self.log_std_init)(features)
 
 

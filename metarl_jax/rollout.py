@@ -131,6 +131,27 @@ def replay_trial(
     return jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), out, last_out)
 
 
+def adapt_through(
+    learner: MetaLearner, meta_params: MetaParams, memory: Memory, trial: Trial
+) -> InnerState:
+    """The inner state after all K rounds of a trial, the last included.
+
+    For learners that adapt between rounds. `collect_trial` has no use for the last adaptation; a method that moves
+    the meta-parameters towards where adaptation leads, as Reptile does, has.
+    """
+    timesteps = trial.rollout.timestep
+    inner_state = learner.begin(meta_params, memory, trial.key, timesteps.valid.shape[2])
+
+    def live_through(inner_state: InnerState, rollout: Transition):
+        _, inner_state = unroll(learner, meta_params, inner_state, rollout.timestep)
+        if learner.adapt is not None:
+            inner_state = learner.adapt(meta_params, inner_state, rollout)
+        return inner_state, None
+
+    inner_state, _ = jax.lax.scan(live_through, inner_state, trial.rollout)
+    return inner_state
+
+
 def _collect_round(env, learner, meta_params, normalizer, task, carry, key, deterministic):
     """One round of E episodes: the carry after it, and the transitions `[T, E]` with raw observations."""
     inner_state, previous_action, previous_reward = carry

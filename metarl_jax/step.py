@@ -11,7 +11,7 @@ from metarl_jax.env import TaskDistribution
 from metarl_jax.learner import MetaLearner
 from metarl_jax.outer.base import MetaBatch, Outer
 from metarl_jax.returns import AdvantageEstimator
-from metarl_jax.rollout import collect_trial, replay_trial
+from metarl_jax.rollout import adapt_through, collect_trial, replay_trial
 from metarl_jax.task_axis import TaskAxis
 from metarl_jax.types import Key, Metrics, PyTree, TrainState, Trial
 
@@ -79,9 +79,9 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
             key=key,
             skipped_in_row=jnp.where(skipped, state.skipped_in_row + 1, 0),
         )
-        return next_state, metrics | trial_metrics(trials) | {
-            "skipped": skipped.astype(jnp.float32)
-        }
+        # An outer method that collected more than these trials tells how many steps it took.
+        metrics = trial_metrics(trials) | metrics | {"skipped": skipped.astype(jnp.float32)}
+        return next_state, metrics
 
     return step
 
@@ -103,12 +103,13 @@ def trial_metrics(trials: Trial) -> Metrics:
 
 def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBatch:
     """The tasks of one meta-step and what an outer method may do with them."""
+    learner = spec.learner
 
     def collect(meta_params, key):
         def one(task, key):
             return collect_trial(
                 spec.env,
-                spec.learner,
+                learner,
                 spec.advantages,
                 meta_params,
                 state.memory,
@@ -124,14 +125,25 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
         return spec.advantages.after_batch(trials)
 
     def replay(meta_params, trial, first_round):
-        return replay_trial(spec.learner, meta_params, state.memory, trial, first_round)
+        return replay_trial(learner, meta_params, state.memory, trial, first_round)
+
+    def adapted(meta_params, trial):
+        return adapt_through(learner, meta_params, state.memory, trial)
 
     def aux_loss(meta_params, trial):
-        if spec.learner.aux_loss is None:
+        if learner.aux_loss is None:
             return jnp.zeros(()), {}
-        return spec.learner.aux_loss(meta_params, trial)
+        return learner.aux_loss(meta_params, trial)
 
-    return MetaBatch(collect, replay, aux_loss, spec.axis, spec.update_block)
+    return MetaBatch(
+        collect=collect,
+        replay=replay,
+        adapted=adapted,
+        absorb=learner.absorb,
+        aux_loss=aux_loss,
+        axis=spec.axis,
+        block=spec.update_block,
+    )
 
 
 def keys_by_index(key: Key, num_tasks: int) -> Key:

@@ -31,12 +31,15 @@ def small_config():
         environment = envs.get(env)()
         if any(field.name == "horizon" for field in dataclasses.fields(environment)):
             environment = dataclasses.replace(environment, horizon=5)
-        if learner_config.adapts_by_gradient:
-            advantage = AdvantageConfig()
-            outer_config = outer.get(outer_method)()
-        else:
-            advantage = AdvantageConfig(baseline="value", credit="trial", normalization="batch")
-            outer_config = outer.get(outer_method)(rounds="all", value_coefficient=0.5)
+        outer_class = outer.get(outer_method)
+        advantage, options = AdvantageConfig(), {}
+        if not learner_config.adapts_by_gradient:
+            known = {field.name for field in dataclasses.fields(outer_class)}
+            wanted = {"rounds": "all", "value_coefficient": 0.5}
+            options = {name: value for name, value in wanted.items() if name in known}
+            baseline = "none" if outer_method == "trpo" else "value"
+            advantage = AdvantageConfig(baseline=baseline, credit="trial", normalization="batch")
+        outer_config = outer_class(**options)
         config = Config(
             env=environment,
             learner=learner_config,

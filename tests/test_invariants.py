@@ -19,7 +19,8 @@ from metarl_jax.rollout import collect_trial, replay_trial
 EXACT = ("bandit", "grid_navi", "point_robot")
 LEARNERS = learners.names()
 SIMULATED = [name for name in envs.names() if name not in EXACT]
-ON_EXACT = [(learner, env) for learner in LEARNERS for env in EXACT]
+ON_EXACT = [(learner, "point_robot") for learner in LEARNERS]
+ON_EXACT += [(learner, env) for learner in ("maml", "rl2") for env in EXACT if env != "point_robot"]
 ON_SIMULATED = [("maml" if index % 2 else "rl2", env) for index, env in enumerate(SIMULATED)]
 
 

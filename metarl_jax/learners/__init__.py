@@ -6,7 +6,10 @@ from metarl_jax.registry import Registry
 registry: Registry[type[LearnerConfig]] = Registry(
     "learner",
     {
+        "anil": "metarl_jax.learners.gradient:ANIL",
+        "cavia": "metarl_jax.learners.gradient:CAVIA",
         "maml": "metarl_jax.learners.gradient:MAML",
+        "meta_sgd": "metarl_jax.learners.gradient:MetaSGD",
         "rl2": "metarl_jax.learners.recurrent:RL2",
     },
 )

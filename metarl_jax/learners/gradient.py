@@ -1,86 +1,74 @@
-"""Adaptation by optimization: MAML, a few gradient steps on the new task, meta-trained through those steps."""
+"""Adaptation by optimization: a few gradient steps on the new task, meta-trained through those steps.
+
+*What* adapts is a part of the parameters chosen by path: all of them (MAML), the head (ANIL), a context vector (CAVIA)
+or whatever an expression names. *How* it adapts is a step size, fixed or meta-learned, and a surrogate
+(`metarl_jax.estimators`) whose second derivatives the outer gradient runs through, or not (`first_order`).
+"""
 
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.distributions import Distribution
+from metarl_jax import fast_parameters
 from metarl_jax.env import TaskDistribution
+from metarl_jax.estimators import SurrogateName, make_surrogate
+from metarl_jax.fast_parameters import FlatParams, LearnedInnerLR
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.networks import Activation, MLPPolicy
-from metarl_jax.returns import masked_mean
 from metarl_jax.trees import join_leading, split_leading
 from metarl_jax.types import Array, PolicyOut, PyTree, Transition
 from metarl_jax.validation import bounded
 
-Loss = Callable[[PyTree, PyTree], Array]
-"""(parameters, data) to a scalar."""
+Loss = Callable[[PyTree, PyTree, PyTree], Array]
+"""(fast parameters, slow parameters, data) to a scalar."""
 
-
-def log_likelihood_surrogate(distribution: Distribution, rollout: Transition) -> Array:
-    """−mean log π(a|s) A over the valid steps of any axes: the score-function surrogate of MAML."""
-    log_prob = distribution.log_prob(rollout.action)
-    return -masked_mean(log_prob * rollout.advantage, rollout.timestep.valid)
-
-
-def likelihood_ratio_surrogate(distribution: Distribution, rollout: Transition) -> Array:
-    """−mean π(a|s)/π_recorded(a|s) A over the valid steps: the low-variance-curvature surrogate.
-
-    Its gradient at the recorded policy is that of the log-likelihood; its Hessian keeps the term ∇log π ∇log πᵀ
-    which plain autodiff of the log-likelihood loses.
-
-    References:
-      Rothfuss et al., «ProMP: Proximal Meta-Policy Search», ICLR 2019.
-    """
-    ratio = jnp.exp(distribution.log_prob(rollout.action) - rollout.log_prob)
-    return -masked_mean(ratio * rollout.advantage, rollout.timestep.valid)
-
-
-SURROGATES = {
-    "log_likelihood": log_likelihood_surrogate,
-    "likelihood_ratio": likelihood_ratio_surrogate,
-}
+PATTERNS = {"all": "", "head": "PolicyHead", "context": "context"}
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def gradient_step(loss: Loss, params: PyTree, inner_lr: PyTree, data: PyTree) -> PyTree:
-    """params − inner_lr ∘ ∇loss(params, data), differentiated by forward over reverse.
+def gradient_step(loss: Loss, fast: PyTree, slow: PyTree, inner_lr: PyTree, data: PyTree) -> PyTree:
+    """fast − inner_lr ∘ ∇_fast loss(fast, slow, data), differentiated by forward over reverse.
 
-    With v the cotangent of the result, that of `params` is v − H(inner_lr ∘ v): one Hessian-vector product, taken as
-    the directional derivative of the gradient, so that nothing of the inner backward pass is stored for an outer one.
-    `data` is taken as constant.
+    With v the cotangent of the result and d = inner_lr ∘ v, that of `fast` is v − ∂²loss/∂fast² d and that of `slow` is
+    −∂²loss/∂slow∂fast d: one directional derivative of the gradient along d, so that nothing of the inner backward
+    pass is stored for an outer one. `data` is taken as constant.
 
     Args:
-      loss: scalar function of (params, data).
-      params: the fast parameters.
-      inner_lr: a pytree like `params`, whose leaves are scalars or of the shape of its leaves.
+      loss: scalar function of (fast, slow, data).
+      fast: the parameters that adapt.
+      slow: the parameters that the loss depends on beside them.
+      inner_lr: a pytree like `fast`, whose leaves are scalars or of the shape of its leaves.
       data: what the loss is computed on.
     """
-    return _descend(params, inner_lr, jax.grad(loss)(params, data))
+    return _descend(fast, inner_lr, jax.grad(loss)(fast, slow, data))
 
 
-def _descend(params, inner_lr, gradient):
-    return jax.tree.map(lambda p, lr, g: p - lr * g, params, inner_lr, gradient)
+def _descend(fast, inner_lr, gradient):
+    return jax.tree.map(lambda p, lr, g: p - lr * g, fast, inner_lr, gradient)
 
 
-def _gradient_step_fwd(loss, params, inner_lr, data):
-    gradient = jax.grad(loss)(params, data)
-    return _descend(params, inner_lr, gradient), (params, inner_lr, gradient, data)
+def _gradient_step_fwd(loss, fast, slow, inner_lr, data):
+    gradient = jax.grad(loss)(fast, slow, data)
+    return _descend(fast, inner_lr, gradient), (fast, slow, inner_lr, gradient, data)
 
 
 def _gradient_step_bwd(loss, residuals, cotangent):
-    params, inner_lr, gradient, data = residuals
+    fast, slow, inner_lr, gradient, data = residuals
     direction = jax.tree.map(jnp.multiply, inner_lr, cotangent)
-    _, hessian_vector = jax.jvp(lambda p: jax.grad(loss)(p, data), (params,), (direction,))
-    params_cotangent = jax.tree.map(jnp.subtract, cotangent, hessian_vector)
+    gradients = jax.grad(loss, argnums=(0, 1))
+    _, (along_fast, along_slow) = jax.jvp(
+        lambda fast: gradients(fast, slow, data), (fast,), (direction,)
+    )
+    fast_cotangent = jax.tree.map(jnp.subtract, cotangent, along_fast)
+    slow_cotangent = jax.tree.map(jnp.negative, along_slow)
     lr_cotangent = jax.tree.map(
         lambda lr, v, g: _sum_to(-v * g, jnp.shape(lr)), inner_lr, cotangent, gradient
     )
-    return params_cotangent, lr_cotangent, None
+    return fast_cotangent, slow_cotangent, lr_cotangent, None
 
 
 def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
@@ -93,10 +81,11 @@ gradient_step.defvjp(_gradient_step_fwd, _gradient_step_bwd)
 
 @dataclasses.dataclass(frozen=True)
 class MAML(LearnerConfig):
-    """MAML: the policy's weights take a gradient step after every round, and are meta-learned through these steps.
+    """MAML: the policy takes a gradient step after every round, and is meta-learned through these steps.
 
     A trial of K rounds has K − 1 inner steps. Advantages must be known when a round ends: `advantage.credit` is
-    `episode`.
+    `episode`. The meta-parameters are `policy` and, where step sizes are learned, `inner_lr`; the inner state is the
+    fast part of the policy, by path.
 
     References:
       Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks», ICML 2017.
@@ -111,14 +100,28 @@ class MAML(LearnerConfig):
     """Activation of the hidden layers."""
     log_std_init: float = 0.0
     """First log standard deviation of continuous actions, in units of the action bound."""
+    context_size: int = bounded(0, at_least=0)
+    """Entries of a context vector that the network is given beside the observation."""
+    adapts: str = "all"
+    """What adapts: `all`, the `head`, the `context`, or the parameters in whose path (such as
+    `params/MLP_0/Dense_0/kernel`) this regular expression is found."""
     inner_lr: float = bounded(0.1, at_least=0)
     """Step size of the inner gradient step."""
-    learn_inner_lr: bool = False
-    """Meta-learn the step size, one for each array of parameters, starting from `inner_lr`."""
+    learn_inner_lr: LearnedInnerLR = "none"
+    """Meta-learn step sizes, starting from `inner_lr`: `none`, one `scalar`, one for each `layer`, for each `array` of
+    parameters, or for each `parameter` (Meta-SGD)."""
     first_order: bool = False
     """Treat the inner gradient as a constant in the outer one (FOMAML)."""
-    surrogate: Literal["likelihood_ratio", "log_likelihood"] = "likelihood_ratio"
-    """Inner objective: `likelihood_ratio` (as ProMP) or `log_likelihood` (as MAML)."""
+    surrogate: SurrogateName = "likelihood_ratio"
+    """Inner objective: `likelihood_ratio` (LVC, as ProMP), `log_likelihood` (as MAML), `dice` or `loaded_dice`."""
+    loaded_dice_lambda: float = bounded(0.5, at_least=0, at_most=1)
+    """λ of `loaded_dice`: from 0, low variance, to 1, no bias."""
+
+    def validate(self) -> None:
+        if self.adapts == "context" and self.context_size == 0:
+            raise ValueError(
+                "learner.context_size=0 leaves learner.adapts='context' nothing to adapt: choose 5 for example"
+            )
 
     def make(self, env: TaskDistribution) -> MetaLearner:
         module = MLPPolicy(
@@ -126,46 +129,121 @@ class MAML(LearnerConfig):
             hidden_sizes=self.hidden_sizes,
             activation=self.activation,
             log_std_init=self.log_std_init,
+            context_size=self.context_size,
         )
-        surrogate = SURROGATES[self.surrogate]
+        surrogate = make_surrogate(self.surrogate, self.loaded_dice_lambda)
+        pattern = PATTERNS.get(self.adapts, self.adapts)
+
+        def init_policy(key):
+            return module.init(key, jnp.zeros(env.observation_size))
+
+        fast_parameters.check_pattern(jax.eval_shape(init_policy, jax.random.key(0)), pattern)
 
         def init(key):
-            params = module.init(key, jnp.zeros(env.observation_size))
-            if not self.learn_inner_lr:
-                return {"policy": params}
-            inner_lr = jax.tree.map(lambda _: jnp.asarray(self.inner_lr, jnp.float32), params)
-            return {"policy": params, "inner_lr": inner_lr}
+            policy = init_policy(key)
+            if self.learn_inner_lr == "none":
+                return {"policy": policy}
+            fast, _ = fast_parameters.select(policy, pattern)
+            inner_lr = fast_parameters.init_inner_lr(self.learn_inner_lr, fast, self.inner_lr)
+            return {"policy": policy, "inner_lr": inner_lr}
 
-        def begin(meta_params, memory, key, num_episodes):
+        def slow_part(meta_params) -> FlatParams:
+            return fast_parameters.select(meta_params["policy"], pattern)[1]
+
+        def begin(meta_params, memory, key, num_episodes) -> FlatParams:
             del memory, key, num_episodes
-            return meta_params["policy"]
+            fast, _ = fast_parameters.select(meta_params["policy"], pattern)
+            # A context that began elsewhere would be a second bias of the first layer.
+            starts_at_zero = self.adapts == "context"
+            return {p: jnp.zeros(x.shape) if starts_at_zero else x for p, x in fast.items()}
 
-        def policy(fast_params, observation) -> Any:
-            return module.apply(fast_params, observation)
+        def policy(fast: FlatParams, slow: FlatParams, observation) -> Any:
+            return module.apply(fast_parameters.merge(slow, fast), observation)
 
-        def act(meta_params, fast_params, timestep):
-            del meta_params
-            no_value = jnp.zeros_like(timestep.previous_reward)
-            return PolicyOut(policy(fast_params, timestep.observation), no_value), fast_params
+        def act(meta_params, fast, timestep):
+            distribution = policy(fast, slow_part(meta_params), timestep.observation)
+            return PolicyOut(distribution, jnp.zeros_like(timestep.previous_reward)), fast
 
-        def unroll(meta_params, fast_params, timesteps):
+        def unroll(meta_params, fast, timesteps):
             # Matrix products over one long axis [T·E] are faster than over [T, E].
-            out, _ = act(meta_params, fast_params, join_leading(timesteps))
-            return split_leading(out, timesteps.valid.shape[1]), fast_params
+            out, _ = act(meta_params, fast, join_leading(timesteps))
+            return split_leading(out, timesteps.valid.shape[1]), fast
 
-        def loss(fast_params, rollout: Transition):
-            return surrogate(policy(fast_params, rollout.timestep.observation), rollout)
+        def loss(fast: FlatParams, slow: FlatParams, rollout: Transition) -> Array:
+            steps = join_leading((rollout.timestep.observation, rollout.action))
+            log_prob = policy(fast, slow, steps[0]).log_prob(steps[1])
+            return surrogate(log_prob.reshape(rollout.reward.shape), rollout)
 
-        def adapt(meta_params, fast_params, rollout):
-            rollout = join_leading(rollout)
-            inner_lr = meta_params.get("inner_lr")
-            if inner_lr is None:
-                inner_lr = jax.tree.map(lambda _: jnp.asarray(self.inner_lr), fast_params)
+        def step_sizes(meta_params, fast: FlatParams) -> FlatParams:
+            if self.learn_inner_lr == "none":
+                return {path: jnp.asarray(self.inner_lr) for path in fast}
+            return fast_parameters.expand_inner_lr(
+                self.learn_inner_lr, fast, meta_params["inner_lr"]
+            )
+
+        def adapt(meta_params, fast, rollout) -> FlatParams:
+            slow, inner_lr = slow_part(meta_params), step_sizes(meta_params, fast)
             if self.first_order:
-                gradient = jax.grad(loss)(jax.lax.stop_gradient(fast_params), rollout)
-                return _descend(fast_params, inner_lr, gradient)
-            return gradient_step(loss, fast_params, inner_lr, rollout)
+                constant = jax.lax.stop_gradient((fast, slow))
+                return _descend(fast, inner_lr, jax.grad(loss)(*constant, rollout))
+            return gradient_step(loss, fast, slow, inner_lr, rollout)
+
+        def absorb(meta_params, fast):
+            adapted = fast_parameters.merge(slow_part(meta_params), fast)
+            return {**meta_params, "policy": adapted}
 
         return MetaLearner(
-            init=init, begin=begin, act=act, adapt=adapt, unroll=unroll, weights_per_task=True
+            init=init,
+            begin=begin,
+            act=act,
+            adapt=adapt,
+            unroll=unroll,
+            absorb=None if self.adapts == "context" else absorb,
+            weights_per_task=True,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class ANIL(MAML):
+    """ANIL: only the head of the policy adapts; the features are shared by all tasks.
+
+    References:
+      Raghu et al., «Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of MAML», ICLR 2020.
+    """
+
+    name: ClassVar[str] = "anil"
+
+    adapts: str = "head"
+    """What adapts: the `head`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CAVIA(MAML):
+    """CAVIA: only a context vector adapts, from zero; the network that reads it is shared by all tasks.
+
+    References:
+      Zintgraf et al., «Fast Context Adaptation via Meta-Learning», ICML 2019.
+    """
+
+    name: ClassVar[str] = "cavia"
+
+    context_size: int = bounded(5, at_least=0)
+    """Entries of the context vector that the network is given beside the observation."""
+    adapts: str = "context"
+    """What adapts: the `context`."""
+    inner_lr: float = bounded(1.0, at_least=0)
+    """Step size of the inner gradient step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MetaSGD(MAML):
+    """Meta-SGD: every parameter has a step size of its own, meta-learned beside it.
+
+    References:
+      Li et al., «Meta-SGD: Learning to Learn Quickly for Few-Shot Learning», 2017.
+    """
+
+    name: ClassVar[str] = "meta_sgd"
+
+    learn_inner_lr: LearnedInnerLR = "parameter"
+    """Meta-learn step sizes, starting from `inner_lr`: one for each `parameter`."""

@@ -6,7 +6,14 @@ from metarl_jax.registry import Registry
 __all__ = ["MetaBatch", "Outer", "OuterConfig", "get", "names", "register", "registry"]
 
 registry: Registry[type[OuterConfig]] = Registry(
-    "outer method", {"ppo": "metarl_jax.outer.ppo:PPO"}
+    "outer method",
+    {
+        "es": "metarl_jax.outer.es:ES",
+        "policy_gradient": "metarl_jax.outer.policy_gradient:PolicyGradient",
+        "ppo": "metarl_jax.outer.ppo:PPO",
+        "reptile": "metarl_jax.outer.reptile:Reptile",
+        "trpo": "metarl_jax.outer.trpo:TRPO",
+    },
 )
 
 

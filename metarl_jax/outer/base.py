@@ -4,10 +4,21 @@ import dataclasses
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
+import optax
+
 from metarl_jax.learner import LearnerConfig
 from metarl_jax.returns import AdvantageConfig
 from metarl_jax.task_axis import TaskAxis
-from metarl_jax.types import Array, Key, MetaParams, Metrics, PolicyOut, PyTree, Trial
+from metarl_jax.types import (
+    Array,
+    InnerState,
+    Key,
+    MetaParams,
+    Metrics,
+    PolicyOut,
+    PyTree,
+    Trial,
+)
 
 
 class MetaBatch(NamedTuple):
@@ -18,6 +29,8 @@ class MetaBatch(NamedTuple):
         once for each perturbation.
       replay: (meta_params, trial of one task, first round) to the answers in the rounds from that one on, `[K', T, E]`,
         differentiable in the meta-parameters.
+      adapted: (meta_params, trial of one task) to the inner state after all of its rounds, the last included.
+      absorb: the learner's `absorb`, where it has one.
       aux_loss: (meta_params, trial of one task) to the learner's own loss and metrics.
       axis: maps functions of one task over all of them.
       block: size of the blocks in which to go through the tasks when differentiating.
@@ -25,6 +38,8 @@ class MetaBatch(NamedTuple):
 
     collect: Callable[[MetaParams, Key], Trial]
     replay: Callable[[MetaParams, Trial, int], PolicyOut]
+    adapted: Callable[[MetaParams, Trial], InnerState]
+    absorb: Callable[[MetaParams, InnerState], MetaParams] | None
     aux_loss: Callable[[MetaParams, Trial], tuple[Array, Metrics]]
     axis: TaskAxis
     block: int | None
@@ -35,7 +50,8 @@ class Outer(NamedTuple):
 
     Attributes:
       init: meta_params to the state of the optimizer.
-      update: (key, meta_params, opt_state, batch) to (meta_params, opt_state, trials, metrics).
+      update: (key, meta_params, opt_state, batch) to (meta_params, opt_state, trials, metrics). Where it collected more
+        than these trials, the metrics have the number of all `env_steps`.
     """
 
     init: Callable[[MetaParams], PyTree]
@@ -61,3 +77,17 @@ class OuterConfig:
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         """Raises `ValueError` (field, value, remedy) for options that cannot work with this learner."""
+
+
+def make_adam(
+    learning_rate: float,
+    final_learning_rate: float | None,
+    max_gradient_norm: float,
+    *,
+    num_updates: int,
+) -> optax.GradientTransformation:
+    """Adam on gradients of bounded norm, with a step size that is constant or falls linearly to its end."""
+    schedule = learning_rate
+    if final_learning_rate is not None:
+        schedule = optax.linear_schedule(learning_rate, final_learning_rate, num_updates)
+    return optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(schedule, eps=1e-5))

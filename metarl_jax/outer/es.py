@@ -1,0 +1,105 @@
+"""Evolution strategies on the meta-parameters: collects for perturbed ones, and no derivative at all."""
+
+import dataclasses
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax.outer.base import MetaBatch, Outer, OuterConfig, make_adam
+from metarl_jax.types import Array, Key, MetaParams, Trial
+from metarl_jax.validation import bounded
+
+
+@dataclasses.dataclass(frozen=True)
+class ES(OuterConfig):
+    """Antithetic evolution strategies: with ε_i ~ N(0, I), Adam on −1/(nσ) Σ_i ½ (F(θ + σε_i) − F(θ − σε_i)) ε_i.
+
+    F is the return of the counted rounds over all tasks, adaptation included, so that no derivative passes through an
+    inner step; with a gradient learner this is ES-MAML. The values of F are divided by their deviation over the
+    population. Both signs of a perturbation meet the same tasks and the same noise. One more collect, without
+    perturbation, gives the reported returns.
+
+    References:
+      Salimans et al., «Evolution Strategies as a Scalable Alternative to Reinforcement Learning», 2017.
+      Song et al., «ES-MAML: Simple Hessian-Free Meta Learning», ICLR 2020.
+    """
+
+    name: ClassVar[str] = "es"
+
+    learning_rate: float = bounded(1e-2, above=0)
+    """Step size of Adam."""
+    final_learning_rate: float | None = bounded(None, at_least=0)
+    """Step size at the last meta-step, reached linearly; the same as the first when not given."""
+    num_perturbations: int = bounded(16, at_least=1)
+    """Perturbations ε of a meta-step, each tried with both signs."""
+    sigma: float = bounded(0.05, above=0)
+    """Deviation σ of the perturbed meta-parameters."""
+    rounds: Literal["last", "all"] = "last"
+    """Rounds whose return counts: the `last` or `all`."""
+    max_gradient_norm: float = bounded(10.0, above=0)
+    """The gradient is scaled down to this norm where it is longer."""
+
+    def make(self, num_meta_steps: int) -> Outer:
+        optimizer = make_adam(
+            self.learning_rate,
+            self.final_learning_rate,
+            self.max_gradient_norm,
+            num_updates=num_meta_steps,
+        )
+
+        def fitness(trials: Trial) -> Array:
+            by_round = trials.episode_returns().mean(axis=(0, 2))
+            return by_round[-1] if self.rounds == "last" else by_round.mean()
+
+        def try_pair(meta_params, key: Key, batch: MetaBatch):
+            """F(θ + σε), F(θ − σε) `[2]`, and the steps that they took."""
+            noise_key, collect_key = jax.random.split(key)
+            noise = normal_like(noise_key, meta_params)
+
+            def try_sign(sign):
+                moved = jax.tree.map(lambda p, e: p + sign * self.sigma * e, meta_params, noise)
+                trials = batch.collect(moved, collect_key)
+                return fitness(trials), trials.rollout.timestep.valid.sum()
+
+            return jax.lax.map(try_sign, jnp.array([1.0, -1.0]))
+
+        def update(key, meta_params, opt_state, batch: MetaBatch):
+            collect_key, pairs_key = jax.random.split(key)
+            trials = batch.collect(meta_params, collect_key)
+            keys = jax.random.split(pairs_key, self.num_perturbations)
+            values, num_steps = jax.lax.map(lambda k: try_pair(meta_params, k, batch), keys)
+            weights = 0.5 * (values[:, 0] - values[:, 1]) / (values.std() + 1e-8)
+            gradient = _weighted_noise(keys, -weights / self.sigma, meta_params)
+            updates, opt_state = optimizer.update(gradient, opt_state, meta_params)
+            steps = num_steps.sum() + trials.rollout.timestep.valid.sum()
+            metrics = {
+                "gradient_norm": optax.global_norm(gradient),
+                "fitness_std": values.std(),
+                "env_steps": steps.astype(jnp.float32),
+            }
+            return optax.apply_updates(meta_params, updates), opt_state, trials, metrics
+
+        return Outer(init=optimizer.init, update=update)
+
+
+def normal_like(key: Key, tree: MetaParams) -> MetaParams:
+    """Standard normal noise of the shape of every array of a tree."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, len(leaves))
+    noise = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(structure, noise)
+
+
+def _weighted_noise(keys: Key, weights: Array, meta_params: MetaParams) -> MetaParams:
+    """mean_i w_i ε_i, with every ε_i drawn again from its key `[n]` instead of having been kept."""
+
+    def add(total, inputs):
+        key, weight = inputs
+        noise = normal_like(jax.random.split(key)[0], meta_params)
+        return jax.tree.map(lambda t, e: t + weight * e, total, noise), None
+
+    zeros = jax.tree.map(jnp.zeros_like, meta_params)
+    total, _ = jax.lax.scan(add, zeros, (keys, weights))
+    return jax.tree.map(lambda x: x / len(keys), total)

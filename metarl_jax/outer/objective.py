@@ -1,0 +1,156 @@
+"""The objective that the outer methods which replay trials share: policy gradient, PPO and TRPO."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.learner import LearnerConfig
+from metarl_jax.outer.base import MetaBatch, OuterConfig
+from metarl_jax.returns import AdvantageConfig, masked_mean
+from metarl_jax.types import Array, MetaParams, Metrics, PolicyOut, PyTree, Transition, Trial
+from metarl_jax.validation import bounded
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayObjective(OuterConfig):
+    """Options of an objective on replayed trials.
+
+    A replay answers with the *adapted* policies of the meta-parameters of the moment, and the gradient runs through
+    the adaptation. With ρ the ratio of replayed to recorded likelihoods, one task has the loss
+
+      −mean gain(ρ, A) − c_s (1/T) Σ_{k,t,e} gain(ρ, R − b) + c_v ½ mean (v − target)² − c_e mean H
+      + c_kl mean KL(recorded ‖ replayed) + c_in mean KL(recorded ‖ replayed before adaptation)
+
+    Means are over the valid steps of the counted rounds, but that of c_in over the rounds before the last, and the sum
+    of c_s over the steps of those rounds: it is the score of the data that the inner steps saw, weighed with the
+    return R of the counted round against that of the other tasks, b.
+
+    References:
+      Rothfuss et al., «ProMP: Proximal Meta-Policy Search», ICLR 2019, for c_in.
+      Al-Shedivat et al., «Continuous Adaptation via Meta-Learning in Nonstationary and Competitive Environments», ICLR
+        2018, and Stadie et al., «Some Considerations on Learning to Explore via Meta-Reinforcement Learning», 2018
+        (E-MAML), for c_s.
+    """
+
+    rounds: Literal["last", "adapted", "all"] = "last"
+    """Rounds of a trial that the objective counts: `last`, `adapted` (all but the first) or `all`."""
+    sampling_correction: float = bounded(0.0, at_least=0)
+    """Weight of the score of the data that adaptation saw (E-MAML); 1 is exact where advantages are not normalised."""
+    inner_kl_coefficient: float = bounded(0.0, at_least=0)
+    """Weight of KL(recorded ‖ replayed policy) in the rounds before the last (ProMP)."""
+    kl_coefficient: float = bounded(0.0, at_least=0)
+    """Weight of KL(recorded ‖ replayed policy) in the counted rounds."""
+    entropy_coefficient: float = bounded(0.0, at_least=0)
+    """Weight of the entropy of the policy in the counted rounds."""
+    value_coefficient: float = bounded(0.0, at_least=0)
+    """Weight of the squared error of the learner's value function; 0 for learners without one."""
+
+    def gain(self, ratio: Array, advantage: Array) -> Array:
+        """What a step with likelihood ratio ρ and advantage A adds to the objective."""
+        return ratio * advantage
+
+    def first_round(self, num_rounds: int) -> int:
+        """The first of K rounds that the objective counts."""
+        return {"last": num_rounds - 1, "adapted": min(1, num_rounds - 1), "all": 0}[self.rounds]
+
+    def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
+        if self.rounds != "all" and not learner.adapts_by_gradient:
+            raise ValueError(
+                f"outer.rounds={self.rounds!r} does not fit learner {learner.name!r}, to which a trial is one "
+                "episode: choose outer.rounds='all'"
+            )
+        if advantage.baseline == "value" and is_off(self.value_coefficient):
+            raise ValueError(
+                f"outer.value_coefficient={self.value_coefficient} leaves advantage.baseline='value' untrained: "
+                "choose 0.5 for example, or another baseline"
+            )
+        if not is_off(self.sampling_correction) and self.rounds != "last":
+            raise ValueError(
+                f"outer.sampling_correction={self.sampling_correction} pays the rounds before the last by the return "
+                f"of the last: choose outer.rounds='last' instead of {self.rounds!r}, or 0"
+            )
+
+
+def is_off(coefficient: float | Array) -> bool:
+    """Whether a weight is known to be zero. One that is traced may have any value."""
+    return isinstance(coefficient, int | float) and coefficient == 0
+
+
+def task_loss(
+    config: ReplayObjective, batch: MetaBatch, meta_params: MetaParams, trial: Trial, credit: Array
+) -> tuple[Array, Metrics]:
+    """The loss of one task, and its parts.
+
+    Args:
+      trial: `[K, T, E]`.
+      credit: R − b, the return of the last round of this task against that of the others, `[]`.
+    """
+    num_rounds = trial.rollout.reward.shape[0]
+    counted = config.first_round(num_rounds)
+    looks_back = not (is_off(config.inner_kl_coefficient) and is_off(config.sampling_correction))
+    out = batch.replay(meta_params, trial, 0 if looks_back else counted)
+
+    loss, metrics = _counted_loss(config, *_rounds(out, trial, counted, num_rounds))
+    if looks_back and num_rounds > 1:
+        early_loss, early_metrics = _early_loss(
+            config, *_rounds(out, trial, 0, num_rounds - 1), credit
+        )
+        loss, metrics = loss + early_loss, metrics | early_metrics
+    aux_loss, aux_metrics = batch.aux_loss(meta_params, trial)
+    loss = loss + aux_loss
+    return loss, metrics | aux_metrics | {"loss": loss}
+
+
+def last_round_credit(trials: Trial) -> Array:
+    """R_i − mean_{j≠i} R_j, with R_i the mean undiscounted return of the last round of task i: `[N]`."""
+    returns = trials.episode_returns()[:, -1].mean(-1)
+    num_tasks = returns.shape[0]
+    others = (returns.sum() - returns) / max(num_tasks - 1, 1)
+    return returns - others
+
+
+def _rounds(out: PolicyOut, trial: Trial, start: int, stop: int) -> tuple[PolicyOut, Transition]:
+    """Answers and record of the rounds [start, stop) of a trial, whose last rounds were answered."""
+    num_rounds = trial.rollout.reward.shape[0]
+    skipped = num_rounds - out.value.shape[0]
+
+    def cut(tree: PyTree, offset: int) -> PyTree:
+        return jax.tree.map(lambda x: x[start - offset : stop - offset], tree)
+
+    return cut(out, skipped), cut(trial.rollout, 0)
+
+
+def _counted_loss(config: ReplayObjective, out: PolicyOut, rollout: Transition):
+    valid = rollout.timestep.valid
+    ratio = likelihood_ratio(out, rollout)
+    metrics = {
+        "policy_loss": -masked_mean(config.gain(ratio, rollout.advantage), valid),
+        "value_loss": 0.5 * masked_mean((out.value - rollout.target) ** 2, valid),
+        "entropy": masked_mean(out.distribution.entropy(), valid),
+        "kl": masked_mean(rollout.policy.distribution.kl(out.distribution), valid),
+    }
+    loss = (
+        metrics["policy_loss"]
+        + config.value_coefficient * metrics["value_loss"]
+        - config.entropy_coefficient * metrics["entropy"]
+        + config.kl_coefficient * metrics["kl"]
+    )
+    return loss, metrics
+
+
+def _early_loss(config: ReplayObjective, out: PolicyOut, rollout: Transition, credit: Array):
+    """The terms of the rounds whose data adaptation saw."""
+    valid, num_steps = rollout.timestep.valid, rollout.reward.shape[1]
+    gain = jnp.where(valid, config.gain(likelihood_ratio(out, rollout), credit), 0.0)
+    inner_kl = masked_mean(rollout.policy.distribution.kl(out.distribution), valid)
+    loss = (
+        config.inner_kl_coefficient * inner_kl - config.sampling_correction * gain.sum() / num_steps
+    )
+    return loss, {"inner_kl": inner_kl}
+
+
+def likelihood_ratio(out: PolicyOut, rollout: Transition) -> Array:
+    """ρ = π(a|s) / π_recorded(a|s), of the shape of the rewards."""
+    return jnp.exp(out.distribution.log_prob(rollout.action) - rollout.log_prob)

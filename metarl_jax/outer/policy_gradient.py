@@ -1,0 +1,60 @@
+"""The plain meta-policy gradient: one step of Adam for every meta-batch."""
+
+import dataclasses
+from typing import ClassVar
+
+import optax
+
+from metarl_jax.outer.base import MetaBatch, Outer, make_adam
+from metarl_jax.outer.objective import ReplayObjective, last_round_credit, task_loss
+from metarl_jax.types import MetaParams, Metrics, Trial
+from metarl_jax.validation import bounded
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyGradient(ReplayObjective):
+    """REINFORCE on the adapted policies: where trials were recorded, ρ = 1 and the gradient of ρA is A ∇log π.
+
+    References:
+      Williams, «Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning», 1992.
+      Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks», ICML 2017.
+    """
+
+    name: ClassVar[str] = "policy_gradient"
+
+    learning_rate: float = bounded(1e-2, above=0)
+    """Step size of Adam."""
+    final_learning_rate: float | None = bounded(None, at_least=0)
+    """Step size at the last meta-step, reached linearly; the same as the first when not given."""
+    max_gradient_norm: float = bounded(1.0, above=0)
+    """The gradient is scaled down to this norm where it is longer."""
+
+    def make(self, num_meta_steps: int) -> Outer:
+        optimizer = make_adam(
+            self.learning_rate,
+            self.final_learning_rate,
+            self.max_gradient_norm,
+            num_updates=num_meta_steps,
+        )
+
+        def update(key, meta_params, opt_state, batch: MetaBatch):
+            trials = batch.collect(meta_params, key)
+            gradient, metrics = replayed_gradient(self, meta_params, batch, trials)
+            updates, opt_state = optimizer.update(gradient, opt_state, meta_params)
+            return optax.apply_updates(meta_params, updates), opt_state, trials, metrics
+
+        return Outer(init=optimizer.init, update=update)
+
+
+def replayed_gradient(
+    config: ReplayObjective, meta_params: MetaParams, batch: MetaBatch, trials: Trial
+) -> tuple[MetaParams, Metrics]:
+    """The gradient of the objective over all trials `[N, ...]`, and the parts of its loss."""
+
+    def loss(meta_params, trial, credit):
+        return task_loss(config, batch, meta_params, trial, credit)
+
+    gradient, metrics = batch.axis.mean_gradient(
+        loss, meta_params, trials, last_round_credit(trials), block=batch.block
+    )
+    return gradient, metrics | {"gradient_norm": optax.global_norm(gradient)}

@@ -1,0 +1,68 @@
+"""Reptile: the meta-parameters follow where adaptation leads, without a derivative through it."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax.learner import LearnerConfig
+from metarl_jax.outer.base import MetaBatch, Outer, OuterConfig, make_adam
+from metarl_jax.returns import AdvantageConfig
+from metarl_jax.validation import bounded
+
+
+@dataclasses.dataclass(frozen=True)
+class Reptile(OuterConfig):
+    """Adam on θ − mean over tasks of θ_K, with θ_K the parameters after an inner step on each of the K rounds.
+
+    References:
+      Nichol, Achiam & Schulman, «On First-Order Meta-Learning Algorithms», 2018.
+    """
+
+    name: ClassVar[str] = "reptile"
+
+    learning_rate: float = bounded(1e-3, above=0)
+    """Step size of Adam."""
+    final_learning_rate: float | None = bounded(None, at_least=0)
+    """Step size at the last meta-step, reached linearly; the same as the first when not given."""
+    max_gradient_norm: float = bounded(10.0, above=0)
+    """The mean displacement is scaled down to this norm where it is longer."""
+
+    def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
+        del advantage
+        if not learner.adapts_by_gradient or getattr(learner, "adapts", None) == "context":
+            raise ValueError(
+                f"outer method 'reptile' moves the weights to where a task adapts them, and learner {learner.name!r} "
+                "has none that it could follow: choose learner 'maml', or another outer method"
+            )
+        if getattr(learner, "learn_inner_lr", "none") != "none":
+            raise ValueError(
+                "learner.learn_inner_lr does not fit outer method 'reptile', which has no derivative in a step size: "
+                "choose learn_inner_lr='none'"
+            )
+
+    def make(self, num_meta_steps: int) -> Outer:
+        optimizer = make_adam(
+            self.learning_rate,
+            self.final_learning_rate,
+            self.max_gradient_norm,
+            num_updates=num_meta_steps,
+        )
+
+        def update(key, meta_params, opt_state, batch: MetaBatch):
+            trials = batch.collect(meta_params, key)
+
+            def displacement(trial):
+                assert batch.absorb is not None  # `validate` has seen to it
+                adapted = batch.absorb(meta_params, batch.adapted(meta_params, trial))
+                return jax.tree.map(jnp.subtract, meta_params, adapted)
+
+            displacements = batch.axis.map(displacement, trials, block=batch.block)
+            mean = jax.tree.map(lambda x: x.mean(0), displacements)
+            updates, opt_state = optimizer.update(mean, opt_state, meta_params)
+            metrics = {"displacement": optax.global_norm(mean)}
+            return optax.apply_updates(meta_params, updates), opt_state, trials, metrics
+
+        return Outer(init=optimizer.init, update=update)

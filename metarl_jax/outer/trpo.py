@@ -1,0 +1,182 @@
+"""Trust-region policy optimization of the meta-parameters, inside the compiled step."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from metarl_jax.learner import LearnerConfig
+from metarl_jax.outer.base import MetaBatch, Outer
+from metarl_jax.outer.objective import ReplayObjective, last_round_credit, task_loss
+from metarl_jax.outer.policy_gradient import replayed_gradient
+from metarl_jax.returns import AdvantageConfig, masked_mean
+from metarl_jax.types import Array, MetaParams, Metrics, PyTree, Trial
+from metarl_jax.validation import bounded
+
+
+@dataclasses.dataclass(frozen=True)
+class TRPO(ReplayObjective):
+    """One natural-gradient step for every meta-batch, cut back until the loss falls and the divergence is in bounds.
+
+    The divergence is KL(recorded ‖ replayed) of the adapted policies, in the counted rounds. With F its Hessian where
+    the trials were recorded and g the gradient of the loss, x = F⁻¹g by conjugate gradient; the step −√(2δ/xᵀFx) x is
+    tried at full length, then at `backtrack`, `backtrack`², … of it. Where none will do, the parameters stay: the
+    metric `step_size` is then 0.
+
+    References:
+      Schulman et al., «Trust Region Policy Optimization», ICML 2015.
+      Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks», ICML 2017.
+    """
+
+    name: ClassVar[str] = "trpo"
+
+    max_kl: float = bounded(0.01, above=0)
+    """Bound δ of the divergence of one meta-step, in nats."""
+    num_cg_steps: int = bounded(10, at_least=1)
+    """Steps of conjugate gradient, a Fisher-vector product each."""
+    damping: float = bounded(1e-3, at_least=0)
+    """Added to the diagonal of F."""
+    backtrack: float = bounded(0.8, above=0, at_most=0.99)
+    """Factor of a step that was too long."""
+    num_backtracks: int = bounded(15, at_least=1)
+    """Lengths to try."""
+
+    def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
+        super().validate(learner, advantage)
+        if advantage.baseline == "value":
+            raise ValueError(
+                "advantage.baseline='value' does not fit outer method 'trpo', whose step has no place for a value "
+                "loss: choose 'linear' or 'none', or another outer method"
+            )
+
+    def make(self, num_meta_steps: int) -> Outer:
+        del num_meta_steps
+
+        def update(key, meta_params, opt_state, batch: MetaBatch):
+            trials = batch.collect(meta_params, key)
+            gradient, metrics = replayed_gradient(self, meta_params, batch, trials)
+            flat, unravel = ravel_pytree(gradient)
+
+            def fisher_product(vector: Array) -> Array:
+                product = fisher_vector_product(self, meta_params, batch, trials, unravel(vector))
+                return ravel_pytree(product)[0] + self.damping * vector
+
+            direction, residual = conjugate_gradient(fisher_product, flat, self.num_cg_steps)
+            curvature = direction @ (flat - residual)
+            scale = jnp.sqrt(2.0 * self.max_kl / jnp.maximum(curvature, 1e-12))
+            step = unravel(-scale * direction)
+            meta_params, found = _line_search(
+                self, meta_params, step, batch, trials, metrics["loss"]
+            )
+            return meta_params, opt_state, trials, metrics | found
+
+        return Outer(init=lambda meta_params: (), update=update)
+
+
+def fisher_vector_product(
+    config: ReplayObjective,
+    meta_params: MetaParams,
+    batch: MetaBatch,
+    trials: Trial,
+    vector: PyTree,
+) -> PyTree:
+    """F v = Jᵀ M J v, mean over tasks, for a vector like the meta-parameters.
+
+    J is the derivative of what the adapted policies answer, M the Hessian of their divergence in that answer; where
+    the trials were recorded this is all of the Hessian. J v is the pullback of the pullback w ↦ Jᵀw, because the
+    inner step has a reverse derivative of its own and no forward one.
+    """
+
+    def loss(params_and_vector, trial: Trial):
+        meta_params, vector = params_and_vector
+        first_round = config.first_round(trial.rollout.reward.shape[0])
+        rollout = jax.tree.map(lambda x: x[first_round:], trial.rollout)
+
+        def divergence(distribution):
+            kl = rollout.policy.distribution.kl(distribution)
+            return masked_mean(kl, rollout.timestep.valid)
+
+        def answer(meta_params):
+            return batch.replay(meta_params, trial, first_round).distribution
+
+        out, pull = jax.vjp(answer, meta_params)
+        _, push = jax.vjp(lambda w: pull(w)[0], jax.tree.map(jnp.zeros_like, out))
+        (along,) = push(jax.lax.stop_gradient(vector))
+        _, weighed = jax.jvp(jax.grad(divergence), (out,), (along,))
+        weighed = jax.lax.stop_gradient(weighed)
+        products = jax.tree.map(lambda x, w: (x * w).sum(), out, weighed)
+        return jnp.stack(jax.tree.leaves(products)).sum(), ()
+
+    (product, _), _ = batch.axis.mean_gradient(
+        loss, (meta_params, vector), trials, block=batch.block
+    )
+    return product
+
+
+def conjugate_gradient(
+    product: Callable[[Array], Array], target: Array, num_steps: int
+) -> tuple[Array, Array]:
+    """x with A x ≈ target, and target − A x, for `product(x)` = A x with A symmetric and positive definite; `[P]`."""
+
+    def step(carry, _):
+        x, residual, direction = carry
+        along = product(direction)
+        norm = residual @ residual
+        # Once the residual has vanished there is nothing to divide by, nor to do.
+        length = norm / jnp.maximum(direction @ along, 1e-20)
+        x, residual = x + length * direction, residual - length * along
+        direction = residual + (residual @ residual) / jnp.maximum(norm, 1e-20) * direction
+        return (x, residual, direction), None
+
+    start = jnp.zeros_like(target), target, target
+    (x, residual, _), _ = jax.lax.scan(step, start, length=num_steps)
+    return x, residual
+
+
+def _line_search(
+    config: TRPO,
+    meta_params: MetaParams,
+    step: PyTree,
+    batch: MetaBatch,
+    trials: Trial,
+    loss_before: Array,
+) -> tuple[MetaParams, Metrics]:
+    """The longest step tried that lowers the loss within the bound, and what was found there."""
+    credit = last_round_credit(trials)
+
+    def measure(meta_params):
+        _, metrics = batch.axis.map(
+            partial(task_loss, config, batch, meta_params), trials, credit, block=batch.block
+        )
+        return metrics["loss"].mean(), metrics["kl"].mean()
+
+    def at(size):
+        return jax.tree.map(lambda p, s: p + size * s, meta_params, step)
+
+    def is_good(loss, kl):
+        return (loss < loss_before) & (kl <= config.max_kl)
+
+    def search_on(carry):
+        index, _, loss, kl = carry
+        return (index < config.num_backtracks) & ~is_good(loss, kl)
+
+    def try_next(carry):
+        index, *_ = carry
+        size = config.backtrack**index
+        return (index + 1, size, *measure(at(size)))
+
+    start = jnp.zeros(()), jnp.ones(()), loss_before, jnp.zeros(())
+    _, size, loss, kl = jax.lax.while_loop(search_on, try_next, start)
+    size = jnp.where(is_good(loss, kl), size, 0.0)
+    accepted = size > 0
+    found = {
+        "step_size": size,
+        "kl": jnp.where(accepted, kl, 0.0),
+        "loss_change": jnp.where(accepted, loss - loss_before, 0.0),
+    }
+    kept = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), at(size), meta_params)
+    return kept, found
