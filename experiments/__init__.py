@@ -13,6 +13,7 @@ registry: Registry[Config] = Registry(
         "anil-point-robot": "metarl_jax.experiments.point_robot_family:ANIL_CONFIG",
         "cavia-point-robot": "metarl_jax.experiments.point_robot_family:CAVIA_CONFIG",
         "meta-sgd-point-robot": "metarl_jax.experiments.point_robot_family:META_SGD",
+        "pretrained-point-robot": "metarl_jax.experiments.point_robot_family:PRETRAINED",
         "reptile-point-robot": "metarl_jax.experiments.point_robot_family:REPTILE",
         "e-maml-point-robot": "metarl_jax.experiments.point_robot_family:E_MAML",
         "promp-point-robot": "metarl_jax.experiments.point_robot_family:PROMP",

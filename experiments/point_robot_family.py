@@ -20,7 +20,7 @@ replace = dataclasses.replace
 BASE = replace(
     MAML_POINT_ROBOT,
     num_tasks=20,
-    num_meta_steps=60,
+    num_meta_steps=40,
     evaluation=EvaluationConfig(every=20, num_tasks=200),
 )
 LEARNER = {"inner_lr": 0.05, "learn_inner_lr": "array", "log_std_init": -0.7}
@@ -57,6 +57,16 @@ REPTILE = replace(
 )
 """Reptile: the weights follow where adaptation leads."""
 
+PRETRAINED = replace(
+    BASE,
+    name="pretrained-point-robot",
+    learner=MAML(inner_lr=0.1, log_std_init=-0.7),
+    outer=replace(PPO_OPTIONS, rounds="first"),
+    num_rounds=2,
+    evaluation=replace(BASE.evaluation, num_rounds=4),
+)
+"""A control: one policy for all tasks, fine-tuned by the same inner steps."""
+
 E_MAML = replace(
     BASE, name="e-maml-point-robot", outer=replace(PPO_OPTIONS, sampling_correction=0.01)
 )
@@ -72,6 +82,6 @@ ES_MAML = replace(
     name="es-maml-point-robot",
     learner=MAML(inner_lr=0.1, log_std_init=-0.7),
     outer=ES(learning_rate=1e-2),
-    num_meta_steps=100,
+    num_meta_steps=60,
 )
 """ES-MAML: evolution strategies around inner gradient steps."""

@@ -16,11 +16,16 @@ COMMANDS = {
     ),
     "resume": ("metarl_jax.commands.runs:resume", "go on with a run or a sweep that was stopped"),
     "eval": ("metarl_jax.commands.runs:evaluate", "evaluate a run on held-out tasks"),
+    "compare": (
+        "metarl_jax.commands.comparing:main",
+        "held-out returns of runs and sweeps, side by side",
+    ),
     "list": ("metarl_jax.commands.listing:main", "presets, environments, learners, outer methods"),
     "bench": (
         "metarl_jax.commands.benching:main",
         "throughput: the simulator alone, the meta-step",
     ),
+    "bias": ("metarl_jax.commands.biasing:main", "meta-gradient estimators, against the exact one"),
     "doctor": ("metarl_jax.doctor:main", "versions, devices, and known bad combinations"),
 }
 """Name to `"module:function"`, imported when it is called for, and a line of help."""

@@ -60,16 +60,38 @@ def test_rl2_remembers_which_lever_paid(small_config):
     assert (returns[1:] > 0.95).all(), returns
 
 
-@pytest.mark.parametrize("first_order", [False, True])
-def test_maml_adapts_to_the_lever(small_config, first_order):
-    """Chance before the gradient step; after it nearly always the lever that pays."""
-    config = small_config("maml", num_tasks=16, num_rounds=2, num_episodes=20)
-    learner = replace(config.learner, hidden_sizes=(16,), inner_lr=1.0, first_order=first_order)
-    outer = replace(config.outer, learning_rate=1e-2)
+GRADIENT_FAMILY = {
+    "maml": ("maml", {}, "ppo", {}),
+    "fomaml": ("maml", {"first_order": True}, "ppo", {}),
+    "dice": ("maml", {"surrogate": "dice"}, "ppo", {}),
+    "anil": ("anil", {}, "ppo", {}),
+    "cavia": ("cavia", {}, "ppo", {}),
+    "meta-sgd": ("meta_sgd", {}, "ppo", {}),
+    "promp": ("maml", {}, "ppo", {"inner_kl_coefficient": 1e-3}),
+    "e-maml": ("maml", {}, "ppo", {"sampling_correction": 0.01}),
+    "trpo": ("maml", {}, "trpo", {}),
+    "policy gradient": ("maml", {}, "policy_gradient", {}),
+    "es": ("maml", {}, "es", {"sigma": 0.1, "learning_rate": 0.1}),
+    "reptile": ("maml", {}, "reptile", {"learning_rate": 3e-2}),
+}
+
+
+@pytest.mark.parametrize("method", GRADIENT_FAMILY)
+def test_gradient_family_adapts_to_the_lever(small_config, method):
+    """Chance before the gradient step; after it nearly always the lever that pays, which training made so."""
+    learner, options, outer_method, outer_options = GRADIENT_FAMILY[method]
+    config = small_config(
+        learner, outer_method=outer_method, num_tasks=16, num_rounds=2, num_episodes=20
+    )
+    learner = replace(config.learner, hidden_sizes=(16,), inner_lr=0.3, **options)
+    if "learning_rate" in {field.name for field in dataclasses.fields(config.outer)}:
+        outer_options = {"learning_rate": 2e-2} | outer_options
+    outer = replace(config.outer, **outer_options)
     config = replace(config, env=Switch(), learner=learner, outer=outer)
     config = replace(config, evaluation=EvaluationConfig(num_tasks=200))
-    returns = train(config, 40)
+    untrained, returns = train(config, 0), train(config, 60)
     assert returns[0] == pytest.approx(0.5, abs=0.15)
+    assert untrained[1] < 0.8, untrained
     assert returns[1] > 0.9, returns
 
 

@@ -34,8 +34,9 @@ class ReplayObjective(OuterConfig):
         (E-MAML), for c_s.
     """
 
-    rounds: Literal["last", "adapted", "all"] = "last"
-    """Rounds of a trial that the objective counts: `last`, `adapted` (all but the first) or `all`."""
+    rounds: Literal["last", "adapted", "all", "first"] = "last"
+    """Rounds of a trial that the objective counts: `last`, `adapted` (all but the first), `all`, or the `first`, which
+    trains one policy for all tasks and leaves adaptation out (pretraining)."""
     sampling_correction: float = bounded(0.0, at_least=0)
     """Weight of the score of the data that adaptation saw (E-MAML); 1 is exact where advantages are not normalised."""
     inner_kl_coefficient: float = bounded(0.0, at_least=0)
@@ -51,9 +52,10 @@ class ReplayObjective(OuterConfig):
         """What a step with likelihood ratio ρ and advantage A adds to the objective."""
         return ratio * advantage
 
-    def first_round(self, num_rounds: int) -> int:
-        """The first of K rounds that the objective counts."""
-        return {"last": num_rounds - 1, "adapted": min(1, num_rounds - 1), "all": 0}[self.rounds]
+    def counted_rounds(self, num_rounds: int) -> tuple[int, int]:
+        """The first of K rounds that the objective counts, and the one after the last."""
+        first = {"last": num_rounds - 1, "adapted": min(1, num_rounds - 1), "all": 0, "first": 0}
+        return first[self.rounds], 1 if self.rounds == "first" else num_rounds
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         if self.rounds != "all" and not learner.adapts_by_gradient:
@@ -88,14 +90,14 @@ def task_loss(
       credit: R − b, the return of the last round of this task against that of the others, `[]`.
     """
     num_rounds = trial.rollout.reward.shape[0]
-    counted = config.first_round(num_rounds)
+    start, stop = config.counted_rounds(num_rounds)
     looks_back = not (is_off(config.inner_kl_coefficient) and is_off(config.sampling_correction))
-    out = batch.replay(meta_params, trial, 0 if looks_back else counted)
+    out = batch.replay(meta_params, trial, 0 if looks_back else start)
 
-    loss, metrics = _counted_loss(config, *_rounds(out, trial, counted, num_rounds))
+    loss, metrics = _counted_loss(config, *take_rounds(out, trial, start, stop))
     if looks_back and num_rounds > 1:
         early_loss, early_metrics = _early_loss(
-            config, *_rounds(out, trial, 0, num_rounds - 1), credit
+            config, *take_rounds(out, trial, 0, num_rounds - 1), credit
         )
         loss, metrics = loss + early_loss, metrics | early_metrics
     aux_loss, aux_metrics = batch.aux_loss(meta_params, trial)
@@ -111,7 +113,9 @@ def last_round_credit(trials: Trial) -> Array:
     return returns - others
 
 
-def _rounds(out: PolicyOut, trial: Trial, start: int, stop: int) -> tuple[PolicyOut, Transition]:
+def take_rounds(
+    out: PolicyOut, trial: Trial, start: int, stop: int
+) -> tuple[PolicyOut, Transition]:
     """Answers and record of the rounds [start, stop) of a trial, whose last rounds were answered."""
     num_rounds = trial.rollout.reward.shape[0]
     skipped = num_rounds - out.value.shape[0]

@@ -11,7 +11,12 @@ from jax.flatten_util import ravel_pytree
 
 from metarl_jax.learner import LearnerConfig
 from metarl_jax.outer.base import MetaBatch, Outer
-from metarl_jax.outer.objective import ReplayObjective, last_round_credit, task_loss
+from metarl_jax.outer.objective import (
+    ReplayObjective,
+    last_round_credit,
+    take_rounds,
+    task_loss,
+)
 from metarl_jax.outer.policy_gradient import replayed_gradient
 from metarl_jax.returns import AdvantageConfig, masked_mean
 from metarl_jax.types import Array, MetaParams, Metrics, PyTree, Trial
@@ -93,15 +98,16 @@ def fisher_vector_product(
 
     def loss(params_and_vector, trial: Trial):
         meta_params, vector = params_and_vector
-        first_round = config.first_round(trial.rollout.reward.shape[0])
-        rollout = jax.tree.map(lambda x: x[first_round:], trial.rollout)
+        start, stop = config.counted_rounds(trial.rollout.reward.shape[0])
+        rollout = jax.tree.map(lambda x: x[start:stop], trial.rollout)
 
         def divergence(distribution):
             kl = rollout.policy.distribution.kl(distribution)
             return masked_mean(kl, rollout.timestep.valid)
 
         def answer(meta_params):
-            return batch.replay(meta_params, trial, first_round).distribution
+            out = batch.replay(meta_params, trial, start)
+            return take_rounds(out, trial, start, stop)[0].distribution
 
         out, pull = jax.vjp(answer, meta_params)
         _, push = jax.vjp(lambda w: pull(w)[0], jax.tree.map(jnp.zeros_like, out))

@@ -1,0 +1,143 @@
+"""Outer methods: what TRPO promises of a step, and what Reptile and evolution follow."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from metarl_jax import program as programs
+from metarl_jax.outer.es import ES, _weighted_noise, normal_like
+from metarl_jax.outer.objective import last_round_credit, take_rounds
+from metarl_jax.outer.policy_gradient import replayed_gradient
+from metarl_jax.outer.trpo import TRPO, _line_search, conjugate_gradient, fisher_vector_product
+from metarl_jax.returns import masked_mean
+from metarl_jax.step import make_init, make_meta_batch, make_step, sample_tasks
+
+
+@pytest.fixture
+def collected(small_config):
+    """`collected(outer_method, learner)`: the parts of a meta-step whose trials are there."""
+
+    def make(outer_method, learner="maml", **options):
+        config = small_config(learner, "point_robot", outer_method, num_tasks=3, num_rounds=2)
+        config = dataclasses.replace(
+            config,
+            learner=dataclasses.replace(config.learner, hidden_sizes=(3,)),
+            outer=dataclasses.replace(config.outer, **options),
+        )
+        spec = programs.make_spec(config)
+        state = jax.jit(make_init(spec))(jax.random.key(0))
+        batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(1), 3, "train"))
+        trials = jax.jit(batch.collect)(state.meta_params, jax.random.key(2))
+        return config.outer, state.meta_params, batch, trials
+
+    return make
+
+
+def test_conjugate_gradient_solves():
+    noise = jax.random.normal(jax.random.key(0), (6, 6))
+    matrix = noise @ noise.T + jnp.eye(6)
+    target = jax.random.normal(jax.random.key(1), (6,))
+    x, residual = conjugate_gradient(lambda v: matrix @ v, target, 12)
+    np.testing.assert_allclose(matrix @ x, target, atol=1e-3)
+    np.testing.assert_allclose(target - matrix @ x, residual, atol=1e-3)
+
+
+def test_fisher_vector_product_is_the_hessian_of_the_divergence(collected):
+    """Through the inner step, and over all tasks."""
+    config, meta_params, batch, trials = collected("trpo")
+    flat, unravel = ravel_pytree(meta_params)
+
+    def divergence(flat):
+        def one(trial):
+            out, rollout = take_rounds(batch.replay(unravel(flat), trial, 1), trial, 1, 2)
+            kl = rollout.policy.distribution.kl(out.distribution)
+            return masked_mean(kl, rollout.timestep.valid)
+
+        return jax.vmap(one)(trials).mean()
+
+    vector = jax.random.normal(jax.random.key(3), flat.shape)
+    product = jax.jit(partial(fisher_vector_product, config, batch=batch))
+    found = ravel_pytree(product(meta_params, trials=trials, vector=unravel(vector)))[0]
+    expected = jax.jit(jax.grad(lambda flat: jax.grad(divergence)(flat) @ vector))(flat)
+    assert np.abs(expected).max() > 1e-2
+    np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-3)
+
+
+def test_trpo_keeps_the_divergence_in_bounds(small_config):
+    config = small_config(outer_method="trpo", num_tasks=8, num_episodes=10)
+    config = dataclasses.replace(config, outer=TRPO(max_kl=0.005))
+    spec = programs.make_spec(config)
+    state, step = jax.jit(make_init(spec))(jax.random.key(0)), jax.jit(make_step(spec))
+    for _ in range(4):
+        state, metrics = step(state)
+        assert 0.0 < float(metrics["step_size"]) <= 1.0
+        assert 0.0 < float(metrics["kl"]) <= 0.005
+        assert float(metrics["loss_change"]) < 0.0
+
+
+def test_trpo_stays_where_no_step_is_good(collected):
+    """Uphill every length is worse: the parameters stay to the bit, and the metric says so."""
+    config, meta_params, batch, trials = collected("trpo", num_backtracks=5)
+    gradient, metrics = jax.jit(partial(replayed_gradient, config, batch=batch))(
+        meta_params, trials=trials
+    )
+    uphill = jax.tree.map(lambda g: 0.1 * g, gradient)
+    search = jax.jit(partial(_line_search, config, batch=batch))
+    kept, found = search(meta_params, uphill, trials=trials, loss_before=metrics["loss"])
+    jax.tree.map(np.testing.assert_array_equal, kept, meta_params)
+    assert float(found["step_size"]) == 0.0
+    assert float(found["kl"]) == 0.0
+    downhill = jax.tree.map(jnp.negative, uphill)
+    moved, found = search(meta_params, downhill, trials=trials, loss_before=metrics["loss"])
+    assert float(found["step_size"]) > 0.0
+    assert np.abs(ravel_pytree(moved)[0] - ravel_pytree(meta_params)[0]).max() > 0.0
+
+
+def test_last_round_credit_is_against_the_other_tasks(collected):
+    _, _, _, trials = collected("policy_gradient")
+    returns = np.asarray(trials.episode_returns()[:, -1].mean(-1))
+    expected = [r - np.delete(returns, i).mean() for i, r in enumerate(returns)]
+    np.testing.assert_allclose(last_round_credit(trials), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_reptile_follows_all_rounds(collected):
+    """The inner state after K rounds is K inner steps from where the trial began."""
+    _, meta_params, batch, trials = collected("reptile")
+    trial = jax.tree.map(lambda x: x[0], trials)
+    adapted = jax.jit(batch.adapted)(meta_params, trial)
+    first = jax.tree.map(lambda x: x[:1], trial.rollout)
+    doubled = trial.replace(
+        rollout=jax.tree.map(lambda x, y: jnp.concatenate([x, y]), trial.rollout, first)
+    )
+    # A replay of one more round answers with the parameters after the rounds before it.
+    answers = jax.jit(lambda p: batch.replay(p, doubled, 2))(meta_params).distribution.mean[0]
+    assert batch.absorb is not None
+    moved = batch.absorb(meta_params, adapted)
+    again = jax.jit(lambda p: batch.replay(p, trial.replace(rollout=first), 0))(moved)
+    np.testing.assert_allclose(again.distribution.mean[0], answers, atol=1e-6)
+
+
+def test_evolution_draws_the_same_noise_again():
+    meta_params = {"a": jnp.ones((3, 2)), "b": jnp.ones(4)}
+    keys = jax.random.split(jax.random.key(0), 3)
+    weights = jnp.array([1.0, -2.0, 0.5])
+    found = _weighted_noise(keys, weights, meta_params)
+    noise = [normal_like(jax.random.split(key)[0], meta_params) for key in keys]
+    expected = jax.tree.map(
+        lambda *e: sum(w * x for w, x in zip(weights, e, strict=True)) / 3, *noise
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), found, expected)
+
+
+def test_evolution_counts_every_step(small_config):
+    """The reported steps are those of all perturbed collects and of the one without."""
+    config = small_config("rl2", "bandit", "es", num_tasks=2, num_episodes=1)
+    config = dataclasses.replace(config, outer=ES(num_perturbations=3))
+    spec = programs.make_spec(config)
+    _, metrics = jax.jit(make_step(spec))(jax.jit(make_init(spec))(jax.random.key(0)))
+    assert float(metrics["env_steps"]) == 2 * 3 * (2 * 3 + 1)
