@@ -8,7 +8,7 @@ steps for MAML, −8.5 after three for a policy pretrained on all tasks, −2.29
 import dataclasses
 
 from metarl_jax.config import EvaluationConfig
-from metarl_jax.experiments.maml_point_robot import CONFIG as MAML_POINT_ROBOT
+from metarl_jax.experiments import maml_point_robot
 from metarl_jax.learners.gradient import ANIL, CAVIA, MAML, MetaSGD
 from metarl_jax.outer.es import ES
 from metarl_jax.outer.ppo import PPO
@@ -18,7 +18,7 @@ from metarl_jax.outer.trpo import TRPO
 replace = dataclasses.replace
 
 BASE = replace(
-    MAML_POINT_ROBOT,
+    maml_point_robot.CONFIG,
     num_tasks=20,
     num_meta_steps=40,
     evaluation=EvaluationConfig(every=20, num_tasks=200),

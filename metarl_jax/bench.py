@@ -29,10 +29,12 @@ class Compiled(NamedTuple):
     Attributes:
       call: runs it once and answers something to wait for.
       compile_seconds: tracing, lowering and compiling.
+      temporary_bytes: what it needs on each device beside its arguments and results, as the compiler planned it.
     """
 
     call: Callable[[], Any]
     compile_seconds: float
+    temporary_bytes: int
 
 
 def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
@@ -110,17 +112,17 @@ def measure(
     """
     spec = make_spec(config)
     devices = select_devices(config)
-    programs, num_env_steps = _compile(spec, devices, config.seed, progress)
+    programs = _compile(spec, devices, config.seed, progress)
     calls = {name: steps or _calibrate(program) for name, program in programs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in programs}
+    rates: dict[str, list[float]] = {name: [] for name in programs}
     for repeat in range(repeats):
         progress(f"measuring, {repeat + 1} of {repeats}")
         for name, program in programs.items():
-            seconds[name].append(_time(program.call, calls[name]) / calls[name])
-
-    step_seconds, simulator_seconds = seconds["meta-step"], seconds["simulator"]
-    simulator_rates = [num_env_steps["simulator"] / s for s in simulator_seconds]
-    step_rates = [num_env_steps["meta-step"] / s for s in step_seconds]
+            passed, env_steps = _time(program.call, calls[name])
+            seconds[name].append(passed / calls[name])
+            rates[name].append(env_steps / passed)
+    simulator_rates, step_rates = rates["simulator"], rates["meta-step"]
     return {
         "preset": config.name,
         "device": _describe(devices),
@@ -136,16 +138,20 @@ def measure(
         "simulator_env_steps_per_second": _spread(simulator_rates),
         "meta_step_env_steps_per_second": _spread(step_rates),
         "ratio": _spread([a / b for a, b in zip(step_rates, simulator_rates, strict=True)]),
-        "meta_step_seconds": _spread(step_seconds),
+        "meta_step_seconds": _spread(seconds["meta-step"]),
         "where_the_time_goes": _parts(seconds),
-        "peak_memory": {"host_bytes": _peak_host_bytes(), "device_bytes": _peak_bytes(devices)},
+        "peak_memory": {
+            "host_bytes": _peak_host_bytes(),
+            "device_bytes": _peak_bytes(devices),
+            "meta_step_bytes": programs["meta-step"].temporary_bytes,
+        },
     }
 
 
 def _compile(
     spec: StepSpec, devices: Sequence[Device], seed: int, progress: Callable[[str], None]
-) -> tuple[dict[str, Compiled], dict[str, float]]:
-    """The programs by name, each having run once, and env-steps of the simulator and meta-step."""
+) -> dict[str, Compiled]:
+    """The programs by name, each having run once."""
     if spec.axis.mesh is None:
         everywhere = SingleDeviceSharding(devices[0])
     else:
@@ -159,17 +165,18 @@ def _compile(
         progress(f"compiling: {name}")
         start = time.perf_counter()
         executable = jax.jit(fn, **options).lower(*args).compile(compiler_options)
-        return executable, time.perf_counter() - start
+        passed = time.perf_counter() - start
+        return executable, (passed, executable.memory_analysis().temp_size_in_bytes)
 
-    simulate, simulate_seconds = compiled("simulator", make_simulate(spec), key)
-    programs = {"simulator": Compiled(lambda: simulate(key), simulate_seconds)}
+    simulate, costs = compiled("simulator", make_simulate(spec), key)
+    programs = {"simulator": Compiled(lambda: simulate(key), *costs)}
     collects = {"collect": spec}
     if spec.learner.adapt is not None:
         collects["act"] = spec._replace(learner=spec.learner._replace(adapt=None))
     for name, parts in collects.items():
-        collect, collect_seconds = compiled(name, make_collect(parts), state, key)
-        programs[name] = Compiled(lambda collect=collect: collect(state, key), collect_seconds)
-    step, step_seconds = compiled(
+        collect, costs = compiled(name, make_collect(parts), state, key)
+        programs[name] = Compiled(lambda collect=collect: collect(state, key), *costs)
+    step, costs = compiled(
         "meta-step", make_step(spec), state, donate_argnums=0, out_shardings=everywhere
     )
     # Donated: another copy than the one that collects.
@@ -179,31 +186,30 @@ def _compile(
         training[0], metrics = step(training[0])
         return metrics
 
-    programs["meta-step"] = Compiled(take_step, step_seconds)
+    programs["meta-step"] = Compiled(take_step, *costs)
     for program in programs.values():
         jax.block_until_ready(program.call())
-    num_env_steps = {
-        name: float(jax.block_until_ready(programs[name].call())["env_steps"])
-        for name in ("simulator", "meta-step")
-    }
-    return programs, num_env_steps
+    return programs
 
 
-def _time(call: Callable[[], Any], num_calls: int) -> float:
-    """Seconds of so many calls.
+def _time(call: Callable[[], Any], num_calls: int) -> tuple[float, float]:
+    """Seconds of so many calls, and the env-steps that they report.
 
     Each is waited for: on a CPU, programs with collectives that are in flight together can take
     each other's threads, and then wait for ever.
     """
+    reported = []
     start = time.perf_counter()
     for _ in range(num_calls):
-        jax.block_until_ready(call())
-    return time.perf_counter() - start
+        result = jax.block_until_ready(call())
+        if isinstance(result, dict):
+            reported.append(result["env_steps"])
+    return time.perf_counter() - start, float(sum(reported))
 
 
 def _calibrate(program: Compiled) -> int:
     """How many calls last about `TARGET_SECONDS`."""
-    seconds = min(_time(program.call, 1), _time(program.call, 1))
+    seconds = min(_time(program.call, 1)[0], _time(program.call, 1)[0])
     return max(1, min(1000, round(TARGET_SECONDS / seconds)))
 
 

@@ -44,6 +44,8 @@ class RuntimeConfig:
     update_block: int | None = bounded(None, at_least=1)
     """Tasks of a device that are differentiated side by side; when not given, all on an accelerator, and on a CPU
     one where each task has weights of its own."""
+    remat: bool = False
+    """Compute adaptation and policies again in the backward pass, instead of keeping them: less memory, more time."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -88,3 +89,12 @@ def unroll(
 
     inner_state, out = jax.lax.scan(step, inner_state, timesteps)
     return out, inner_state
+
+
+def rematerialized(learner: MetaLearner) -> MetaLearner:
+    """The learner, whose `adapt` and `unroll` keep only their arguments for a backward pass, and compute again."""
+    adapt = learner.adapt
+    return learner._replace(
+        adapt=None if adapt is None else jax.checkpoint(adapt),
+        unroll=jax.checkpoint(partial(unroll, learner)),
+    )

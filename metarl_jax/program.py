@@ -85,6 +85,7 @@ def make_spec(config: Config) -> StepSpec:
         normalize_observations=config.normalize_observations,
         collect_block=config.runtime.collect_block,
         update_block=config.runtime.update_block,
+        remat=config.runtime.remat,
     )
     if spec.update_block is None and learner.weights_per_task and _platform(config) == "cpu":
         # Beyond one set of weights, a batched matrix product leaves the cache of a core.

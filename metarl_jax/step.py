@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metarl_jax import normalize
 from metarl_jax.env import TaskDistribution
-from metarl_jax.learner import MetaLearner
+from metarl_jax.learner import MetaLearner, rematerialized
 from metarl_jax.outer.base import MetaBatch, Outer
 from metarl_jax.returns import AdvantageEstimator
 from metarl_jax.rollout import adapt_through, collect_trial, replay_trial
@@ -30,6 +30,7 @@ class StepSpec(NamedTuple):
     normalize_observations: bool
     collect_block: int | None
     update_block: int | None
+    remat: bool
 
 
 def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
@@ -124,8 +125,10 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
         trials = spec.axis.map(one, tasks, keys, block=spec.collect_block)
         return spec.advantages.after_batch(trials)
 
+    replayed = rematerialized(learner) if spec.remat else learner
+
     def replay(meta_params, trial, first_round):
-        return replay_trial(learner, meta_params, state.memory, trial, first_round)
+        return replay_trial(replayed, meta_params, state.memory, trial, first_round)
 
     def adapted(meta_params, trial):
         return adapt_through(learner, meta_params, state.memory, trial)

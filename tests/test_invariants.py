@@ -93,7 +93,7 @@ def test_devices_and_blocks_do_not_change_the_result(small_config, trees_close, 
     """Invariant 3: eight tasks on eight devices, and on one device in blocks."""
     results = []
     for runtime in (
-        RuntimeConfig(num_devices=1, update_block=4, collect_block=2),
+        RuntimeConfig(num_devices=1, update_block=4, collect_block=2, remat=True),
         RuntimeConfig(num_devices=8),
     ):
         config = small_config(learner, env, runtime=runtime, normalize_observations=True)

@@ -83,8 +83,9 @@ def print_report(report: dict[str, Any]) -> None:
     device_memory = memory["device_bytes"]
     console.print(
         f"compile: simulator {seconds['simulator']:.1f} s, meta-step {seconds['meta-step']:.1f} s; "
-        f"peak memory: host {memory['host_bytes'] / 2**20:,.0f} MiB"
-        + (f", device {device_memory / 2**20:,.0f} MiB" if device_memory else "")
+        f"memory: meta-step {memory['meta_step_bytes'] / 2**20:,.1f} MiB a device beside its state, "
+        f"peak of the process {memory['host_bytes'] / 2**20:,.0f} MiB"
+        + (f", peak of the device {device_memory / 2**20:,.0f} MiB" if device_memory else "")
     )
 
 

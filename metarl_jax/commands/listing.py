@@ -69,7 +69,9 @@ def describe_presets() -> dict[str, str]:
         module = importlib.import_module(f"{experiments.__name__}.{info.name}")
         below = _docstrings_below(module)
         for variable, value in vars(module).items():
-            if isinstance(value, Config):
+            # Other variables may hold what a preset is made from, under the name of another.
+            preset = isinstance(value, Config) and value.name in experiments.names()
+            if preset and value is experiments.get(value.name) and value.name not in described:
                 described[value.name] = below.get(variable) or _first_line(module)
     return {name: described.get(name, "") for name in experiments.names()}
 
