@@ -1,4 +1,4 @@
-"""Figures of a run: the adaptation curve, and the course of training."""
+"""Figures: the adaptation curve, the course of training, and the bias of estimators."""
 
 import json
 from collections.abc import Sequence
@@ -87,6 +87,38 @@ def training_curve(metrics_jsonl: Path, path: Path) -> None:
     axes.set_xlabel("env-steps")
     axes.set_ylabel("mean training return of an episode")
     axes.legend(frameon=False, loc="best")
+    _save(figure, path)
+
+
+def estimator_bias(report: dict[str, Any], path: Path) -> None:
+    """Draws bias, deviation and cosine similarity of meta-gradient estimators against trajectories.
+
+    Args:
+      report: what `metarl_jax.bias.measure` answers.
+      path: where to write the PNG.
+    """
+    figure = Figure(figsize=(11.0, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 3)
+    titles = {
+        "bias": "relative bias of the mean",
+        "std": "relative deviation of one estimate",
+        "cosine": "cosine of one estimate with the exact one",
+    }
+    for axes, (field, title) in zip(panels, titles.items(), strict=True):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        for name, rows in report["estimators"].items():
+            values = _floats(rows[field])
+            errors = _floats(rows[f"{field}_se"]) if f"{field}_se" in rows else None
+            axes.errorbar(report["num_episodes"], values, errors, fmt="o-", ms=4, label=name)
+        axes.set_xscale("log")
+        axes.set_xlabel("trajectories of an inner step")
+        axes.set_title(title, fontsize="medium")
+    panels[0].set_yscale("symlog", linthresh=0.02)
+    panels[0].set_ylim(bottom=0.0)
+    panels[1].set_yscale("log")
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside right center")
     _save(figure, path)
 
 
