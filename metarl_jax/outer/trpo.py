@@ -96,8 +96,7 @@ def fisher_vector_product(
     inner step has a reverse derivative of its own and no forward one.
     """
 
-    def loss(params_and_vector, trial: Trial):
-        meta_params, vector = params_and_vector
+    def of_task(trial: Trial) -> MetaParams:
         start, stop = config.counted_rounds(trial.rollout.reward.shape[0])
         rollout = jax.tree.map(lambda x: x[start:stop], trial.rollout)
 
@@ -111,16 +110,12 @@ def fisher_vector_product(
 
         out, pull = jax.vjp(answer, meta_params)
         _, push = jax.vjp(lambda w: pull(w)[0], jax.tree.map(jnp.zeros_like, out))
-        (along,) = push(jax.lax.stop_gradient(vector))
+        (along,) = push(vector)
         _, weighed = jax.jvp(jax.grad(divergence), (out,), (along,))
-        weighed = jax.lax.stop_gradient(weighed)
-        products = jax.tree.map(lambda x, w: (x * w).sum(), out, weighed)
-        return jnp.stack(jax.tree.leaves(products)).sum(), ()
+        return pull(weighed)[0]
 
-    (product, _), _ = batch.axis.mean_gradient(
-        loss, (meta_params, vector), trials, block=batch.block
-    )
-    return product
+    products = batch.axis.map(of_task, trials, block=batch.block)
+    return jax.tree.map(lambda x: x.mean(0), products)
 
 
 def conjugate_gradient(
