@@ -81,7 +81,7 @@ ES_MAML = replace(
     BASE,
     name="es-maml-point-robot",
     learner=MAML(inner_lr=0.1, log_std_init=-0.7),
-    outer=ES(learning_rate=1e-2),
+    outer=ES(learning_rate=1e-2, num_perturbations=8),
     num_meta_steps=60,
 )
 """ES-MAML: evolution strategies around inner gradient steps."""
