@@ -25,7 +25,7 @@ from metarl_jax.distributions import Categorical
 from metarl_jax.env import TaskDistribution
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.executables import TRAINING_EVALUATIONS, Executables, run_functions
+from metarl_jax.executables import Executables, run_functions
 from metarl_jax.grid import parse_axis, set_field
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
@@ -221,32 +221,28 @@ def test_a_member_is_the_run_that_it_would_be_alone(tmp_path, finished, trees_cl
     assert_same_run(mine, tmp_path / "alone", member.config, trees_close)
 
 
-def two_steps(functions, *, evaluate: bool) -> list:
-    """State and metrics after two meta-steps, and held-out returns, each by member."""
+def two_steps(functions) -> list:
+    """State and metrics after two meta-steps, each by member."""
     executables = Executables(functions)
     state, metrics, _ = executables.chunk(executables.init(), 2)
-    seen = [state, metrics]
-    if evaluate:
-        key = executables.evaluation_key(TRAINING_EVALUATIONS, 2)
-        seen.append(executables.evaluate(state, key, "test", 3))
-    return [executables.by_member(tree) for tree in seen]
+    return [executables.by_member(tree) for tree in (state, metrics)]
 
 
-def assert_like_alone(sweep: Sweep, index: int, trees_close, *, evaluate: bool):
+def assert_like_alone(sweep: Sweep, index: int, trees_close):
     """This member in the sweep does as it does alone, on one device."""
     config = sweep.members()[index].config
     config = dataclasses.replace(config, runtime=RuntimeConfig(num_devices=1))
-    alone = two_steps(run_functions(build(config)), evaluate=evaluate)
-    for together, expected in zip(
-        two_steps(sweep_functions(sweep), evaluate=evaluate), alone, strict=True
-    ):
+    alone = two_steps(run_functions(build(config)))
+    for together, expected in zip(two_steps(sweep_functions(sweep)), alone, strict=True):
         assert len(together) == len(sweep.members())
         trees_close(together[index], expected[0], rtol=1e-3, atol=1e-4)
 
 
-def test_a_member_that_adapts_by_gradient_is_the_run_alone(trees_close):
-    grid = (("learner.inner_lr", (0.03, 0.3)), ("outer.learning_rate", (0.01,)))
-    assert_like_alone(Sweep(TINY_MAML, grid), 1, trees_close, evaluate=True)
+@pytest.mark.parametrize("group_size", [1, 2])
+def test_a_member_that_adapts_by_gradient_is_the_run_alone(trees_close, group_size):
+    config = dataclasses.replace(TINY_MAML, runtime=RuntimeConfig(num_devices=1))
+    grid = tuple((name, (0.03, 0.3)) for name in ("learner.inner_lr", "learner.log_std_init"))
+    assert_like_alone(Sweep(config, grid, group_size=group_size), 2, trees_close)
 
 
 @pytest.mark.parametrize(("num_devices", "group_size"), [(1, 3), (3, 1), (8, 8)])
@@ -254,7 +250,7 @@ def test_neither_devices_nor_groups_change_a_result(num_devices, group_size, tre
     runtime = RuntimeConfig(num_devices=num_devices)
     config = dataclasses.replace(CHEAP, runtime=runtime, num_tasks=24)
     sweep = Sweep(config, SWEEP.grid, num_seeds=2, group_size=group_size)
-    assert_like_alone(sweep, 3, trees_close, evaluate=False)
+    assert_like_alone(sweep, 3, trees_close)
 
 
 def test_members_are_named_by_what_differs():
