@@ -29,12 +29,12 @@ class Compiled(NamedTuple):
     Attributes:
       call: runs it once and answers something to wait for.
       compile_seconds: tracing, lowering and compiling.
-      temporary_bytes: what it needs on each device beside its arguments and results, as the compiler planned it.
+      temporary_bytes: what it needs on each device beside arguments and results, where the compiler tells.
     """
 
     call: Callable[[], Any]
     compile_seconds: float
-    temporary_bytes: int
+    temporary_bytes: int | None
 
 
 def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
@@ -166,7 +166,8 @@ def _compile(
         start = time.perf_counter()
         executable = jax.jit(fn, **options).lower(*args).compile(compiler_options)
         passed = time.perf_counter() - start
-        return executable, (passed, executable.memory_analysis().temp_size_in_bytes)
+        plan = executable.memory_analysis()
+        return executable, (passed, None if plan is None else plan.temp_size_in_bytes)
 
     simulate, costs = compiled("simulator", make_simulate(spec), key)
     programs = {"simulator": Compiled(lambda: simulate(key), *costs)}

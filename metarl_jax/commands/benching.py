@@ -80,12 +80,15 @@ def print_report(report: dict[str, Any]) -> None:
     console.print(f"\nwhere the {1e3 * total:,.1f} ms of a meta-step go")
     console.print(_parts_table(report))
     seconds, memory = report["compile_seconds"], report["peak_memory"]
-    device_memory = memory["device_bytes"]
+    sizes_in_memory = {
+        "meta-step beside its state, a device": memory["meta_step_bytes"],
+        "peak of the device": memory["device_bytes"],
+        "peak of the process": memory["host_bytes"],
+    }
+    known = [f"{name} {x / 2**20:,.1f} MiB" for name, x in sizes_in_memory.items() if x is not None]
     console.print(
-        f"compile: simulator {seconds['simulator']:.1f} s, meta-step {seconds['meta-step']:.1f} s; "
-        f"memory: meta-step {memory['meta_step_bytes'] / 2**20:,.1f} MiB a device beside its state, "
-        f"peak of the process {memory['host_bytes'] / 2**20:,.0f} MiB"
-        + (f", peak of the device {device_memory / 2**20:,.0f} MiB" if device_memory else "")
+        f"compile: simulator {seconds['simulator']:.1f} s, meta-step {seconds['meta-step']:.1f} s\n"
+        f"memory: {', '.join(known)}"
     )
 
 
