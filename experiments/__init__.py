@@ -8,6 +8,7 @@ registry: Registry[Config] = Registry(
     {
         "maml-point-robot": "metarl_jax.experiments.maml_point_robot:CONFIG",
         "maml-point-robot-one-step": "metarl_jax.experiments.maml_point_robot:ONE_STEP",
+        "maml-policy-gradient-point-robot": "metarl_jax.experiments.point_robot_family:POLICY_GRADIENT",
         "maml-trpo-point-robot": "metarl_jax.experiments.point_robot_family:TRPO_CONFIG",
         "fomaml-point-robot": "metarl_jax.experiments.point_robot_family:FOMAML",
         "anil-point-robot": "metarl_jax.experiments.point_robot_family:ANIL_CONFIG",

@@ -11,6 +11,7 @@ from metarl_jax.config import EvaluationConfig
 from metarl_jax.experiments import maml_point_robot
 from metarl_jax.learners.gradient import ANIL, CAVIA, MAML, MetaSGD
 from metarl_jax.outer.es import ES
+from metarl_jax.outer.policy_gradient import PolicyGradient
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.outer.reptile import Reptile
 from metarl_jax.outer.trpo import TRPO
@@ -29,6 +30,14 @@ assert isinstance(PPO_OPTIONS, PPO)
 
 TRPO_CONFIG = replace(BASE, name="maml-trpo-point-robot", outer=TRPO())
 """MAML with TRPO, the outer method of the paper."""
+
+POLICY_GRADIENT = replace(
+    BASE,
+    name="maml-policy-gradient-point-robot",
+    outer=PolicyGradient(learning_rate=5e-3, final_learning_rate=5e-4),
+    num_meta_steps=120,
+)
+"""MAML with one plain gradient step for every meta-batch."""
 
 FOMAML = replace(BASE, name="fomaml-point-robot", learner=MAML(**LEARNER, first_order=True))
 """First-order MAML: the inner gradient is a constant to the outer one."""
