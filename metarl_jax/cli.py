@@ -1,4 +1,4 @@
-"""`metarl`: the command line. Exit codes: 0 done, 2 bad input, 3 diverged, 130 interrupted."""
+"""`metarl`: the command line. Exit codes: 0 done, 1 doctor found something wrong, 2 bad input, 3 diverged, 130 interrupted."""
 
 import os
 import sys
@@ -124,7 +124,7 @@ Set JAX_COMPILATION_CACHE_DIR to a folder to compile the same program only once.
 
 METARL_TRACEBACK=1 shows where an error comes from.
 
-exit codes: 0 done, 2 bad input, 3 diverged, 130 interrupted"""
+exit codes: 0 done, 1 something is wrong (doctor), 2 bad input, 3 diverged, 130 interrupted"""
 
 
 if __name__ == "__main__":
