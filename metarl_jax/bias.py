@@ -53,7 +53,7 @@ class BiasConfig:
     """Tabular task distribution."""
     estimators: tuple[str, ...] = tuple(ESTIMATORS)
     """Estimators to compare."""
-    num_episodes: tuple[int, ...] = bounded((10, 30, 100, 300, 1000), at_least=1)
+    num_episodes: tuple[int, ...] = bounded((10, 30, 100, 300), at_least=1)
     """Trajectories of an inner step (E), and as many after the last one; each number is measured."""
     num_estimates: int = bounded(400, at_least=2)
     """Independent estimates for each number of trajectories."""

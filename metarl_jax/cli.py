@@ -1,4 +1,5 @@
-"""`metarl`: the command line. Exit codes: 0 done, 1 doctor found something wrong, 2 bad input, 3 diverged, 130 interrupted."""
+"""`metarl`: the command line. Exit codes: 0 done, 1 something is wrong (doctor), 2 bad input, 3 diverged,
+130 interrupted."""
 
 import os
 import sys

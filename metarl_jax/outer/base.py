@@ -19,6 +19,7 @@ from metarl_jax.types import (
     PyTree,
     Trial,
 )
+from metarl_jax.validation import bounded
 
 
 class MetaBatch(NamedTuple):
@@ -79,15 +80,22 @@ class OuterConfig:
         """Raises `ValueError` (field, value, remedy) for options that cannot work with this learner."""
 
 
-def make_adam(
-    learning_rate: float,
-    final_learning_rate: float | None,
-    max_gradient_norm: float,
-    *,
-    num_updates: int,
-) -> optax.GradientTransformation:
-    """Adam on gradients of bounded norm, with a step size that is constant or falls linearly to its end."""
-    schedule = learning_rate
-    if final_learning_rate is not None:
-        schedule = optax.linear_schedule(learning_rate, final_learning_rate, num_updates)
-    return optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(schedule, eps=1e-5))
+@dataclasses.dataclass(frozen=True)
+class AdamOptions:
+    """Options of Adam on gradients of bounded norm, for outer methods that take its steps."""
+
+    learning_rate: float = bounded(1e-3, above=0)
+    """Step size of Adam."""
+    final_learning_rate: float | None = bounded(None, at_least=0)
+    """Step size at the last meta-step, reached linearly; the same as the first when not given."""
+    max_gradient_norm: float = bounded(1.0, above=0)
+    """The gradient is scaled down to this norm where it is longer."""
+
+    def make_optimizer(self, num_updates: int) -> optax.GradientTransformation:
+        """Adam for a run of so many updates."""
+        schedule = self.learning_rate
+        if self.final_learning_rate is not None:
+            schedule = optax.linear_schedule(schedule, self.final_learning_rate, num_updates)
+        return optax.chain(
+            optax.clip_by_global_norm(self.max_gradient_norm), optax.adam(schedule, eps=1e-5)
+        )

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.outer.base import MetaBatch, Outer, OuterConfig, make_adam
+from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer, OuterConfig
 from metarl_jax.types import Array, Key, MetaParams, Trial
 from metarl_jax.validation import bounded
 
 
 @dataclasses.dataclass(frozen=True)
-class ES(OuterConfig):
+class ES(AdamOptions, OuterConfig):
     """Antithetic evolution strategies: with ε_i ~ N(0, I), Adam on −1/(nσ) Σ_i ½ (F(θ + σε_i) − F(θ − σε_i)) ε_i.
 
     F is the return of the counted rounds over all tasks, adaptation included, so that no derivative passes through an
@@ -30,8 +30,6 @@ class ES(OuterConfig):
 
     learning_rate: float = bounded(1e-2, above=0)
     """Step size of Adam."""
-    final_learning_rate: float | None = bounded(None, at_least=0)
-    """Step size at the last meta-step, reached linearly; the same as the first when not given."""
     num_perturbations: int = bounded(16, at_least=1)
     """Perturbations ε of a meta-step, each tried with both signs."""
     sigma: float = bounded(0.05, above=0)
@@ -42,12 +40,7 @@ class ES(OuterConfig):
     """The gradient is scaled down to this norm where it is longer."""
 
     def make(self, num_meta_steps: int) -> Outer:
-        optimizer = make_adam(
-            self.learning_rate,
-            self.final_learning_rate,
-            self.max_gradient_norm,
-            num_updates=num_meta_steps,
-        )
+        optimizer = self.make_optimizer(num_meta_steps)
 
         def fitness(trials: Trial) -> Array:
             by_round = trials.episode_returns().mean(axis=(0, 2))

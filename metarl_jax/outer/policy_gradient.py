@@ -5,14 +5,14 @@ from typing import ClassVar
 
 import optax
 
-from metarl_jax.outer.base import MetaBatch, Outer, make_adam
+from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer
 from metarl_jax.outer.objective import ReplayObjective, last_round_credit, task_loss
 from metarl_jax.types import MetaParams, Metrics, Trial
 from metarl_jax.validation import bounded
 
 
 @dataclasses.dataclass(frozen=True)
-class PolicyGradient(ReplayObjective):
+class PolicyGradient(AdamOptions, ReplayObjective):
     """REINFORCE on the adapted policies: where trials were recorded, ρ = 1 and the gradient of ρA is A ∇log π.
 
     References:
@@ -24,18 +24,9 @@ class PolicyGradient(ReplayObjective):
 
     learning_rate: float = bounded(1e-2, above=0)
     """Step size of Adam."""
-    final_learning_rate: float | None = bounded(None, at_least=0)
-    """Step size at the last meta-step, reached linearly; the same as the first when not given."""
-    max_gradient_norm: float = bounded(1.0, above=0)
-    """The gradient is scaled down to this norm where it is longer."""
 
     def make(self, num_meta_steps: int) -> Outer:
-        optimizer = make_adam(
-            self.learning_rate,
-            self.final_learning_rate,
-            self.max_gradient_norm,
-            num_updates=num_meta_steps,
-        )
+        optimizer = self.make_optimizer(num_meta_steps)
 
         def update(key, meta_params, opt_state, batch: MetaBatch):
             trials = batch.collect(meta_params, key)

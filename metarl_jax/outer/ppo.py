@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.outer.base import MetaBatch, Outer, make_adam
+from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer
 from metarl_jax.outer.objective import ReplayObjective, last_round_credit, task_loss
 from metarl_jax.trees import split_leading
 from metarl_jax.types import Array, Metrics, PyTree
@@ -15,7 +15,7 @@ from metarl_jax.validation import bounded
 
 
 @dataclasses.dataclass(frozen=True)
-class PPO(ReplayObjective):
+class PPO(AdamOptions, ReplayObjective):
     """PPO with Adam on the clipped likelihood ratio of replayed against recorded policies.
 
     The gain of a step is min(ρA, clip(ρ, 1−ε, 1+ε)A). With MAML and `inner_kl_coefficient` this is ProMP.
@@ -27,18 +27,12 @@ class PPO(ReplayObjective):
 
     name: ClassVar[str] = "ppo"
 
-    learning_rate: float = bounded(1e-3, above=0)
-    """Step size of Adam."""
-    final_learning_rate: float | None = bounded(None, at_least=0)
-    """Step size at the last meta-step, reached linearly; the same as the first when not given."""
     num_epochs: int = bounded(5, at_least=1)
     """Passes over the trials of a meta-step."""
     num_minibatches: int = bounded(1, at_least=1)
     """Parts into which the tasks of a meta-step are cut for an epoch, each with an optimizer step of its own."""
     clip_eps: float = bounded(0.2, above=0)
     """The likelihood ratio counts within [1 − ε, 1 + ε]."""
-    max_gradient_norm: float = bounded(1.0, above=0)
-    """The gradient is scaled down to this norm where it is longer."""
 
     @property
     def task_group(self) -> int:
@@ -49,12 +43,7 @@ class PPO(ReplayObjective):
         return jnp.minimum(ratio * advantage, clipped * advantage)
 
     def make(self, num_meta_steps: int) -> Outer:
-        optimizer = make_adam(
-            self.learning_rate,
-            self.final_learning_rate,
-            self.max_gradient_norm,
-            num_updates=num_meta_steps * self.num_epochs * self.num_minibatches,
-        )
+        optimizer = self.make_optimizer(num_meta_steps * self.num_epochs * self.num_minibatches)
 
         def minibatch_step(carry, choice, batch: MetaBatch, groups: PyTree):
             """One optimizer step on one task of each group; `choice` `[G]` says which."""

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax.learner import LearnerConfig
-from metarl_jax.outer.base import MetaBatch, Outer, OuterConfig, make_adam
+from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer, OuterConfig
 from metarl_jax.returns import AdvantageConfig
 from metarl_jax.validation import bounded
 
 
 @dataclasses.dataclass(frozen=True)
-class Reptile(OuterConfig):
+class Reptile(AdamOptions, OuterConfig):
     """Adam on θ − mean over tasks of θ_K, with θ_K the parameters after an inner step on each of the K rounds.
 
     References:
@@ -23,10 +23,6 @@ class Reptile(OuterConfig):
 
     name: ClassVar[str] = "reptile"
 
-    learning_rate: float = bounded(1e-3, above=0)
-    """Step size of Adam."""
-    final_learning_rate: float | None = bounded(None, at_least=0)
-    """Step size at the last meta-step, reached linearly; the same as the first when not given."""
     max_gradient_norm: float = bounded(10.0, above=0)
     """The mean displacement is scaled down to this norm where it is longer."""
 
@@ -44,12 +40,7 @@ class Reptile(OuterConfig):
             )
 
     def make(self, num_meta_steps: int) -> Outer:
-        optimizer = make_adam(
-            self.learning_rate,
-            self.final_learning_rate,
-            self.max_gradient_norm,
-            num_updates=num_meta_steps,
-        )
+        optimizer = self.make_optimizer(num_meta_steps)
 
         def update(key, meta_params, opt_state, batch: MetaBatch):
             trials = batch.collect(meta_params, key)
