@@ -63,8 +63,8 @@ class BiasConfig:
     """Inner gradient steps."""
     inner_lr: float = bounded(1.0, at_least=0)
     """Step size α of an inner step on the gradient of the expected return."""
-    baseline: Literal["none", "linear"] = "none"
-    """Baseline of the advantages: `none`, or `linear` in state and time, fitted to each round."""
+    baseline: Literal["linear", "none"] = "linear"
+    """Baseline of the advantages: `linear` in state and time, fitted to each round, as in training, or `none`."""
     hidden_sizes: tuple[int, ...] = bounded((), at_least=1)
     """Hidden layers of the policy; without any it is a table."""
     weight_scale: float = bounded(1.0, at_least=0)
@@ -200,7 +200,9 @@ def make_sampler(
     """(key, meta_params, task) to independent estimates `[M, P]` of the meta-gradient, for each estimator."""
     configs = {name: estimator_config(config, name, num_episodes) for name in config.estimators}
     specs = {name: make_spec(configs[name]) for name in configs}
-    axis = make_task_axis(jax.devices())
+    # Large batches of Cholesky factorisations, on several CPU devices at once, can wait for each other's threads for
+    # ever (jaxlib 0.10.2): the linear baseline stays on one.
+    axis = make_task_axis(jax.devices() if config.baseline == "none" else jax.devices()[:1])
     steps = num_episodes * (config.num_inner_steps + 1) * config.env.episode_length
     block = max(1, STEPS_AT_ONCE // (steps * config.num_tasks))
     num_padded = -(-config.num_estimates // axis.num_devices) * axis.num_devices

@@ -1,5 +1,6 @@
 """Figures: the adaptation curve, the course of training, and the bias of estimators."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,10 +109,12 @@ def estimator_bias(report: dict[str, Any], path: Path) -> None:
     for axes, (field, title) in zip(panels, titles.items(), strict=True):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-        for name, rows in report["estimators"].items():
+        # Estimators may agree: dashes show what lies below.
+        styles = itertools.cycle(("o-", "s--", "^-"))
+        for style, (name, rows) in zip(styles, report["estimators"].items(), strict=False):
             values = _floats(rows[field])
             errors = _floats(rows[f"{field}_se"]) if f"{field}_se" in rows else None
-            axes.errorbar(report["num_episodes"], values, errors, fmt="o-", ms=4, label=name)
+            axes.errorbar(report["num_episodes"], values, errors, fmt=style, ms=4, label=name)
         axes.set_xscale("log")
         axes.set_xlabel("trajectories of an inner step")
         axes.set_title(title, fontsize="medium")

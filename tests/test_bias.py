@@ -50,6 +50,7 @@ def compared(request):
         num_tasks=1,
         num_inner_steps=num_inner_steps,
         inner_lr=2.0 / num_inner_steps,
+        baseline="none",
     )
     sample = make_sampler(config, num_episodes=1000)
     learner = estimator_spec(config, "dice", 1).learner
@@ -101,6 +102,7 @@ def test_sampling_correction_meets_the_objective_of_sampled_inner_steps():
         num_estimates=20_000,
         num_tasks=2,
         inner_lr=2.0,
+        baseline="none",
     )
     learner = estimator_spec(config, "e_maml", 2).learner
     meta_params = random_weights(learner, jax.random.key(0), 1.0)

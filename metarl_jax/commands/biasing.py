@@ -19,7 +19,7 @@ against its exact meta-gradient, as the number of trajectories grows.
 
   metarl bias --plot bias.png
   metarl bias --estimators lvc dice --num-episodes 30 300 --num-inner-steps 2
-  metarl bias --env.name tabular_mdp --baseline linear --json"""
+  metarl bias --env.name tabular_mdp --baseline none --json"""
 
 DEFAULT_ENV = {
     "num_states": 5,
