@@ -77,7 +77,10 @@ PRETRAINED = replace(
 """A control: one policy for all tasks, fine-tuned by the same inner steps."""
 
 E_MAML = replace(
-    BASE, name="e-maml-point-robot", outer=replace(PPO_OPTIONS, sampling_correction=0.01)
+    BASE,
+    name="e-maml-point-robot",
+    learner=MAML(**LEARNER, surrogate="log_likelihood"),
+    outer=replace(PPO_OPTIONS, sampling_correction=0.01),
 )
 """E-MAML: the data of the inner steps are paid by the return after them."""
 

@@ -200,9 +200,7 @@ def make_sampler(
     """(key, meta_params, task) to independent estimates `[M, P]` of the meta-gradient, for each estimator."""
     configs = {name: estimator_config(config, name, num_episodes) for name in config.estimators}
     specs = {name: make_spec(configs[name]) for name in configs}
-    # Large batches of Cholesky factorisations, on several CPU devices at once, can wait for each other's threads for
-    # ever (jaxlib 0.10.2): the linear baseline stays on one.
-    axis = make_task_axis(jax.devices() if config.baseline == "none" else jax.devices()[:1])
+    axis = make_task_axis(jax.devices())
     steps = num_episodes * (config.num_inner_steps + 1) * config.env.episode_length
     block = max(1, STEPS_AT_ONCE // (steps * config.num_tasks))
     num_padded = -(-config.num_estimates // axis.num_devices) * axis.num_devices

@@ -18,10 +18,11 @@ gradient sees. With □(x) = exp(x − ⊥x) and ⊥ the stopped gradient:
 - `dice`: `loaded_dice` with λ = 1. With `advantage.baseline="none"` and `gae_lambda=1` its sum over an episode is, but
   for a constant, Σ_t □(Σ_{s≤t} log π_s) r_t (Foerster et al. 2018).
 
-`advantage.gae_lambda` is the τ of Loaded DiCE. `first_order` takes the Hessian for zero (FOMAML). The score of the data
-is left out by all of them; `outer.sampling_correction` adds it (E-MAML, Al-Shedivat et al. 2018, Stadie et al. 2018).
-"Unbiased" is meant as in the papers: without the correction, and because ĝ is a mean over E trajectories, the
-expectation meets the gradient of J(θ + α E[ĝ]) as E grows.
+`advantage.gae_lambda` is the τ of Loaded DiCE. `first_order` takes the Hessian for zero (FOMAML). `log_likelihood`
+leaves the score of the data out, and `outer.sampling_correction` adds it (E-MAML, Al-Shedivat et al. 2018, Stadie et
+al. 2018); in the Hessians of the others it is there already, as far as they have products of scores, and would count
+twice. "Unbiased" is meant as in the papers: because ĝ is a mean over E trajectories, the expectation meets the gradient
+of J(θ + α E[ĝ]) as E grows. `metarl bias` measures all this where the exact meta-gradient is known.
 
 References:
   Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks», ICML 2017.

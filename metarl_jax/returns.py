@@ -124,8 +124,26 @@ def linear_feature_baseline(observation: Array, returns: Array, valid: Array) ->
     gram = matmul(weighted.T, features) / count
     moment = matmul(weighted.T, returns.reshape(-1)) / count
     ridge = 1e-5 * jnp.eye(gram.shape[0], dtype=gram.dtype)
-    coefficients = jax.scipy.linalg.solve(gram + ridge, moment, assume_a="pos")
+    coefficients = solve_positive_definite(gram + ridge, moment)
     return matmul(features, coefficients).reshape(num_steps, num_episodes)
+
+
+def solve_positive_definite(matrix: Array, target: Array) -> Array:
+    """x with A x = b, for A symmetric and positive definite, by elimination without pivots: `[F, F]`, `[F]` to `[F]`.
+
+    For small systems in large batches. A batched factorisation would be a call of LAPACK for each of them, which
+    XLA:CPU spreads over the threads that its devices run on: two devices that do so at once can wait for ever.
+    """
+    size = target.shape[0]
+    chex.assert_shape(matrix, (size, size))
+
+    def eliminate(index, rows):
+        pivot = (rows[index] / rows[index, index])[None]
+        others = rows - rows[:, index, None] * pivot
+        return jnp.where(jnp.arange(size)[:, None] == index, pivot, others)
+
+    rows = jnp.concatenate([matrix, target[:, None]], axis=1)
+    return jax.lax.fori_loop(0, size, eliminate, rows)[:, -1]
 
 
 def standardize(values: Array, valid: Array) -> Array:

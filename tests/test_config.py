@@ -43,6 +43,7 @@ def changed(config, path, value):
         ("advantage.credit", "trial", ["advantage.credit='trial'", "maml", "episode"]),
         ("advantage.baseline", "value", ["advantage.baseline='value'", "linear"]),
         ("outer.learning_rate", 0.0, ["outer.learning_rate=0.0", "above 0"]),
+        ("outer.sampling_correction", 0.5, ["outer.sampling_correction=0.5", "log_likelihood"]),
         ("outer.num_minibatches", 3, ["num_tasks=40", "outer.num_minibatches=3"]),
         ("runtime.num_devices", 7, ["num_tasks=40", "runtime.num_devices=7"]),
         ("evaluation.split", "dev", ["evaluation.split='dev'", "ood"]),

@@ -79,7 +79,7 @@ GRADIENT_FAMILY = {
     "dice": ("maml", {"surrogate": "dice"}, "ppo", {}),
     "meta-sgd": ("meta_sgd", {}, "ppo", {}),
     "promp": ("maml", {}, "ppo", {"inner_kl_coefficient": 1e-3}),
-    "e-maml": ("maml", {}, "ppo", {"sampling_correction": 0.01}),
+    "e-maml": ("maml", {"surrogate": "log_likelihood"}, "ppo", {"sampling_correction": 0.01}),
     "policy gradient": ("maml", {}, "policy_gradient", {}),
 }
 DEFAULT = ("maml", "anil", "cavia", "trpo", "es", "reptile")

@@ -92,3 +92,12 @@ def test_standardize_counts_valid_entries_only():
 
 def test_masked_mean_of_nothing_is_zero():
     assert float(returns.masked_mean(jnp.array([jnp.nan]), jnp.array([False]))) == 0.0
+
+
+def test_small_systems_are_solved():
+    noise = jax.random.normal(jax.random.key(0), (50, 6, 6))
+    matrices = noise @ noise.swapaxes(1, 2) + 0.1 * jnp.eye(6)[None]
+    targets = jax.random.normal(jax.random.key(1), (50, 6))
+    found = jax.jit(jax.vmap(returns.solve_positive_definite))(matrices, targets)
+    expected = np.linalg.solve(np.float64(matrices), np.float64(targets)[..., None])[..., 0]
+    np.testing.assert_allclose(found, expected, rtol=2e-2, atol=1e-3)

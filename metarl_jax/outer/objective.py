@@ -68,6 +68,12 @@ class ReplayObjective(OuterConfig):
                 f"outer.value_coefficient={self.value_coefficient} leaves advantage.baseline='value' untrained: "
                 "choose 0.5 for example, or another baseline"
             )
+        surrogate = getattr(learner, "surrogate", None)
+        if not is_off(self.sampling_correction) and surrogate != "log_likelihood":
+            raise ValueError(
+                f"outer.sampling_correction={self.sampling_correction} counts the score of the data twice beside "
+                f"learner.surrogate={surrogate!r}: choose surrogate='log_likelihood', or 0"
+            )
         if not is_off(self.sampling_correction) and self.rounds != "last":
             raise ValueError(
                 f"outer.sampling_correction={self.sampling_correction} pays the rounds before the last by the return "
