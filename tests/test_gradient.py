@@ -86,8 +86,15 @@ def trial():
     return collect(jax.random.key(1))
 
 
-@pytest.mark.parametrize("learn_inner_lr", ["none", "scalar", "layer", "array", "parameter"])
-@pytest.mark.parametrize("adapts", ADAPTS)
+def combinations():
+    """Everything that adapts with every kind of step size; slow but for a row and a column of the table."""
+    for adapts in ADAPTS:
+        for kind in ("none", "scalar", "layer", "array", "parameter"):
+            default = adapts == "all" or kind == "array"
+            yield pytest.param(adapts, kind, marks=() if default else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("adapts", "learn_inner_lr"), combinations())
 def test_meta_gradient_is_that_of_finite_differences(trial, adapts, learn_inner_lr):
     """After 1, 2 and 3 inner steps of a replay; in double precision, where differences are sharp."""
     config = MAML(

@@ -440,7 +440,15 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
         resume(tmp_path / "run")
 
 
-def test_a_second_signal_aborts():
+@pytest.fixture
+def python_handles_ctrl_c():
+    """As in a terminal; a process that a shell starts in the background is born deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_aborts(python_handles_ctrl_c):
     with StopRequest() as stop:
         interrupt()
         assert stop.signal == signal.SIGINT
