@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from metarl_jax import returns
 from metarl_jax.commands.backend import num_usable_cores
 from metarl_jax.config import Config
 from metarl_jax.evaluate import control_spec
+from metarl_jax.executables import replicated
 from metarl_jax.program import make_spec, select_devices
 from metarl_jax.rollout import collect_trial
 from metarl_jax.step import StepSpec, make_init, make_meta_batch, make_step, sample_tasks
@@ -152,10 +152,7 @@ def _compile(
     spec: StepSpec, devices: Sequence[Device], seed: int, progress: Callable[[str], None]
 ) -> dict[str, Compiled]:
     """The programs by name, each having run once."""
-    if spec.axis.mesh is None:
-        everywhere = SingleDeviceSharding(devices[0])
-    else:
-        everywhere = NamedSharding(spec.axis.mesh, PartitionSpec())
+    everywhere = replicated(spec.axis, devices)
     compiler_options = spec.env.compiler_options(devices[0].platform)
     init = jax.jit(make_init(spec), out_shardings=everywhere)
     key = jax.device_put(jax.random.key(seed), everywhere)

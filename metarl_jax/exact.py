@@ -62,7 +62,10 @@ def exact_return(policy: Array, mdp: TabularMDP, horizon: int | None = None) -> 
     if horizon is None:
         identity = jnp.eye(len(reward), dtype=reward.dtype)
         return mdp.start @ jnp.linalg.solve(identity - mdp.discount * transition, reward)
-    backup = lambda value, _: (reward + mdp.discount * transition @ value, None)  # noqa: E731
+
+    def backup(value: Array, _):
+        return reward + mdp.discount * transition @ value, None
+
     value, _ = jax.lax.scan(backup, jnp.zeros_like(reward), length=horizon)
     return mdp.start @ value
 

@@ -1,7 +1,7 @@
 """The functions of a run, or of all members of a sweep, compiled ahead of time for their devices."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -60,7 +60,7 @@ def run_functions(program: Program) -> RunFunctions:
     )
 
 
-def replicated(axis: TaskAxis, devices: list[Device]) -> Sharding:
+def replicated(axis: TaskAxis, devices: Sequence[Device]) -> Sharding:
     """Every device of the axis holds all."""
     if axis.mesh is None:
         return SingleDeviceSharding(devices[0])

@@ -1,10 +1,10 @@
-"""Reshaping of pytrees of arrays by their leading axes."""
+"""Pytrees of arrays: reshaped by their leading axes, and noise of their shapes."""
 
 import math
 
 import jax
 
-from metarl_jax.types import PyTree
+from metarl_jax.types import Key, PyTree
 
 
 def join_leading(tree: PyTree, num_axes: int = 2) -> PyTree:
@@ -19,6 +19,14 @@ def join_leading(tree: PyTree, num_axes: int = 2) -> PyTree:
 def split_leading(tree: PyTree, size: int) -> PyTree:
     """`[a·size, ...]` to `[a, size, ...]`, for every array."""
     return jax.tree.map(lambda x: x.reshape(x.shape[0] // size, size, *x.shape[1:]), tree)
+
+
+def normal_like(key: Key, tree: PyTree) -> PyTree:
+    """Standard normal noise of the shape of every array of a tree."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, len(leaves))
+    noise = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(structure, noise)
 
 
 def largest_divisor(number: int, limit: int) -> int:

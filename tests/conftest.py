@@ -14,6 +14,8 @@ from metarl_jax.returns import AdvantageConfig  # noqa: E402
 
 BRAX = ("half_cheetah_dir", "half_cheetah_vel", "ant_dir")
 
+COMPILATION = "/jax/core/compile/backend_compile_duration"
+
 
 @pytest.fixture
 def strict_ranks():
@@ -69,3 +71,17 @@ def assert_trees_close(actual, expected, rtol=1e-4, atol=1e-5):
 def trees_close():
     """`assert_trees_close`, which tests cannot import."""
     return assert_trees_close
+
+
+@pytest.fixture
+def compilations():
+    """A list that grows by one with every compilation."""
+    events = []
+
+    def listen(event, seconds, **_):
+        if event == COMPILATION:
+            events.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)

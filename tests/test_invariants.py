@@ -15,6 +15,7 @@ from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.returns import make_estimator
 from metarl_jax.rollout import collect_trial, replay_trial
+from metarl_jax.trees import normal_like
 
 EXACT = ("bandit", "grid_navi", "point_robot")
 LEARNERS = learners.names()
@@ -53,10 +54,7 @@ def collect_one(config, program, key=0, task_key=1):
 
 def perturbed(tree):
     """The tree with noise on every array, biases included."""
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(jax.random.key(7), len(leaves))
-    noisy = [x + 0.1 * jax.random.normal(key, x.shape) for key, x in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(structure, noisy)
+    return jax.tree.map(lambda x, e: x + 0.1 * e, tree, normal_like(jax.random.key(7), tree))
 
 
 @pytest.mark.parametrize(("learner", "env"), ON_EXACT + ON_SIMULATED)

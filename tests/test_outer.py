@@ -10,12 +10,13 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from metarl_jax import program as programs
-from metarl_jax.outer.es import ES, _weighted_noise, normal_like
+from metarl_jax.outer.es import ES, _weighted_noise
 from metarl_jax.outer.objective import last_round_credit, take_rounds
 from metarl_jax.outer.policy_gradient import replayed_gradient
 from metarl_jax.outer.trpo import TRPO, _line_search, conjugate_gradient, fisher_vector_product
 from metarl_jax.returns import masked_mean
 from metarl_jax.step import make_init, make_meta_batch, make_step, sample_tasks
+from metarl_jax.trees import normal_like
 
 
 @pytest.fixture

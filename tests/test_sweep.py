@@ -41,7 +41,6 @@ from metarl_jax.sweep_train import resume_sweep, train_sweep
 from metarl_jax.train import evaluate_run, resume, train
 from metarl_jax.types import PolicyOut
 
-COMPILATION = "/jax/core/compile/backend_compile_duration"
 FAKE_PLOTS = SimpleNamespace(adaptation_curve=lambda evaluation, path: path.write_bytes(b"a curve"))
 
 
@@ -157,20 +156,6 @@ def _configure(options: dict):
     for name, value in options.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
-
-
-@pytest.fixture
-def compilations():
-    """A list that grows by one with every compilation."""
-    events = []
-
-    def listen(event, seconds, **_):
-        if event == COMPILATION:
-            events.append(seconds)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield events
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.fixture(scope="module")

@@ -48,8 +48,6 @@ from metarl_jax.stopping import Diverged, Interrupted
 from metarl_jax.train import evaluate_run, resume, train
 from metarl_jax.types import PolicyOut
 
-COMPILATION = "/jax/core/compile/backend_compile_duration"
-
 
 @dataclasses.dataclass(frozen=True)
 class Probe(LearnerConfig):
@@ -182,20 +180,6 @@ def compilation_cache(tmp_path_factory):
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache_module.reset_cache()
-
-
-@pytest.fixture
-def compilations():
-    """A list that grows by one with every compilation."""
-    events = []
-
-    def listen(event, seconds, **_):
-        if event == COMPILATION:
-            events.append(seconds)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield events
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.fixture(scope="module")

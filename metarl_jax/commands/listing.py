@@ -71,7 +71,7 @@ def describe_presets() -> dict[str, str]:
         for variable, value in vars(module).items():
             # Other variables may hold what a preset is made from, under the name of another.
             preset = isinstance(value, Config) and value.name in experiments.names()
-            if preset and value is experiments.get(value.name) and value.name not in described:
+            if preset and value is experiments.get(value.name):
                 described[value.name] = below.get(variable) or _first_line(module)
     return {name: described.get(name, "") for name in experiments.names()}
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer, OuterConfig
+from metarl_jax.trees import normal_like
 from metarl_jax.types import Array, Key, MetaParams, Trial
 from metarl_jax.validation import bounded
 
@@ -75,14 +76,6 @@ class ES(AdamOptions, OuterConfig):
             return optax.apply_updates(meta_params, updates), opt_state, trials, metrics
 
         return Outer(init=optimizer.init, update=update)
-
-
-def normal_like(key: Key, tree: MetaParams) -> MetaParams:
-    """Standard normal noise of the shape of every array of a tree."""
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, len(leaves))
-    noise = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(structure, noise)
 
 
 def _weighted_noise(keys: Key, weights: Array, meta_params: MetaParams) -> MetaParams:
