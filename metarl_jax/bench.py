@@ -48,7 +48,7 @@ def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
         returns.AdvantageConfig(baseline="none", normalization="none")
     )
 
-    def one(task, key) -> Metrics:
+    def one(_, task, key) -> Metrics:
         trial = collect_trial(
             spec.env,
             spec.learner,
@@ -72,7 +72,7 @@ def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
         task_key, trial_key = jax.random.split(key)
         tasks = sample_tasks(spec, task_key, spec.num_tasks, "train")
         keys = jax.random.split(trial_key, spec.num_tasks)
-        sums = spec.axis.map(one, tasks, keys, block=spec.collect_block)
+        sums = spec.axis.map(one, (), tasks, keys, block=spec.collect_block)
         return jax.tree.map(lambda x: x.sum(), sums)
 
     return simulate

@@ -205,7 +205,8 @@ def make_sampler(
     block = max(1, STEPS_AT_ONCE // (steps * config.num_tasks))
     num_padded = -(-config.num_estimates // axis.num_devices) * axis.num_devices
 
-    def estimate(key: Key, meta_params: MetaParams, task: Task) -> dict[str, Array]:
+    def estimate(shared: tuple[MetaParams, Task], key: Key) -> dict[str, Array]:
+        meta_params, task = shared
         tasks = jax.tree.map(lambda x: jnp.stack([x] * config.num_tasks), task)
         state = make_init(next(iter(specs.values())))(key).replace(meta_params=meta_params)
         batches = {name: make_meta_batch(spec, state, tasks) for name, spec in specs.items()}
@@ -221,7 +222,7 @@ def make_sampler(
     @jax.jit
     def sample(key: Key, meta_params: MetaParams, task: Task) -> dict[str, Array]:
         keys = axis.shard(keys_by_index(key, num_padded))
-        found = axis.map(lambda key: estimate(key, meta_params, task), keys, block=block)
+        found = axis.map(estimate, (meta_params, task), keys, block=block)
         return jax.tree.map(lambda x: x[: config.num_estimates], found)
 
     return sample

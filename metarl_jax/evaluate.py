@@ -33,7 +33,7 @@ def make_evaluate(
         tasks = sample_tasks(spec, task_key, num_padded, split)
         keys = keys_by_index(trial_key, num_padded)
 
-        def one(task, key):
+        def one(state, task, key):
             trial = collect_trial(
                 spec.env,
                 spec.learner,
@@ -49,7 +49,7 @@ def make_evaluate(
             )
             return trial.episode_returns().mean(axis=-1)
 
-        return spec.axis.map(one, tasks, keys, block=spec.collect_block)[:num_tasks]
+        return spec.axis.map(one, state, tasks, keys, block=spec.collect_block)[:num_tasks]
 
     return evaluate
 

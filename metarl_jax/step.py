@@ -107,14 +107,15 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
     learner = spec.learner
 
     def collect(meta_params, key):
-        def one(task, key):
+        def one(shared, task, key):
+            meta_params, memory, normalizer = shared
             return collect_trial(
                 spec.env,
                 learner,
                 spec.advantages,
                 meta_params,
-                state.memory,
-                state.normalizer,
+                memory,
+                normalizer,
                 task,
                 key,
                 num_rounds=spec.num_rounds,
@@ -122,7 +123,8 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
             )
 
         keys = keys_by_index(key, spec.num_tasks)
-        trials = spec.axis.map(one, tasks, keys, block=spec.collect_block)
+        shared = meta_params, state.memory, state.normalizer
+        trials = spec.axis.map(one, shared, tasks, keys, block=spec.collect_block)
         return spec.advantages.after_batch(trials)
 
     replayed = rematerialized(learner) if spec.remat else learner

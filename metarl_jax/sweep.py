@@ -171,7 +171,7 @@ def map_members(axis: TaskAxis, layout: Layout, fn: Callable, *args: PyTree) -> 
     """`fn` of every member: arguments `[M, ...]` to results `[M, ...]`, for any number of devices."""
     if len(layout.places) > layout.num_members:
         args = jax.tree.map(lambda x: x[layout.places], args)
-    results = axis.map(fn, *args, block=layout.block)
+    results = axis.map(lambda _, *args: fn(*args), (), *args, block=layout.block)
     return jax.tree.map(lambda x: x[: layout.num_members], results)
 
 

@@ -1,7 +1,10 @@
 """The axis of the tasks: spread over devices, and gone through in blocks on each of them.
 
-Everything in the meta-step that has an axis `N` goes through `TaskAxis.map` or `TaskAxis.mean_gradient`. Neither the
+Everything in the meta-step that has an axis `N` goes through `TaskAxis.map`, `mean` or `mean_gradient`. Neither the
 number of devices nor the size of a block changes a result, but for the order in which floats are summed.
+
+What all tasks share is an argument of these functions, not a value that the function of one task closes over: a
+captured array belongs to the mesh outside, and an operation that copies its sharding fails on the devices inside.
 """
 
 from collections.abc import Callable
@@ -37,20 +40,32 @@ class TaskAxis(NamedTuple):
     def num_devices(self) -> int:
         return 1 if self.mesh is None else self.mesh.shape[self.name]
 
-    def map(self, fn: Callable, *args: PyTree, block: int | None = None) -> PyTree:
-        """`fn` of every task: arguments `[N, ...]` to results `[N, ...]`.
+    def map(self, fn: Callable, shared: PyTree, *args: PyTree, block: int | None = None) -> PyTree:
+        """`fn(shared, task)` of every task: arguments `[N, ...]` to results `[N, ...]`.
 
         Args:
-          fn: a function of one task.
+          fn: a function of what is shared and of one task.
+          shared: what is the same for all tasks, such as the meta-parameters.
+          args: arrays `[N, ...]`.
           block: how many tasks of a device are done side by side by `vmap`, one block after another; None for all.
             Rounded down to a divisor of the tasks of a device.
         """
 
-        def local(*args):
+        def local(shared, *args):
             blocks = split_leading(args, _block_size(args, block))
-            return join_leading(jax.lax.map(lambda xs: _over_block(fn, xs), blocks))
+            return join_leading(
+                jax.lax.map(lambda xs: _over_block(partial(fn, shared), xs), blocks)
+            )
 
-        return self._sharded(local, out_specs=P(self.name), in_specs=P(self.name))(*args)
+        return self._sharded(local, P(self.name), shared, args)
+
+    def mean(self, fn: Callable, shared: PyTree, *args: PyTree, block: int | None = None) -> PyTree:
+        """The mean of `fn(shared, task)` over all tasks, accumulated from block to block. Arguments as in `map`."""
+
+        def block_sum(shared, xs):
+            return jax.tree.map(lambda x: x.sum(0), _over_block(partial(fn, shared), xs))
+
+        return self._mean(block_sum, shared, args, block)
 
     def mean_gradient(
         self, loss: Callable, params: PyTree, *args: PyTree, block: int | None = None
@@ -63,24 +78,34 @@ class TaskAxis(NamedTuple):
         Args:
           loss: (params, one task) to (scalar, pytree of metrics).
           params: what to differentiate in.
-          args: arrays `[N, ...]`.
-          block: as in `map`.
+          args, block: as in `map`.
         """
+
+        def block_gradient(params, xs):
+            def block_loss(params):
+                losses, metrics = _over_block(partial(loss, params), xs)
+                return losses.sum(), jax.tree.map(lambda x: x.sum(0), metrics)
+
+            return jax.grad(block_loss, has_aux=True)(params)
+
+        return self._mean(block_gradient, params, args, block)
+
+    def shard(self, tree: PyTree) -> PyTree:
+        """Constrains arrays `[N, ...]` to lie on the devices of their tasks."""
+        if self.mesh is None:
+            return tree
+        return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, P(self.name)))
+
+    def _mean(self, block_sum: Callable, shared: PyTree, args: PyTree, block: int | None) -> PyTree:
+        """The sums of the blocks, (shared, tasks of a block) to a pytree, added up and divided by N."""
         num_tasks = jax.tree.leaves(args)[0].shape[0]
 
-        def local(params, *args):
-            def block_gradient(xs):
-                def block_loss(params):
-                    losses, metrics = _over_block(partial(loss, params), xs)
-                    return losses.sum(), jax.tree.map(lambda x: x.sum(0), metrics)
-
-                return jax.grad(block_loss, has_aux=True)(params)
-
+        def local(shared, *args):
             def accumulate(total, xs):
-                return jax.tree.map(jnp.add, total, block_gradient(xs)), None
+                return jax.tree.map(jnp.add, total, block_sum(shared, xs)), None
 
             blocks = split_leading(args, _block_size(args, block))
-            shapes = jax.eval_shape(block_gradient, jax.tree.map(lambda x: x[0], blocks))
+            shapes = jax.eval_shape(block_sum, shared, jax.tree.map(lambda x: x[0], blocks))
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
             total, _ = jax.lax.scan(accumulate, zeros, blocks)
             # As one vector, devices meet once instead of once for every array.
@@ -89,21 +114,16 @@ class TaskAxis(NamedTuple):
                 vector = jax.lax.psum(vector, self.name)
             return unravel(vector / num_tasks)
 
-        in_specs = (P(), *(P(self.name) for _ in args))
-        return self._sharded(local, out_specs=P(), in_specs=in_specs)(params, *args)
+        return self._sharded(local, P(), shared, args)
 
-    def shard(self, tree: PyTree) -> PyTree:
-        """Constrains arrays `[N, ...]` to lie on the devices of their tasks."""
-        if self.mesh is None:
-            return tree
-        return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, P(self.name)))
-
-    def _sharded(self, fn: Callable, out_specs: P, in_specs: P | tuple[P, ...]):
-        if self.mesh is None:
-            return fn
-        return jax.shard_map(
-            fn, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
-        )
+    def _sharded(self, local: Callable, out_specs: P, shared: PyTree, args: PyTree) -> PyTree:
+        """`local(shared, *args)` on every device, with its part of the tasks."""
+        if self.mesh is not None:
+            in_specs = (P(), *(P(self.name) for _ in args))
+            local = jax.shard_map(
+                local, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+            )
+        return local(shared, *args)
 
 
 def make_task_axis(devices: list[Device], name: str = TASKS) -> TaskAxis:

@@ -45,13 +45,12 @@ class Reptile(AdamOptions, OuterConfig):
         def update(key, meta_params, opt_state, batch: MetaBatch):
             trials = batch.collect(meta_params, key)
 
-            def displacement(trial):
+            def displacement(meta_params, trial):
                 assert batch.absorb is not None  # `validate` has seen to it
                 adapted = batch.absorb(meta_params, batch.adapted(meta_params, trial))
                 return jax.tree.map(jnp.subtract, meta_params, adapted)
 
-            displacements = batch.axis.map(displacement, trials, block=batch.block)
-            mean = jax.tree.map(lambda x: x.mean(0), displacements)
+            mean = batch.axis.mean(displacement, meta_params, trials, block=batch.block)
             updates, opt_state = optimizer.update(mean, opt_state, meta_params)
             metrics = {"displacement": optax.global_norm(mean)}
             return optax.apply_updates(meta_params, updates), opt_state, trials, metrics

@@ -96,7 +96,8 @@ def fisher_vector_product(
     inner step has a reverse derivative of its own and no forward one.
     """
 
-    def of_task(trial: Trial) -> MetaParams:
+    def of_task(shared: tuple[MetaParams, PyTree], trial: Trial) -> MetaParams:
+        meta_params, vector = shared
         start, stop = config.counted_rounds(trial.rollout.reward.shape[0])
         rollout = jax.tree.map(lambda x: x[start:stop], trial.rollout)
 
@@ -114,8 +115,7 @@ def fisher_vector_product(
         _, weighed = jax.jvp(jax.grad(divergence), (out,), (along,))
         return pull(weighed)[0]
 
-    products = batch.axis.map(of_task, trials, block=batch.block)
-    return jax.tree.map(lambda x: x.mean(0), products)
+    return batch.axis.mean(of_task, (meta_params, vector), trials, block=batch.block)
 
 
 def conjugate_gradient(
@@ -150,10 +150,9 @@ def _line_search(
     credit = last_round_credit(trials)
 
     def measure(meta_params):
-        _, metrics = batch.axis.map(
-            partial(task_loss, config, batch, meta_params), trials, credit, block=batch.block
-        )
-        return metrics["loss"].mean(), metrics["kl"].mean()
+        loss = partial(task_loss, config, batch)
+        _, metrics = batch.axis.mean(loss, meta_params, trials, credit, block=batch.block)
+        return metrics["loss"], metrics["kl"]
 
     def at(size):
         return jax.tree.map(lambda p, s: p + size * s, meta_params, step)
