@@ -9,7 +9,7 @@ from metarl_jax import envs
 from metarl_jax.env import Discrete, encode_action
 from metarl_jax.validation import check_fields
 
-EXACT = ("bandit", "grid_navi", "point_robot", "tabular_mdp", "random_mdp")
+EXACT = ("bandit", "grid_navi", "point_robot", "point_robot_sparse", "tabular_mdp", "random_mdp")
 FEW_TASKS = ("softmax_bandit", "point_1d")
 
 
@@ -87,6 +87,49 @@ def test_point_robot_step():
     for _ in range(2):
         state = env.step(goal, state, jnp.array([0.0, -0.1]))
     assert state.done
+
+
+@pytest.mark.parametrize(("horizon", "value"), [(20, 13.23), (100, 93.23)])
+def test_point_robot_sparse_straight_line(horizon, value):
+    """The known return of the way straight to a known goal, mean over the half circle."""
+    env = envs.make("point_robot_sparse", horizon=horizon)
+
+    @jax.jit
+    @jax.vmap
+    def straight_line(angle):
+        goal = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+
+        def step(state, _):
+            state = env.step(goal, state, env.oracle_action(goal, state.observation))
+            return state, state.reward
+
+        return jax.lax.scan(step, env.reset(goal, None), length=horizon)[1].sum()
+
+    angles = jnp.pi * (jnp.arange(2000) + 0.5) / 2000
+    assert float(straight_line(angles).mean()) == pytest.approx(value, abs=0.01)
+
+
+def test_point_robot_sparse_pays_near_the_goal_only():
+    env = envs.make("point_robot_sparse")
+    goal = jnp.array([0.0, 1.0])
+    state = env.reset(goal, jax.random.key(0)).replace(observation=jnp.array([0.0, 0.75]))
+    near = env.step(goal, state, jnp.array([0.0, 5.0]))
+    np.testing.assert_allclose(near.observation, [0.0, 0.85], atol=1e-6)
+    assert float(near.reward) == pytest.approx(0.85, abs=1e-6)
+    assert float(env.step(goal, state, jnp.array([1.0, 0.0])).reward) == 0.0
+
+
+def test_point_robot_sparse_goals():
+    env = envs.make("point_robot_sparse")
+    keys = jax.random.split(jax.random.key(0), 2000)
+    train, ood = (
+        np.asarray(jax.vmap(lambda key, split=split: env.sample(key, split))(keys))
+        for split in ("train", "ood")
+    )
+    for goals, sign in ((train, 1.0), (ood, -1.0)):
+        np.testing.assert_allclose(np.linalg.norm(goals, axis=1), 1.0, rtol=1e-5)
+        assert (sign * goals[:, 1] >= 0).all()
+        assert np.abs(goals[:, 0].mean()) < 0.06
 
 
 def test_grid_navi_has_21_goals_and_walls():

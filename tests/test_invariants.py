@@ -214,6 +214,7 @@ def test_random_and_oracle_keep_to_the_known_values():
     """Invariant 8: the controls meet the exact values, and nothing passes a ceiling by three standard errors."""
     known = {  # per episode: (random, oracle)
         "point_robot": (-61.6, -0.506),
+        "point_robot_sparse": (0.001, 13.23),
         "grid_navi": (-1.16, 11.071),
         "bandit": (0.5, 5.0 / 6.0),
     }
