@@ -15,6 +15,7 @@ registry: Registry[type[TaskDistribution]] = Registry(
     "environment",
     {
         "bandit": "metarl_jax.envs.bandit:Bandit",
+        "recurring_bandit": "metarl_jax.envs.recurring_bandit:RecurringBandit",
         "softmax_bandit": "metarl_jax.envs.bandit:SoftmaxBandit",
         "tabular_mdp": "metarl_jax.envs.tabular:TabularMDPs",
         "random_mdp": "metarl_jax.envs.tabular:RandomMDPs",

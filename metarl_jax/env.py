@@ -1,11 +1,15 @@
 """What a distribution over tasks is: the interface that `metarl_jax.envs` implements and users subclass."""
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
+
+if TYPE_CHECKING:
+    from metarl_jax.learner import MetaLearner
 
 Task = Any
 """One MDP of a distribution: a small pytree of arrays (a goal, a velocity, physics). Traced, so that a new task
@@ -62,6 +66,8 @@ class TaskDistribution:
     """The splits that `sample` knows. `train` and `test` are independent draws unless `note` says otherwise."""
     note: ClassVar[str] = ""
     """What a reader of a report must know of the splits, shown beside held-out results."""
+    strategies: ClassVar[tuple[str, ...]] = ()
+    """Known strategies for these tasks, by the names that `make_strategy` takes: controls beside a learner."""
 
     @property
     def episode_length(self) -> int:
@@ -77,6 +83,15 @@ class TaskDistribution:
     def action_space(self) -> ActionSpace:
         """`Discrete` or `Box`."""
         raise TypeError(f"{type(self).__name__} must define action_space")
+
+    def at(self, step: int | jax.Array) -> "TaskDistribution":
+        """The distribution from which meta-step `step` draws, for those that change; by default always the same.
+
+        Args:
+          step: `[]` int32, meta-steps done; usually a tracer, so that a field of the copy may be one.
+        """
+        del step
+        return self
 
     def sample(self, key: jax.Array, split: str = "train") -> Task:
         """Draws one task."""
@@ -98,6 +113,30 @@ class TaskDistribution:
     def oracle_action(self, task: Task, observation: jax.Array) -> jax.Array | None:
         """The action of a known good policy that is told the task; None where no closed form is known."""
         del task, observation
+        return None
+
+    def make_strategy(self, name: str, num_rounds: int, **options: Any) -> "MetaLearner":
+        """A known strategy, as a learner without meta-parameters that lives through trials of K = `num_rounds` rounds.
+
+        Args:
+          name: one of `strategies`.
+          num_rounds: K.
+          options: fields of the strategy, where others than the defaults are wanted.
+
+        Raises:
+          ValueError: for another name.
+        """
+        del num_rounds, options
+        known = ", ".join(self.strategies) or "it has none"
+        raise ValueError(f"strategy={name!r} is unknown to env {self.name!r}: {known}")
+
+    def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
+        """The expected return of each round `[K]` of the policy that is best on average over the tasks of `sample`.
+
+        A ceiling for every learner that lives through `num_rounds` rounds of one episode. None where it is not known,
+        or too long to compute.
+        """
+        del num_rounds
         return None
 
     def compiler_options(self, platform: str) -> dict[str, Any]:

@@ -30,7 +30,9 @@ def make_evaluate(
             raise ValueError(f"num_tasks={num_tasks} must be at least 1")
         task_key, trial_key = jax.random.split(key)
         num_padded = -(-num_tasks // spec.axis.num_devices) * spec.axis.num_devices
-        tasks = sample_tasks(spec, task_key, num_padded, split)
+        # Of the last meta-step, so that those of a distribution that changes are tasks that training has met.
+        last_step = jnp.maximum(state.step - 1, 0)
+        tasks = sample_tasks(spec, task_key, num_padded, split, last_step)
         keys = keys_by_index(trial_key, num_padded)
 
         def one(state, task, key):
@@ -93,6 +95,9 @@ class OracleControlled(TaskDistribution):
     @property
     def action_space(self):
         return self.env.action_space
+
+    def at(self, step: int | jax.Array) -> "OracleControlled":
+        return dataclasses.replace(self, env=self.env.at(step))
 
     def sample(self, key: jax.Array, split: str = "train"):
         return self.env.sample(key, split)

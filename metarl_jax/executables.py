@@ -27,7 +27,7 @@ class RunFunctions(NamedTuple):
       init: key to the first `TrainState`.
       chunk: (state, number of meta-steps) to (state, metrics `[meta-steps, ...]`).
       evaluate: (state, key, split, num_tasks) to held-out returns `[tasks, K]`.
-      evaluate_control: (control, key, split, num_tasks) to those of a control.
+      evaluate_control: (control, key, split, num_tasks, meta-steps done) to those of a control.
       key: of the seed of the configuration.
       sharding: every device holds all of the state.
       compiler_options: what XLA is told.
@@ -36,7 +36,7 @@ class RunFunctions(NamedTuple):
     init: Callable[[Key], TrainState]
     chunk: Callable[[TrainState, int], tuple[TrainState, Metrics]]
     evaluate: Callable[[TrainState, Key, str, int], Array]
-    evaluate_control: Callable[[str, Key, str, int], Array]
+    evaluate_control: Callable[[str, Key, str, int, int], Array]
     key: Key
     sharding: Sharding
     compiler_options: dict[str, Any] | None
@@ -136,11 +136,13 @@ class Executables:
         compiled = self._evaluates[split, num_tasks]
         return interruptible(lambda: np.asarray(compiled(state, key)))
 
-    def evaluate_control(self, control: str, key: Key, split: str, num_tasks: int) -> np.ndarray:
-        """The same for the `random` or `oracle` policy."""
+    def evaluate_control(
+        self, control: str, key: Key, split: str, num_tasks: int, step: int
+    ) -> np.ndarray:
+        """The same for the `random` or `oracle` policy, on tasks as they are after so many meta-steps."""
 
         def evaluate(key: Key):
-            return self._functions.evaluate_control(control, key, split, num_tasks)
+            return self._functions.evaluate_control(control, key, split, num_tasks, step)
 
         jitted = jax.jit(evaluate)
         compiled = self._compile(lambda: jitted.lower(self._abstract(key)))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from metarl_jax import returns
 from metarl_jax.config import Config, validate
@@ -24,7 +25,8 @@ class Program(NamedTuple):
       init: key to the first `TrainState`.
       step: one meta-step, `state` to `(state, metrics)`. Not jitted, so that it composes with `scan` and `vmap`.
       evaluate: (state, key, split="test", num_tasks=None) to mean returns `[tasks, K]` on fresh tasks.
-      evaluate_control: (control, key, split="test", num_tasks=None) to the same for the `random` or `oracle` policy.
+      evaluate_control: (control, key, split="test", num_tasks=None, step=0) to the same for the `random` or `oracle`
+        policy, on the tasks that a learner is evaluated on after so many meta-steps.
       env, learner, outer, axis: the parts.
       config: what it was built from.
     """
@@ -151,9 +153,11 @@ def _make_evaluations(config: Config, spec: StepSpec):
             state, key, split, options.num_tasks if num_tasks is None else num_tasks
         )
 
-    def evaluate_control(control: str, key: Key, split="test", num_tasks: int | None = None):
+    def evaluate_control(
+        control: str, key: Key, split="test", num_tasks: int | None = None, step: int = 0
+    ) -> Array:
         controlled = control_spec(spec, control)
-        state = make_init(controlled)(key)
+        state = make_init(controlled)(key).replace(step=jnp.int32(step))
         control_evaluate = make_evaluate(controlled, deterministic=False, **sizes)
         return control_evaluate(
             state, key, split, options.num_tasks if num_tasks is None else num_tasks

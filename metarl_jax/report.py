@@ -34,7 +34,9 @@ def evaluations(
     """
     env, num_tasks = run.program.env, returns.shape[-2]
     names = ["random", "oracle"] if has_oracle(env) else ["random"]
-    controls = [run.executables.evaluate_control(name, key, split, num_tasks) for name in names]
+    controls = [
+        run.executables.evaluate_control(name, key, split, num_tasks, step) for name in names
+    ]
     found = []
     for mine, *others in zip(*map(run.executables.by_member, (returns, *controls)), strict=True):
         evaluation = {"split": split, "num_tasks": num_tasks, "step": step, **summarize(mine)}

@@ -13,7 +13,7 @@ from metarl_jax.outer.base import MetaBatch, Outer
 from metarl_jax.returns import AdvantageEstimator
 from metarl_jax.rollout import adapt_through, collect_trial, replay_trial
 from metarl_jax.task_axis import TaskAxis
-from metarl_jax.types import Key, Metrics, PyTree, TrainState, Trial
+from metarl_jax.types import Array, Key, Metrics, PyTree, TrainState, Trial
 
 
 class StepSpec(NamedTuple):
@@ -59,7 +59,7 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
 
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
         key, task_key, update_key = jax.random.split(state.key, 3)
-        tasks = sample_tasks(spec, task_key, spec.num_tasks, "train")
+        tasks = sample_tasks(spec, task_key, spec.num_tasks, "train", state.step)
         batch = make_meta_batch(spec, state, tasks)
         meta_params, opt_state, trials, metrics = spec.outer.update(
             update_key, state.meta_params, state.opt_state, batch
@@ -87,10 +87,13 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
     return step
 
 
-def sample_tasks(spec: StepSpec, key: Key, num_tasks: int, split: str) -> PyTree:
-    """Tasks `[N, ...]`, each from the key of its own index."""
+def sample_tasks(
+    spec: StepSpec, key: Key, num_tasks: int, split: str, step: Array | int = 0
+) -> PyTree:
+    """Tasks `[N, ...]` of this meta-step, each from the key of its own index."""
     keys = spec.axis.shard(keys_by_index(key, num_tasks))
-    return jax.vmap(lambda key: spec.env.sample(key, split))(keys)
+    env = spec.env.at(step)
+    return jax.vmap(lambda key: env.sample(key, split))(keys)
 
 
 def trial_metrics(trials: Trial) -> Metrics:

@@ -136,9 +136,9 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
 
         return over_members(one, states, keys)
 
-    def evaluate_control(control: str, keys: Key, split: str, num_tasks: int) -> Array:
+    def evaluate_control(control: str, keys: Key, split: str, num_tasks: int, step: int) -> Array:
         def one(program: Program, key: Key):
-            return program.evaluate_control(control, key, split, num_tasks)
+            return program.evaluate_control(control, key, split, num_tasks, step)
 
         return over_members(one, keys)
 
