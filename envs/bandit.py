@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.env import Discrete, EnvState, TaskDistribution, check_split
+from metarl_jax.envs.bandit_strategies import STRATEGIES
+from metarl_jax.envs.ceilings import bandit_ceiling
 from metarl_jax.exact import TabularMDP
+from metarl_jax.learner import MetaLearner
 from metarl_jax.tabular import TabularTasks
 from metarl_jax.validation import bounded
 
@@ -27,6 +30,7 @@ class Bandit(TaskDistribution):
     """
 
     name: ClassVar[str] = "bandit"
+    strategies: ClassVar[tuple[str, ...]] = tuple(STRATEGIES)
 
     num_arms: int = bounded(5, at_least=2)
     """Number of arms k."""
@@ -61,6 +65,14 @@ class Bandit(TaskDistribution):
         """Always the best arm."""
         del observation
         return jnp.argmax(task).astype(jnp.int32)
+
+    def make_strategy(self, name: str, num_rounds: int, **options) -> MetaLearner:
+        if name not in STRATEGIES:
+            return super().make_strategy(name, num_rounds)
+        return STRATEGIES[name](**options).make(self.num_arms, num_rounds)
+
+    def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
+        return bandit_ceiling(self.num_arms, num_rounds)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.env import Discrete, EnvState, TaskDistribution, check_split
+from metarl_jax.envs.ceilings import search_ceiling
 from metarl_jax.validation import bounded
 
 MOVES = np.array([[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0]], np.int32)
@@ -76,6 +77,10 @@ class GridNavi(TaskDistribution):
         x, y = goal[0] - index // self.size, goal[1] - index % self.size
         along_y = jnp.where(y > 0, 1, jnp.where(y < 0, 3, 0))
         return jnp.where(x > 0, 2, jnp.where(x < 0, 4, along_y)).astype(jnp.int32)
+
+    def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
+        goals = tuple((x, y) for x, y in self.goals().tolist())
+        return search_ceiling(self.size, goals, self.horizon, num_rounds)
 
     def _observe(self, cell: jax.Array) -> jax.Array:
         return jax.nn.one_hot(cell[0] * self.size + cell[1], self.size**2, dtype=jnp.float32)
