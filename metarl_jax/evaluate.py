@@ -15,6 +15,9 @@ from metarl_jax.rollout import collect_trial
 from metarl_jax.step import StepSpec, keys_by_index, sample_tasks
 from metarl_jax.types import Array, Key, PolicyOut, TrainState
 
+PERCENTILES = (10, 25, 50, 75, 90)
+"""Percentiles of the return over tasks that are reported: what rare tasks cost is not seen in a mean."""
+
 
 def make_evaluate(
     spec: StepSpec, *, num_rounds: int, num_episodes: int, deterministic: bool
@@ -153,10 +156,14 @@ def bootstrap_ci95(returns: np.ndarray, num_samples: int = 1000, seed: int = 0) 
 def summarize(returns: np.ndarray) -> dict[str, Any]:
     """Statistics of returns `[tasks, K]` by round and of their sum over the rounds, ready for JSON."""
     total = returns.sum(axis=1, keepdims=True)
+    by_round = np.percentile(returns, PERCENTILES, axis=0)
+    of_total = np.percentile(total, PERCENTILES)
     return {
         "return_mean": returns.mean(axis=0).tolist(),
         "return_iqm": interquartile_mean(returns).tolist(),
         "ci95": bootstrap_ci95(returns).T.tolist(),
         "total_mean": float(total.mean()),
         "total_ci95": bootstrap_ci95(total)[:, 0].tolist(),
+        "return_percentiles": dict(zip(map(str, PERCENTILES), by_round.tolist(), strict=True)),
+        "total_percentiles": dict(zip(map(str, PERCENTILES), of_total.tolist(), strict=True)),
     }

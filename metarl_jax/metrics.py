@@ -179,8 +179,24 @@ class Reporter:
             table.add_section()
             table.add_row("sum", number(evaluation["total_mean"]), interval, "", *totals)
         self.console.print(table)
+        self.console.print(_percentile_table(evaluation))
         if "note" in evaluation:
             self.say(f"Note: {evaluation['note']}")
+
+
+def _percentile_table(evaluation: dict[str, Any]) -> Table:
+    """Percentiles of the return over tasks, by round and of the sum over the rounds."""
+    by_round, of_total = evaluation["return_percentiles"], evaluation["total_percentiles"]
+    table = Table(title="Percentiles over tasks", title_justify="left")
+    for name in ("round", *(f"{percent}%" for percent in by_round)):
+        table.add_column(name, justify="right", no_wrap=True)
+    num_rounds = len(evaluation["return_mean"])
+    for index in range(num_rounds):
+        table.add_row(str(index + 1), *(number(values[index]) for values in by_round.values()))
+    if num_rounds > 1:
+        table.add_section()
+        table.add_row("sum", *map(number, of_total.values()))
+    return table
 
 
 def _before_after(returns: list) -> str:

@@ -151,6 +151,7 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
         aux_loss=aux_loss,
         axis=spec.axis,
         block=spec.update_block,
+        step=state.step,
     )
 
 

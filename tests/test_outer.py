@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from metarl_jax import program as programs
 from metarl_jax.outer.es import ES, _weighted_noise
-from metarl_jax.outer.objective import last_round_credit, take_rounds
+from metarl_jax.outer.objective import last_round_credit, take_rounds, worst_share
 from metarl_jax.outer.policy_gradient import replayed_gradient
 from metarl_jax.outer.trpo import TRPO, _line_search, conjugate_gradient, fisher_vector_product
 from metarl_jax.returns import masked_mean
@@ -104,6 +104,81 @@ def test_last_round_credit_is_against_the_other_tasks(collected):
     returns = np.asarray(trials.episode_returns()[:, -1].mean(-1))
     expected = [r - np.delete(returns, i).mean() for i, r in enumerate(returns)]
     np.testing.assert_allclose(last_round_credit(trials), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "counted"),
+    [(0.25, [1, 6]), (0.1, [6]), (0.375, [0, 1, 6]), (1.0, range(8)), (0.0001, [6])],
+)
+def test_worst_share_counts_the_worst_tasks(fraction, counted):
+    returns = jnp.array([-1.0, -2.0, 3.0, 0.0, 2.0, 1.0, -3.0, 4.0])
+    share = jax.jit(worst_share)(returns, fraction)
+    expected = np.zeros(8)
+    expected[list(counted)] = 8 / len(counted)
+    np.testing.assert_allclose(share, expected, rtol=1e-6)
+
+
+def test_worst_share_counts_ties():
+    share = worst_share(jnp.array([1.0, 0.0, 0.0, 1.0]), 0.25)
+    np.testing.assert_allclose(share, [0.0, 2.0, 2.0, 0.0])
+
+
+@pytest.mark.parametrize("learner", ["maml", "rl2"])
+def test_only_the_worst_tasks_contribute(small_config, trees_close, learner):
+    """The policy's gradient is that of a meta-batch of the worst quarter alone, after so many meta-steps; the value
+    function learns from all tasks."""
+    config = small_config(learner, "point_robot", "policy_gradient", num_rounds=2)
+    options = {"worst_fraction": 0.25, "worst_fraction_after": 3, "value_coefficient": 0.0}
+    risk_averse = dataclasses.replace(config.outer, **options)
+    plain = dataclasses.replace(config.outer, value_coefficient=0.0)
+    spec = programs.make_spec(config)
+    state = jax.jit(make_init(spec))(jax.random.key(0))
+    batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(1), 8, "train"))
+    trials = jax.jit(batch.collect)(state.meta_params, jax.random.key(2))
+
+    @partial(jax.jit, static_argnums=0)
+    def gradient(outer, trials, step):
+        at = batch._replace(step=step)
+        return replayed_gradient(outer, state.meta_params, at, trials)[0]
+
+    start, stop = plain.counted_rounds(2)
+    returns = trials.episode_returns()[:, start:stop].mean(axis=(1, 2))
+    worst = jax.tree.map(lambda x: x[jnp.argsort(returns)[:2]], trials)
+    found = gradient(risk_averse, trials, jnp.int32(3))
+    trees_close(found, gradient(plain, worst, jnp.int32(0)), rtol=1e-3, atol=1e-6)
+    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(found)) > 1e-3
+    before, of_all = (gradient(outer, trials, jnp.int32(2)) for outer in (risk_averse, plain))
+    trees_close(before, of_all, rtol=1e-4, atol=1e-6)
+
+    if learner == "rl2":
+
+        def of_value(outer):
+            with_value = dataclasses.replace(outer, value_coefficient=1.0)
+            both, policy = (gradient(o, trials, jnp.int32(3)) for o in (with_value, outer))
+            return jax.tree.map(jnp.subtract, both, policy)
+
+        trees_close(of_value(risk_averse), of_value(plain), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("outer_method", ["ppo", "trpo"])
+def test_a_whole_worst_fraction_changes_no_bit(small_config, outer_method):
+    """Nor does one that is traced, and happens to be 1."""
+    config = small_config("maml", "point_robot", outer_method, num_tasks=4)
+
+    @jax.jit
+    def step(fraction):
+        outer = dataclasses.replace(config.outer, worst_fraction=fraction)
+        spec = programs.make_spec(dataclasses.replace(config, outer=outer))
+        return make_step(spec)(make_init(spec)(jax.random.key(0)))[0].meta_params
+
+    @jax.jit
+    def plain_step():
+        spec = programs.make_spec(config)
+        return make_step(spec)(make_init(spec)(jax.random.key(0)))[0].meta_params
+
+    jax.tree.map(np.testing.assert_array_equal, step(jnp.float32(1.0)), plain_step())
+    moved, plain = ravel_pytree(step(jnp.float32(0.25)))[0], ravel_pytree(plain_step())[0]
+    assert np.abs(moved - plain).max() > 1e-5
 
 
 def test_reptile_follows_all_rounds(collected):

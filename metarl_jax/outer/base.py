@@ -35,6 +35,7 @@ class MetaBatch(NamedTuple):
       aux_loss: (meta_params, trial of one task) to the learner's own loss and metrics.
       axis: maps functions of one task over all of them.
       block: size of the blocks in which to go through the tasks when differentiating.
+      step: meta-steps done before this one, `[]` int32.
     """
 
     collect: Callable[[MetaParams, Key], Trial]
@@ -44,6 +45,7 @@ class MetaBatch(NamedTuple):
     aux_loss: Callable[[MetaParams, Trial], tuple[Array, Metrics]]
     axis: TaskAxis
     block: int | None
+    step: Array
 
 
 class Outer(NamedTuple):

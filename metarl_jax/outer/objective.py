@@ -1,7 +1,7 @@
 """The objective that the outer methods which replay trials share: policy gradient, PPO and TRPO."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,12 @@ class ReplayObjective(OuterConfig):
     of c_s over the steps of those rounds: it is the score of the data that the inner steps saw, weighed with the
     return R of the counted round against that of the other tasks, b.
 
+    The objective is the mean over all tasks or, with `worst_fraction` ε < 1, over those whose return in the counted
+    rounds is at most its ε-quantile in the meta-batch: the conditional value at risk, for learners that must not fail
+    in rare tasks. The value function, the learner's own losses and the normalisation of advantages still see all tasks.
+
     References:
+      Rajeswaran et al., «EPOpt: Learning Robust Neural Network Policies Using Model Ensembles», ICLR 2017, for ε.
       Rothfuss et al., «ProMP: Proximal Meta-Policy Search», ICLR 2019, for c_in.
       Al-Shedivat et al., «Continuous Adaptation via Meta-Learning in Nonstationary and Competitive Environments», ICLR
         2018, and Stadie et al., «Some Considerations on Learning to Explore via Meta-Reinforcement Learning», 2018
@@ -47,6 +52,10 @@ class ReplayObjective(OuterConfig):
     """Weight of the entropy of the policy in the counted rounds."""
     value_coefficient: float = bounded(0.0, at_least=0)
     """Weight of the squared error of the learner's value function; 0 for learners without one."""
+    worst_fraction: float = bounded(1.0, above=0, at_most=1)
+    """Share ε of the tasks of a meta-batch that count, those with the lowest returns (EPOpt); 1 counts all alike."""
+    worst_fraction_after: int = bounded(0, at_least=0)
+    """Meta-steps in which all tasks count, before only the worst do: at first, failure says little."""
 
     def gain(self, ratio: Array, advantage: Array) -> Array:
         """What a step with likelihood ratio ρ and advantage A adds to the objective."""
@@ -86,14 +95,30 @@ def is_off(coefficient: float | Array) -> bool:
     return isinstance(coefficient, int | float) and coefficient == 0
 
 
+class TaskWeights(NamedTuple):
+    """What a task counts for beside the others of its meta-batch, `[]`; of all of them, `[N]`.
+
+    Attributes:
+      credit: R − b, the return of its last round against that of the other tasks.
+      share: factor of its policy's loss, with mean 1 over the tasks; None where all count alike.
+    """
+
+    credit: Array
+    share: Array | None = None
+
+
 def task_loss(
-    config: ReplayObjective, batch: MetaBatch, meta_params: MetaParams, trial: Trial, credit: Array
+    config: ReplayObjective,
+    batch: MetaBatch,
+    meta_params: MetaParams,
+    trial: Trial,
+    weights: TaskWeights,
 ) -> tuple[Array, Metrics]:
-    """The loss of one task, and its parts.
+    """The loss of one task, weighed, and its parts, not weighed.
 
     Args:
       trial: `[K, T, E]`.
-      credit: R − b, the return of the last round of this task against that of the others, `[]`.
+      weights: of this task, `[]`.
     """
     num_rounds = trial.rollout.reward.shape[0]
     start, stop = config.counted_rounds(num_rounds)
@@ -103,12 +128,36 @@ def task_loss(
     loss, metrics = _counted_loss(config, *take_rounds(out, trial, start, stop))
     if looks_back and num_rounds > 1:
         early_loss, early_metrics = _early_loss(
-            config, *take_rounds(out, trial, 0, num_rounds - 1), credit
+            config, *take_rounds(out, trial, 0, num_rounds - 1), weights.credit
         )
         loss, metrics = loss + early_loss, metrics | early_metrics
+    if weights.share is not None:
+        loss = weights.share * loss
     aux_loss, aux_metrics = batch.aux_loss(meta_params, trial)
-    loss = loss + aux_loss
+    loss = loss + config.value_coefficient * metrics["value_loss"] + aux_loss
     return loss, metrics | aux_metrics | {"loss": loss}
+
+
+def weigh_tasks(config: ReplayObjective, batch: MetaBatch, trials: Trial) -> TaskWeights:
+    """What each task of a meta-batch counts for, `[N]`, by the returns of its trial `[K, T, E]`."""
+    credit = last_round_credit(trials)
+    if isinstance(config.worst_fraction, int | float) and config.worst_fraction == 1:
+        return TaskWeights(credit)
+    start, stop = config.counted_rounds(trials.rollout.reward.shape[1])
+    returns = trials.episode_returns()[:, start:stop].mean(axis=(1, 2))
+    all_count = batch.step < config.worst_fraction_after
+    fraction = jnp.where(all_count, 1.0, config.worst_fraction)
+    return TaskWeights(credit, worst_share(returns, fraction))
+
+
+def worst_share(returns: Array, fraction: float | Array) -> Array:
+    """1[R_i ≤ q] / mean_j 1[R_j ≤ q], with q the ⌈εN⌉-th smallest of the returns `[N]`, for a fraction ε: `[N]`."""
+    num_tasks = returns.shape[0]
+    # A product that is an integer but for rounding shall not count one task more.
+    rank = jnp.ceil(fraction * num_tasks - 1e-3).astype(jnp.int32)
+    threshold = jnp.sort(returns)[jnp.clip(rank - 1, 0, num_tasks - 1)]
+    worst = (returns <= threshold).astype(returns.dtype)
+    return worst / worst.mean()
 
 
 def last_round_credit(trials: Trial) -> Array:
@@ -133,6 +182,7 @@ def take_rounds(
 
 
 def _counted_loss(config: ReplayObjective, out: PolicyOut, rollout: Transition):
+    """The terms of the policy in the counted rounds, and the parts of those and of the value function."""
     valid = rollout.timestep.valid
     ratio = likelihood_ratio(out, rollout)
     metrics = {
@@ -143,7 +193,6 @@ def _counted_loss(config: ReplayObjective, out: PolicyOut, rollout: Transition):
     }
     loss = (
         metrics["policy_loss"]
-        + config.value_coefficient * metrics["value_loss"]
         - config.entropy_coefficient * metrics["entropy"]
         + config.kl_coefficient * metrics["kl"]
     )

@@ -6,7 +6,7 @@ from typing import ClassVar
 import optax
 
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer
-from metarl_jax.outer.objective import ReplayObjective, last_round_credit, task_loss
+from metarl_jax.outer.objective import ReplayObjective, task_loss, weigh_tasks
 from metarl_jax.types import MetaParams, Metrics, Trial
 from metarl_jax.validation import bounded
 
@@ -42,10 +42,11 @@ def replayed_gradient(
 ) -> tuple[MetaParams, Metrics]:
     """The gradient of the objective over all trials `[N, ...]`, and the parts of its loss."""
 
-    def loss(meta_params, trial, credit):
-        return task_loss(config, batch, meta_params, trial, credit)
+    def loss(meta_params, trial, weights):
+        return task_loss(config, batch, meta_params, trial, weights)
 
+    weights = weigh_tasks(config, batch, trials)
     gradient, metrics = batch.axis.mean_gradient(
-        loss, meta_params, trials, last_round_credit(trials), block=batch.block
+        loss, meta_params, trials, weights, block=batch.block
     )
     return gradient, metrics | {"gradient_norm": optax.global_norm(gradient)}

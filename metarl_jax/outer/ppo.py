@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer
-from metarl_jax.outer.objective import ReplayObjective, last_round_credit, task_loss
+from metarl_jax.outer.objective import ReplayObjective, task_loss, weigh_tasks
 from metarl_jax.trees import split_leading
 from metarl_jax.types import Array, Metrics, PyTree
 from metarl_jax.validation import bounded
@@ -50,8 +50,8 @@ class PPO(AdamOptions, ReplayObjective):
             meta_params, opt_state = carry
 
             def loss(meta_params, group, index):
-                trial, credit = jax.tree.map(lambda x: x[index], group)
-                return task_loss(self, batch, meta_params, trial, credit)
+                trial, weights = jax.tree.map(lambda x: x[index], group)
+                return task_loss(self, batch, meta_params, trial, weights)
 
             gradient, metrics = batch.axis.mean_gradient(
                 loss, meta_params, groups, choice, block=batch.block
@@ -64,7 +64,8 @@ class PPO(AdamOptions, ReplayObjective):
             collect_key, shuffle_key = jax.random.split(key)
             trials = batch.collect(meta_params, collect_key)
             # Neighbours, so that a group lies on one device.
-            groups = split_leading((trials, last_round_credit(trials)), self.num_minibatches)
+            weights = weigh_tasks(self, batch, trials)
+            groups = split_leading((trials, weights), self.num_minibatches)
             choices = _minibatch_choices(
                 shuffle_key, self.num_epochs, self.num_minibatches, groups[0].key.shape[0]
             )

@@ -11,12 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from metarl_jax.learner import LearnerConfig
 from metarl_jax.outer.base import MetaBatch, Outer
-from metarl_jax.outer.objective import (
-    ReplayObjective,
-    last_round_credit,
-    take_rounds,
-    task_loss,
-)
+from metarl_jax.outer.objective import ReplayObjective, take_rounds, task_loss, weigh_tasks
 from metarl_jax.outer.policy_gradient import replayed_gradient
 from metarl_jax.returns import AdvantageConfig, masked_mean
 from metarl_jax.types import Array, MetaParams, Metrics, PyTree, Trial
@@ -147,11 +142,11 @@ def _line_search(
     loss_before: Array,
 ) -> tuple[MetaParams, Metrics]:
     """The longest step tried that lowers the loss within the bound, and what was found there."""
-    credit = last_round_credit(trials)
+    weights = weigh_tasks(config, batch, trials)
 
     def measure(meta_params):
         loss = partial(task_loss, config, batch)
-        _, metrics = batch.axis.mean(loss, meta_params, trials, credit, block=batch.block)
+        _, metrics = batch.axis.mean(loss, meta_params, trials, weights, block=batch.block)
         return metrics["loss"], metrics["kl"]
 
     def at(size):
