@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from metarl_jax.distributions import Categorical, DiagonalGaussian, Distribution
@@ -133,32 +132,3 @@ class MLPPolicy(nn.Module):
             inputs = jnp.concatenate([observation, context], axis=-1)
         features = MLP(self.hidden_sizes, self.activation)(inputs)
         return PolicyHead(self.action_space, self.log_std_init)(features)
-
-
-class GRU(nn.Module):
-    """A gated recurrent unit whose projection of the inputs is separate, so that a whole sequence is projected at once.
-
-    r = σ(xW_r + hU_r), z = σ(xW_z + hU_z), n = tanh(xW_n + r ∘ (hU_n + b)), h' = (1 − z) ∘ n + z ∘ h.
-
-    References:
-      Cho et al., «Learning Phrase Representations using RNN Encoder–Decoder», EMNLP 2014.
-    """
-
-    size: int
-
-    def setup(self):
-        self.input_projection = nn.Dense(3 * self.size, kernel_init=orthogonal(1.0))
-        self.gates = nn.Dense(2 * self.size, use_bias=False, kernel_init=orthogonal(1.0))
-        self.candidate = nn.Dense(self.size, kernel_init=orthogonal(1.0))
-
-    def project(self, inputs: Array) -> Array:
-        """Inputs `[..., I]` to `[..., 3H]`."""
-        return self.input_projection(inputs)
-
-    def __call__(self, carry: Array, projected: Array) -> Array:
-        """Carry `[..., H]` and projected input `[..., 3H]` to the next carry."""
-        size = self.size
-        gates = jax.nn.sigmoid(projected[..., : 2 * size] + self.gates(carry))
-        reset, update = gates[..., :size], gates[..., size:]
-        candidate = jnp.tanh(projected[..., 2 * size :] + reset * self.candidate(carry))
-        return (1.0 - update) * candidate + update * carry

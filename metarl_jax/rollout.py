@@ -14,9 +14,8 @@ from metarl_jax import normalize
 from metarl_jax.env import EnvState, TaskDistribution, encode_action, encoded_action_size
 from metarl_jax.learner import MetaLearner, unroll
 from metarl_jax.returns import AdvantageEstimator
-from metarl_jax.trees import join_leading, split_leading
+from metarl_jax.trees import join_leading, split_leading, where_leading
 from metarl_jax.types import (
-    Array,
     InnerState,
     Key,
     Memory,
@@ -183,12 +182,12 @@ def _collect_round(env, learner, meta_params, normalizer, task, carry, key, dete
         _check_env_state(env, next_state, num_episodes)
         reward = jnp.where(valid, next_state.reward, 0.0)
         # The simulator may run on after the end, but nobody looks at it any more.
-        observation = _where(valid, next_state.observation, env_state.observation)
+        observation = where_leading(valid, next_state.observation, env_state.observation)
         encoded = encode_action(env.action_space, action)
         carry = (
             next_state.replace(observation=observation),
             inner_state,
-            _where(valid, encoded, previous_action),
+            where_leading(valid, encoded, previous_action),
             jnp.where(valid, reward, previous_reward),
             valid & ~next_state.done,
         )
@@ -225,8 +224,3 @@ def _observe(normalizer, rollout: Transition):
     statistics = normalize.from_batch(timestep.observation, timestep.valid)
     observation = normalize.normalize(normalizer, timestep.observation)
     return statistics, rollout.replace(timestep=timestep.replace(observation=observation))
-
-
-def _where(condition: Array, x: Array, y: Array) -> Array:
-    """`jnp.where` with a condition `[E]` for arrays `[E, ...]`."""
-    return jnp.where(condition.reshape(condition.shape + (1,) * (x.ndim - 1)), x, y)

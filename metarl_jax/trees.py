@@ -3,8 +3,9 @@
 import math
 
 import jax
+import jax.numpy as jnp
 
-from metarl_jax.types import Key, PyTree
+from metarl_jax.types import Array, Key, PyTree
 
 
 def join_leading(tree: PyTree, num_axes: int = 2) -> PyTree:
@@ -19,6 +20,17 @@ def join_leading(tree: PyTree, num_axes: int = 2) -> PyTree:
 def split_leading(tree: PyTree, size: int) -> PyTree:
     """`[a·size, ...]` to `[a, size, ...]`, for every array."""
     return jax.tree.map(lambda x: x.reshape(x.shape[0] // size, size, *x.shape[1:]), tree)
+
+
+def where_leading(condition: Array, x: PyTree, y: PyTree) -> PyTree:
+    """`x` where the condition `[E]` holds, else `y`, for every array `[E, ...]` of two trees."""
+
+    def choose(x, y):
+        return jnp.where(
+            condition.reshape(condition.shape + (1,) * (x.ndim - condition.ndim)), x, y
+        )
+
+    return jax.tree.map(choose, x, y)
 
 
 def normal_like(key: Key, tree: PyTree) -> PyTree:

@@ -1,7 +1,8 @@
 """The invariants of the library, over everything that is registered."""
 
 import dataclasses
-from typing import ClassVar
+import functools
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,9 @@ from metarl_jax.trees import normal_like
 EXACT = ("bandit", "grid_navi", "point_robot")
 LEARNERS = learners.names()
 SIMULATED = [name for name in envs.names() if name not in EXACT]
+OTHERS = [name for name in EXACT if name != "point_robot"]
 ON_EXACT = [(learner, "point_robot") for learner in LEARNERS]
-ON_EXACT += [(learner, env) for learner in ("maml", "rl2") for env in EXACT if env != "point_robot"]
+ON_EXACT += [(learner, env) for learner in ("maml", "rl2") for env in OTHERS]
 ON_SIMULATED = [("maml" if index % 2 else "rl2", env) for index, env in enumerate(SIMULATED)]
 
 # Every learner with PPO, and every outer method with a learner that adapts by gradient and one that remembers; but
@@ -29,6 +31,65 @@ ON_SIMULATED = [("maml" if index % 2 else "rl2", env) for index, env in enumerat
 PAIRS = [(learner, "ppo") for learner in LEARNERS]
 PAIRS += [("maml", method) for method in outer.names() if method != "ppo"]
 PAIRS += [("rl2", method) for method in outer.names() if method not in ("ppo", "reptile")]
+
+
+# The same result on one device as on eight: every learner with PPO, every other outer method once, and every exact
+# task distribution with one learner that adapts by gradient and one that remembers.
+ON_DEVICES = [(learner, "poisoned", "ppo") for learner in LEARNERS]
+ON_DEVICES += [("maml", "poisoned", method) for method in outer.names() if method != "ppo"]
+ON_DEVICES += [("rl2" if index % 2 else "maml", env, "ppo") for index, env in enumerate(OTHERS)]
+ONE_DEVICE = RuntimeConfig(num_devices=1, update_block=4, collect_block=2, remat=True)
+EIGHT_DEVICES = RuntimeConfig(num_devices=8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Poisoned(PointRobot):
+    """Tasks whose held-out splits are not numbers: whatever learns from one is ruined."""
+
+    name: ClassVar[str] = "poisoned"
+
+    def sample(self, key, split="train"):
+        goal = super().sample(key, split)
+        return goal if split == "train" else jnp.full_like(goal, jnp.nan)
+
+
+class Functions(NamedTuple):
+    """A program and its jitted functions, shared by the tests that need the same ones."""
+
+    program: metarl_jax.Program
+    init: Any
+    step: Any
+    evaluate: Any
+
+
+@pytest.fixture
+def compiled(small_config):
+    """`compiled(learner, env, outer_method, runtime)`: the functions of a small run."""
+
+    def make(learner, env, outer_method, runtime=ONE_DEVICE):
+        config = small_config(
+            learner,
+            "point_robot" if env == "poisoned" else env,
+            outer_method,
+            runtime=runtime,
+            normalize_observations=True,
+        )
+        if env == "poisoned":
+            config = dataclasses.replace(config, env=Poisoned(horizon=5))
+        return jit(config)
+
+    return make
+
+
+@functools.cache
+def jit(config) -> Functions:
+    program = metarl_jax.build(config)
+    return Functions(
+        program,
+        jax.jit(program.init),
+        jax.jit(program.step),
+        jax.jit(program.evaluate, static_argnums=2),
+    )
 
 
 def collect_one(config, program, key=0, task_key=1):
@@ -63,7 +124,9 @@ def test_replay_equals_collect(small_config, learner, env):
     config = small_config(learner, env, normalize_observations=True)
     program = metarl_jax.build(config)
     state, trial = collect_one(config, program)
-    replay = jax.jit(lambda meta_params: replay_trial(program.learner, meta_params, (), trial))
+    replay = jax.jit(
+        lambda meta_params: replay_trial(program.learner, meta_params, state.memory, trial)
+    )
     out = replay(state.meta_params)
     log_ratio = out.distribution.log_prob(trial.rollout.action) - trial.rollout.log_prob
     valid = trial.rollout.timestep.valid
@@ -77,35 +140,31 @@ def test_replay_equals_collect(small_config, learner, env):
 
 
 @pytest.mark.parametrize(("learner", "outer_method"), PAIRS)
-def test_one_executable_and_no_transfer(small_config, learner, outer_method):
+def test_one_executable_and_no_transfer(compiled, learner, outer_method):
     """Invariant 2: a step compiles once and talks to no host."""
-    program = metarl_jax.build(small_config(learner, outer_method=outer_method))
-    step = jax.jit(program.step)
-    state, _ = step(jax.jit(program.init)(jax.random.key(0)))
-    assert step._cache_size() == 1
+    functions = compiled(learner, "poisoned", outer_method)
+    state, _ = functions.step(functions.init(jax.random.key(0)))
+    count = functions.step._cache_size()
+    assert count == 1
     with jax.transfer_guard("disallow"):
         for _ in range(2):
-            state, metrics = step(state)
+            state, metrics = functions.step(state)
         jax.block_until_ready(metrics)
-    assert step._cache_size() == 1
+    assert functions.step._cache_size() == 1
     assert int(state.step) == 3
 
 
-@pytest.mark.parametrize(("learner", "env"), ON_EXACT)
-def test_devices_and_blocks_do_not_change_the_result(small_config, trees_close, learner, env):
+@pytest.mark.parametrize(("learner", "env", "outer_method"), ON_DEVICES)
+def test_devices_and_blocks_do_not_change_the_result(
+    compiled, trees_close, learner, env, outer_method
+):
     """Invariant 3: eight tasks on eight devices, and on one device in blocks."""
     results = []
-    for runtime in (
-        RuntimeConfig(num_devices=1, update_block=4, collect_block=2, remat=True),
-        RuntimeConfig(num_devices=8),
-    ):
-        config = small_config(learner, env, runtime=runtime, normalize_observations=True)
-        program = metarl_jax.build(config)
-        state, metrics = jax.jit(program.step)(jax.jit(program.init)(jax.random.key(0)))
-        returns = jax.jit(program.evaluate)(state, jax.random.key(1))
-        results.append((state, metrics, returns))
-    for other in results[1:]:
-        trees_close(other, results[0], rtol=2e-3, atol=2e-4)
+    for runtime in (ONE_DEVICE, EIGHT_DEVICES):
+        functions = compiled(learner, env, outer_method, runtime)
+        state, metrics = functions.step(functions.init(jax.random.key(0)))
+        results.append((state, metrics, functions.evaluate(state, jax.random.key(1), "train")))
+    trees_close(results[1], results[0], rtol=2e-3, atol=2e-4)
 
 
 @pytest.mark.parametrize("num_minibatches", [2, 4])
@@ -158,12 +217,12 @@ def test_learning_is_kept_within_a_trial_and_lost_between_trials(small_config, l
     config = small_config(learner, "point_robot")
     program = metarl_jax.build(config)
     state, trial = collect_one(config, program)
-    first = program.learner.begin(state.meta_params, (), jax.random.key(5), 4)
-    again = program.learner.begin(state.meta_params, (), jax.random.key(6), 4)
+    first = program.learner.begin(state.meta_params, state.memory, jax.random.key(5), 4)
+    again = program.learner.begin(state.meta_params, state.memory, jax.random.key(6), 4)
     jax.tree.map(np.testing.assert_array_equal, first, again)
 
     def answers(trial):
-        out = replay_trial(program.learner, state.meta_params, (), trial)
+        out = replay_trial(program.learner, state.meta_params, state.memory, trial)
         return out.distribution.mean
 
     rollout = trial.rollout
@@ -179,30 +238,16 @@ def test_learning_is_kept_within_a_trial_and_lost_between_trials(small_config, l
     assert np.abs(np.where(last[..., None], before[-1] - after[-1], 0.0)).max() > 1e-6
 
 
-@dataclasses.dataclass(frozen=True)
-class Poisoned(PointRobot):
-    """Tasks whose held-out splits are not numbers: whatever learns from one is ruined."""
-
-    name: ClassVar[str] = "poisoned"
-
-    def sample(self, key, split="train"):
-        goal = super().sample(key, split)
-        return goal if split == "train" else jnp.full_like(goal, jnp.nan)
-
-
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_held_out_tasks_do_not_reach_training(small_config, learner):
+def test_held_out_tasks_do_not_reach_training(compiled, learner):
     """Invariant 7: training on, and evaluating between, leaves the state free of held-out tasks."""
-    config = small_config(learner, env="point_robot", normalize_observations=True)
-    program = metarl_jax.build(dataclasses.replace(config, env=Poisoned(horizon=5)))
-    step, evaluate = jax.jit(program.step), jax.jit(program.evaluate)
-    state = jax.jit(program.init)(jax.random.key(0))
-    untouched = state
+    functions = compiled(learner, "poisoned", "ppo")
+    state = untouched = functions.init(jax.random.key(0))
     for _ in range(2):
-        held_out = evaluate(state, jax.random.key(1))
+        held_out = functions.evaluate(state, jax.random.key(1), "test")
         assert np.isnan(held_out).all()
-        state, metrics = step(state)
-        untouched, _ = step(untouched)
+        state, metrics = functions.step(state)
+        untouched, _ = functions.step(untouched)
         assert np.isfinite(metrics["episode_return"]).all()
         assert float(metrics["skipped"]) == 0.0
     floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]

@@ -8,9 +8,12 @@ registry: Registry[type[LearnerConfig]] = Registry(
     {
         "anil": "metarl_jax.learners.gradient:ANIL",
         "cavia": "metarl_jax.learners.gradient:CAVIA",
+        "episodic": "metarl_jax.learners.episodic:Episodic",
+        "key_value": "metarl_jax.learners.key_value:KeyValue",
         "maml": "metarl_jax.learners.gradient:MAML",
         "meta_sgd": "metarl_jax.learners.gradient:MetaSGD",
         "rl2": "metarl_jax.learners.recurrent:RL2",
+        "varibad": "metarl_jax.learners.belief:VariBAD",
     },
 )
 

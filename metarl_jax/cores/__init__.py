@@ -1,0 +1,42 @@
+"""Sequence cores: what carries information from one step of a trial to the next.
+
+A core is a flax module with
+
+- `init_carry(num_episodes)`: the carry before anything was read, a pytree of `[E, ...]`;
+- `project(inputs)`: `[..., I]` to what a step reads; it does not depend on the carry, so that a whole sequence is
+  projected at once;
+- `__call__(carry, projected, valid)`: one step, to (carry, features `[E, F]`); where `valid` `[E]` is False the carry
+  stays as it was;
+- `sequence(carry, projected, valid)`: the same over `[S, E]` in parallel, where `is_parallel`. It must answer what the
+  steps would have answered, whatever steps are valid.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+
+from metarl_jax.cores.gated import GRU, LSTM
+from metarl_jax.cores.min_gru import MinGRU
+from metarl_jax.cores.transformer import Transformer
+
+CoreName = Literal["gru", "lstm", "min_gru", "transformer"]
+
+
+def make_core(
+    name: CoreName, size: int, num_layers: int, num_heads: int, context_length: int
+) -> nn.Module:
+    """A core by name.
+
+    Args:
+      size: entries of its features.
+      num_layers: layers of the parallel cores.
+      num_heads: attention heads of the transformer.
+      context_length: steps that the transformer looks back on.
+    """
+    if name == "gru":
+        return GRU(size)
+    if name == "lstm":
+        return LSTM(size)
+    if name == "min_gru":
+        return MinGRU(size, num_layers)
+    return Transformer(size, num_layers, num_heads, context_length)

@@ -1,0 +1,90 @@
+"""Adaptation by episodic memory: what was learned in a task is there when the task comes back."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax import store
+from metarl_jax.env import TaskDistribution
+from metarl_jax.learner import MetaLearner
+from metarl_jax.learners.recurrent import RL2
+from metarl_jax.learners.sequence import SequencePolicy, read_sequence
+from metarl_jax.trees import join_leading
+from metarl_jax.types import Array, Memory, MetaParams, TimeStep, Trial
+from metarl_jax.validation import bounded
+
+
+class EpisodicPolicy(SequencePolicy):
+    """A `SequencePolicy` that also sees what the store holds for its observation, and how familiar that is."""
+
+    num_neighbors: int
+    bandwidth: float
+
+    def read(self, timestep: TimeStep, memory: Memory) -> list[Array]:
+        value, familiarity = store.recall(
+            memory, timestep.observation, self.num_neighbors, self.bandwidth
+        )
+        return [*super().read(timestep, memory), value, familiarity[..., None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Episodic(RL2):
+    """RL² with a key–value store that outlives trials: it maximises the return over parameters θ *and* memory M.
+
+      max_{θ, M} E_task E_{trajectory ~ π_θ(·|M)} Σ_t γ^t r_t
+
+    When a task begins its first observation is the query, and so is every later one: the policy sees the value of the
+    nearest keys and how near they are. If nothing similar is stored it sees zeros, and has to explore. When a trial
+    ends, its first observation and the features after its last step are written (`consolidate`). Within a meta-step the
+    store is frozen, as are the values in it: no gradient passes from one trial to another.
+
+    References:
+      Ritter et al., «Been There, Done That: Meta-Learning with Episodic Recall», ICML 2018.
+      Pritzel et al., «Neural Episodic Control», ICML 2017.
+    """
+
+    name: ClassVar[str] = "episodic"
+
+    capacity: int = bounded(1024, at_least=1)
+    """Slots of the store."""
+    num_neighbors: int = bounded(1, at_least=1)
+    """Keys that are read."""
+    bandwidth: float = bounded(0.3, above=0)
+    """Distance at which a key is no longer similar, in the units of observations."""
+    merge_distance: float = bounded(0.1, at_least=0)
+    """Distance up to which two keys are the same task, in the units of observations."""
+    store_enabled: bool = True
+    """Write to the store. Without it this is RL²."""
+
+    def make_policy(self, env: TaskDistribution) -> EpisodicPolicy:
+        return EpisodicPolicy(
+            **self.policy_options(env),
+            num_neighbors=self.num_neighbors,
+            bandwidth=self.bandwidth,
+        )
+
+    def init_memory(self, env: TaskDistribution) -> store.Store:
+        return store.empty(self.capacity, env.observation_size, self.hidden_size)
+
+    def make(self, env: TaskDistribution) -> MetaLearner:
+        module, learner = self.make_policy(env), super().make(env)
+
+        def what_remains(meta_params: MetaParams, memory: store.Store, trial: Trial) -> Array:
+            """The features after the last valid step of every episode's sequence, `[E, V]`."""
+            timesteps = join_leading(trial.rollout.timestep)
+            start = learner.begin(meta_params, memory, trial.key, timesteps.valid.shape[1])
+            _, features = read_sequence(module, meta_params, start, timesteps)
+            last = len(timesteps.valid) - 1 - jnp.argmax(timesteps.valid[::-1], axis=0)
+            return features[last, jnp.arange(features.shape[1])]
+
+        def consolidate(meta_params: MetaParams, memory: store.Store, trials: Trial):
+            if not self.store_enabled:
+                return memory
+            values = jax.vmap(lambda trial: what_remains(meta_params, memory, trial))(trials)
+            keys = trials.rollout.timestep.observation[:, 0, 0]  # [N, E, O]
+            keys, values = join_leading((keys, values))
+            return store.write(memory, keys, values, self.merge_distance)
+
+        return learner._replace(init_memory=lambda: self.init_memory(env), consolidate=consolidate)

@@ -1,0 +1,38 @@
+"""Adaptation by an external memory that is filled within a trial."""
+
+import dataclasses
+from typing import ClassVar
+
+import flax.linen as nn
+
+from metarl_jax.cores.key_value import KeyValueCore
+from metarl_jax.learners.sequence import SequenceLearner
+from metarl_jax.validation import bounded
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyValue(SequenceLearner):
+    """A policy with a key–value memory of a fixed number of slots, empty when a trial begins.
+
+    Every step writes what it saw to the slot that was used least, and reads by the similarity of keys to a query; the
+    policy acts on what was read and on the state of the recurrent controller. See `KeyValueCore`.
+
+    References:
+      Santoro et al., «Meta-Learning with Memory-Augmented Neural Networks», ICML 2016.
+    """
+
+    name: ClassVar[str] = "key_value"
+
+    num_slots: int = bounded(16, at_least=1)
+    """Slots of the memory."""
+    slot_size: int = bounded(32, at_least=1)
+    """Entries of a key, and of a value."""
+    num_heads: int = bounded(2, at_least=1)
+    """Reads of a step."""
+    usage_decay: float = bounded(0.95, at_least=0, at_most=1)
+    """Factor by which the usage of a slot falls with every step."""
+
+    def make_core(self) -> nn.Module:
+        return KeyValueCore(
+            self.hidden_size, self.num_slots, self.slot_size, self.num_heads, self.usage_decay
+        )

@@ -1,0 +1,170 @@
+"""What the learners that read a trial as one sequence share: an encoder, a core that carries, and an answer."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from metarl_jax.distributions import Distribution
+from metarl_jax.env import ActionSpace, TaskDistribution, encoded_action_size
+from metarl_jax.learner import LearnerConfig, MetaLearner
+from metarl_jax.networks import MLP, Activation, NarrowDense, PolicyHead
+from metarl_jax.types import Array, Memory, PolicyOut, PyTree, TimeStep
+from metarl_jax.validation import bounded
+
+
+class SequenceState(struct.PyTreeNode):
+    """The inner state of a trial that is being read.
+
+    Attributes:
+      carry: what the core carries, of `[E, ...]`.
+      memory: what outlives trials, as it was when this one began; the learner only reads it.
+    """
+
+    carry: PyTree
+    memory: Memory
+
+
+class SequencePolicy(nn.Module):
+    """Encoder, core (see `metarl_jax.cores`), and heads for the policy and the value, over any leading axes."""
+
+    action_space: ActionSpace
+    core: nn.Module
+    encoder_sizes: Sequence[int]
+    activation: str
+    log_std_init: float
+
+    def setup(self):
+        self.encoder = MLP(self.encoder_sizes, self.activation)
+        self.policy_head = PolicyHead(self.action_space, self.log_std_init)
+        self.value_head = NarrowDense(1, 1.0)
+
+    def read(self, timestep: TimeStep, memory: Memory) -> list[Array]:
+        """What is seen in a step: arrays `[..., I]`."""
+        del memory
+        first = timestep.is_first.astype(jnp.float32)
+        scalars = jnp.stack([timestep.previous_reward, first], axis=-1)
+        return [timestep.observation, timestep.previous_action, scalars]
+
+    def encode(self, timestep: TimeStep, memory: Memory) -> Array:
+        """What the core reads, projected: `[..., P]`."""
+        seen = jnp.concatenate(self.read(timestep, memory), axis=-1)
+        return self.core.project(self.encoder(seen))
+
+    def advance(self, carry: PyTree, encoded: Array, valid: Array) -> tuple[PyTree, Array]:
+        """One step of the core: the next carry, and features `[E, F]`."""
+        return self.core(carry, encoded, valid)
+
+    def advance_all(self, carry: PyTree, encoded: Array, valid: Array) -> tuple[PyTree, Array]:
+        """All steps of a parallel core: the last carry, and features `[S, E, F]`."""
+        return self.core.sequence(carry, encoded, valid)
+
+    def answer(self, features: Array, timestep: TimeStep) -> tuple[Distribution, Array]:
+        """The policy and the value after what was read."""
+        del timestep
+        return self.policy_head(features), self.value_head(features)[..., 0]
+
+    def init_all(self, carry: PyTree, timestep: TimeStep, memory: Memory) -> Any:
+        """Uses every part once, so that all have parameters."""
+        return self(carry, timestep, memory)
+
+    def __call__(self, carry: PyTree, timestep: TimeStep, memory: Memory):
+        carry, features = self.core(carry, self.encode(timestep, memory), timestep.valid)
+        return self.answer(features, timestep), carry
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceLearner(LearnerConfig):
+    """Options of the learners that read a trial as one sequence, and how they are built.
+
+    They read the observation, the last action and reward, and whether an episode begins. The trial is one long episode
+    for credit: set `advantage.credit` to `trial`.
+    """
+
+    hidden_size: int = bounded(128, at_least=1)
+    """Entries of the features that the core answers."""
+    encoder_sizes: tuple[int, ...] = bounded((64,), at_least=1)
+    """Layers between the inputs and the core."""
+    activation: Activation = "tanh"
+    """Activation of the encoder."""
+    log_std_init: float = 0.0
+    """First log standard deviation of continuous actions, in units of the action bound."""
+
+    def make_core(self) -> nn.Module:
+        """The core of this learner."""
+        raise TypeError(f"{type(self).__name__} must define make_core")
+
+    def make_policy(self, env: TaskDistribution) -> SequencePolicy:
+        """The networks of this learner."""
+        return SequencePolicy(**self.policy_options(env))
+
+    def policy_options(self, env: TaskDistribution) -> dict[str, Any]:
+        """What every `SequencePolicy` is given."""
+        return {
+            "action_space": env.action_space,
+            "core": self.make_core(),
+            "encoder_sizes": self.encoder_sizes,
+            "activation": self.activation,
+            "log_std_init": self.log_std_init,
+        }
+
+    def init_memory(self, env: TaskDistribution) -> Memory:
+        """What outlives trials, when empty."""
+        del env
+        return ()
+
+    def make(self, env: TaskDistribution) -> MetaLearner:
+        core, module = self.make_core(), self.make_policy(env)
+
+        def init(key):
+            timestep = blank_timestep(env)
+            carry = core.init_carry(1)
+            return module.init(key, carry, timestep, self.init_memory(env), method="init_all")
+
+        def begin(meta_params, memory, key, num_episodes):
+            del meta_params, key
+            return SequenceState(core.init_carry(num_episodes), memory)
+
+        def act(meta_params, state: SequenceState, timestep):
+            answer, carry = module.apply(meta_params, state.carry, timestep, state.memory)
+            return PolicyOut(*answer), state.replace(carry=carry)
+
+        def unroll(meta_params, state: SequenceState, timesteps):
+            carry, features = read_sequence(module, meta_params, state, timesteps)
+            answer: Any = module.apply(meta_params, features, timesteps, method="answer")
+            return PolicyOut(*answer), state.replace(carry=carry)
+
+        return MetaLearner(init=init, begin=begin, act=act, unroll=unroll)
+
+
+def read_sequence(
+    module: SequencePolicy, meta_params: PyTree, state: SequenceState, timesteps: TimeStep
+) -> tuple[PyTree, Array]:
+    """The carry after timesteps `[S, E]`, and the features of every step, `[S, E, F]`."""
+    encoded = module.apply(meta_params, timesteps, state.memory, method="encode")
+
+    def advance(method: str, carry: PyTree, encoded: Any, valid: Array) -> Any:
+        return module.apply(meta_params, carry, encoded, valid, method=method)
+
+    if module.core.is_parallel:
+        return advance("advance_all", state.carry, encoded, timesteps.valid)
+
+    def step(carry, inputs):
+        return advance("advance", carry, *inputs)
+
+    return jax.lax.scan(step, state.carry, (encoded, timesteps.valid))
+
+
+def blank_timestep(env: TaskDistribution) -> TimeStep:
+    """A timestep `[1]` in which nothing is seen."""
+    return TimeStep(
+        observation=jnp.zeros((1, env.observation_size)),
+        previous_action=jnp.zeros((1, encoded_action_size(env.action_space))),
+        previous_reward=jnp.zeros(1),
+        is_first=jnp.ones(1, bool),
+        valid=jnp.ones(1, bool),
+    )

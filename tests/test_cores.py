@@ -1,0 +1,125 @@
+"""Sequence cores: a sequence is what its steps are, whatever steps are valid."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl_jax.cores import make_core
+from metarl_jax.cores.key_value import KeyValueCore
+from metarl_jax.cores.min_gru import linear_recurrence
+
+CORES = {
+    "gru": make_core("gru", 8, 2, 2, 6),
+    "lstm": make_core("lstm", 8, 2, 2, 6),
+    "min_gru": make_core("min_gru", 8, 2, 2, 6),
+    "transformer": make_core("transformer", 8, 2, 2, 6),
+    "key_value": KeyValueCore(8, num_slots=3, slot_size=4, num_heads=2, usage_decay=0.9),
+}
+PARALLEL = [name for name, core in CORES.items() if core.is_parallel]
+
+
+@pytest.fixture(params=CORES)
+def core(request):
+    return CORES[request.param]
+
+
+def init(core):
+    """Parameters, with noise so that biases count."""
+
+    def use(core, inputs):
+        return core(core.init_carry(3), core.project(inputs), jnp.ones(3, bool))
+
+    params = core.init(jax.random.key(0), jnp.zeros((3, 5)), method=use)
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [x + 0.1 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(structure, noisy)
+
+
+def example(num_steps=11):
+    """Inputs `[S, E, I]`, and episodes that end at different steps and begin anew."""
+    inputs = jax.random.normal(jax.random.key(2), (num_steps, 3, 5))
+    return inputs, jax.random.bernoulli(jax.random.key(3), 0.7, (num_steps, 3))
+
+
+def step_through(core, params, carry, inputs, valid):
+    def step(carry, inputs):
+        projected = core.apply(params, inputs[0], method="project")
+        return core.apply(params, carry, projected, inputs[1])
+
+    return jax.lax.scan(step, carry, (inputs, valid))
+
+
+@pytest.mark.parametrize("name", PARALLEL)
+@pytest.mark.parametrize("first", [0, 4])
+def test_a_sequence_is_its_steps(name, first, trees_close):
+    """From the first step, and from a carry that steps have left; the transformer's ring has gone round by the end."""
+    core = CORES[name]
+    params, (inputs, valid) = init(core), example()
+    carry, _ = step_through(core, params, core.init_carry(3), inputs[:first], valid[:first])
+    end, features = step_through(core, params, carry, inputs[first:], valid[first:])
+    projected = core.apply(params, inputs[first:], method="project")
+    found_end, found = core.apply(params, carry, projected, valid[first:], method="sequence")
+    seen = np.asarray(valid[first:])
+    np.testing.assert_allclose(found[seen], features[seen], atol=1e-5)
+    trees_close(found_end, end, atol=1e-5)
+
+
+def test_invalid_steps_leave_no_trace(core, trees_close):
+    """The features of valid steps are those of the sequence without the others."""
+    params, (inputs, valid) = init(core), example()
+    end, features = step_through(core, params, core.init_carry(3), inputs, valid)
+    for episode in range(3):
+        kept = np.flatnonzero(valid[:, episode])
+        alone = inputs[kept]  # the other episodes now read other steps, and must not matter
+        end_alone, features_alone = step_through(
+            core, params, core.init_carry(3), alone, jnp.ones((len(kept), 3), bool)
+        )
+        np.testing.assert_allclose(features[kept, episode], features_alone[:, episode], atol=1e-5)
+        trees_close(*(jax.tree.map(lambda x, e=episode: x[e], t) for t in (end, end_alone)))
+
+
+def test_features_depend_on_what_was_read_before(core):
+    params, (inputs, _) = init(core), example(5)
+    valid = jnp.ones((5, 3), bool)
+    _, features = step_through(core, params, core.init_carry(3), inputs, valid)
+    _, other = step_through(core, params, core.init_carry(3), inputs.at[1].add(1.0), valid)
+    assert np.abs(features[-1] - other[-1]).max() > 1e-4
+    np.testing.assert_array_equal(features[0], other[0])
+
+
+def test_linear_recurrence_is_its_loop():
+    decay = jax.random.uniform(jax.random.key(0), (7, 4))
+    increment = jax.random.normal(jax.random.key(1), (7, 4))
+    state = start = jax.random.normal(jax.random.key(2), (4,))
+    expected = []
+    for a, b in zip(decay, increment, strict=True):
+        state = a * state + b
+        expected.append(state)
+    np.testing.assert_allclose(
+        linear_recurrence(decay, increment, start), jnp.stack(expected), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_the_transformer_forgets_what_is_beyond_its_context():
+    """Two layers look back twice five steps at most."""
+    core = CORES["transformer"]
+    params, (inputs, _) = init(core), example(20)
+    valid = jnp.ones((20, 3), bool)
+    _, features = step_through(core, params, core.init_carry(3), inputs, valid)
+    _, other = step_through(core, params, core.init_carry(3), inputs.at[4].add(1.0), valid)
+    changed = np.abs(features - other).max(axis=(1, 2)) > 1e-6
+    assert changed[4:15].all()
+    assert not changed[15:].any()
+    assert not changed[:4].any()
+
+
+def test_key_value_fills_empty_slots_before_it_overwrites():
+    core = CORES["key_value"]
+    params, (inputs, _) = init(core), example(5)
+    carry, occupied = core.init_carry(3), []
+    for x in inputs:
+        carry, _ = step_through(core, params, carry, x[None], jnp.ones((1, 3), bool))
+        occupied.append(int((carry.usage[0] > 0).sum()))
+    assert occupied == [1, 2, 3, 3, 3]

@@ -1,0 +1,50 @@
+"""The store that outlives trials: reading by similarity, merging, and what is given up when it is full."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax import store
+
+
+def filled(capacity, *keys):
+    """A store with these keys, each with its number as the value."""
+    keys = jnp.asarray(keys, jnp.float32)
+    values = jnp.arange(len(keys), dtype=jnp.float32)[:, None]
+    return store.write(store.empty(capacity, keys.shape[1], 1), keys, values, 0.1)
+
+
+def test_an_empty_store_knows_nothing():
+    value, familiarity = store.recall(store.empty(4, 2, 3), jnp.zeros((5, 2)), 2, 1.0)
+    np.testing.assert_array_equal(value, np.zeros((5, 3)))
+    np.testing.assert_array_equal(familiarity, np.zeros(5))
+
+
+def test_recall_weighs_by_similarity():
+    full = filled(4, [0.0, 0.0], [1.0, 0.0], [9.0, 9.0])
+    value, familiarity = store.recall(full, jnp.array([[1.0, 0.0], [50.0, 50.0]]), 2, 1.0)
+    near = np.exp(-0.5)
+    np.testing.assert_allclose(value[:, 0], [1.0 / (1.0 + near), 0.0], rtol=1e-5)
+    np.testing.assert_allclose(familiarity, [1.0, 0.0], atol=1e-6)
+
+
+def test_near_duplicates_are_merged():
+    full = filled(4, [0.0, 0.0], [1.0, 0.0], [0.05, 0.0])
+    assert int((full.written_at >= 0).sum()) == 2
+    value, _ = store.recall(full, jnp.zeros((1, 2)), 1, 0.01 + 1.0)
+    assert float(value[0, 0]) > 1.9  # the newer value of the same task
+
+
+def test_a_full_store_gives_up_what_was_written_longest_ago():
+    full = filled(
+        3, [0.0], [1.0], [2.0], [0.0], [3.0]
+    )  # the first is written again, so the second is the oldest
+    np.testing.assert_array_equal(np.sort(full.keys[:, 0]), [0.0, 2.0, 3.0])
+    assert int(full.num_writes) == 5
+
+
+def test_writing_is_traced_and_sequential():
+    keys = jnp.array([[0.0], [0.0], [4.0]])
+    write = jax.jit(lambda values: store.write(store.empty(2, 1, 1), keys, values, 0.1))
+    full = write(jnp.array([[1.0], [2.0], [3.0]]))
+    np.testing.assert_array_equal(full.values[:, 0], [2.0, 3.0])
