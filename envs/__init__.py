@@ -26,6 +26,7 @@ registry: Registry[type[TaskDistribution]] = Registry(
         "half_cheetah_dir": "metarl_jax.envs.half_cheetah:HalfCheetahDir",
         "half_cheetah_vel": "metarl_jax.envs.half_cheetah:HalfCheetahVel",
         "ant_dir": "metarl_jax.envs.ant:AntDir",
+        "hopper_ensemble": "metarl_jax.envs.hopper_ensemble:HopperEnsemble",
     },
 )
 

@@ -1,6 +1,7 @@
 """What the task distributions on Brax robots share: physics, episodes, divergence."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import importlib
@@ -38,10 +39,12 @@ class Torso(NamedTuple):
     Attributes:
       position: `[3]` m.
       velocity: `[3]` m/s, the mean over the step, (position after - position before)/dt.
+      rotation: `[4]`, a unit quaternion (w, x, y, z).
     """
 
     position: jax.Array
     velocity: jax.Array
+    rotation: jax.Array
 
 
 class Physics(NamedTuple):
@@ -49,6 +52,15 @@ class Physics(NamedTuple):
 
     env: Any
     dt: float
+
+    def replace(self, leaves: dict[str, jax.Array]) -> "Physics":
+        """A copy in which leaves of the Brax system, such as `link.inertia.mass`, are replaced.
+
+        The arrays may be traced and differ between tasks, so that a new physics needs no compilation.
+        """
+        env = copy.copy(self.env)
+        env.sys = env.sys.tree_replace(leaves)
+        return Physics(env, self.dt)
 
 
 @functools.cache
@@ -67,12 +79,13 @@ def make_physics(robot: Robot, backend: str) -> Physics:
 
 @dataclasses.dataclass(frozen=True)
 class BraxFamily(TaskDistribution):
-    """Tasks that share a Brax robot and differ in the reward.
+    """Tasks that share a Brax robot and differ in the reward or in the physics.
 
-    A subclass sets `robot` and defines `sample` and `reward`, and `terminates` where an episode can
-    end early. The initial state is Brax's: joint positions + U[-0.1, 0.1], velocities + 0.1·N(0, 1)
-    as in Gym. A step is 0.05 s of simulated time for both robots and all backends. Brax's rewards,
-    wrappers, `info` and `metrics` are not used; `EnvState.simulator` is the bare pipeline state.
+    A subclass sets `robot` and defines `sample` and `reward`, `terminates` where an episode can end
+    early, and `physics_of` where tasks differ in physics. The initial state is Brax's, as in Gym: for
+    the half-cheetah and the ant joint positions + U[-0.1, 0.1], velocities + 0.1·N(0, 1). A step of
+    theirs is 0.05 s of simulated time on all backends. Brax's rewards, wrappers, `info` and `metrics`
+    are not used; `EnvState.simulator` is the bare pipeline state.
 
     A simulation that diverges, because the physics exploded or because the action was not finite,
     terminates (`done`) with reward 0 and stays at its last finite state, so that one bad episode
@@ -87,6 +100,8 @@ class BraxFamily(TaskDistribution):
     """
 
     robot: ClassVar[Robot]
+    backends: ClassVar[tuple[str, ...]] = BACKENDS
+    """Backends that can simulate what differs between the tasks."""
 
     horizon: int = 200
     """Steps of an episode, of 0.05 s each."""
@@ -111,6 +126,11 @@ class BraxFamily(TaskDistribution):
         """The Brax environment, shared by all instances of the same robot and backend."""
         return make_physics(self.robot, self.backend)
 
+    def physics_of(self, task: Task) -> Physics:
+        """The physics in which a task is simulated; the shared one, unless the subclass says otherwise."""
+        del task
+        return self.physics
+
     def compiler_options(self, platform: str) -> dict[str, Any]:
         # XLA:CPU hands the many 3×3 products of rigid bodies to a library for large matrices; compiled in
         # line they take a third less time.
@@ -126,14 +146,14 @@ class BraxFamily(TaskDistribution):
         return jnp.zeros((), bool)
 
     def reset(self, task: Task, key: jax.Array) -> EnvState:
-        del task
-        start = self.physics.env.reset(key)
+        start = self.physics_of(task).env.reset(key)
         simulator = _strongly_typed(start.pipeline_state)
         observation = start.obs.astype(jnp.float32)
         return EnvState(observation, jnp.zeros((), jnp.float32), jnp.zeros((), bool), simulator)
 
     def step(self, task: Task, state: EnvState, action: jax.Array) -> EnvState:
-        simulator, observation, torso, action = self._simulate(state.simulator, action)
+        physics = self.physics_of(task)
+        simulator, observation, torso, action = _simulate(physics, state.simulator, action)
         reward = self.reward(task, torso, action).astype(jnp.float32)
         finite = jnp.isfinite(reward) & jnp.all(jnp.isfinite(observation))
 
@@ -146,20 +166,6 @@ class BraxFamily(TaskDistribution):
             done=~finite | self.terminates(torso),
             simulator=jax.tree.map(keep, simulator, state.simulator),
         )
-
-    def _simulate(self, before: Any, action: jax.Array) -> tuple[Any, jax.Array, Torso, jax.Array]:
-        """One step of physics: pipeline state, observation `[O]`, torso, clipped action `[A]`."""
-        env, dt = self.physics
-        from brax.envs.base import State
-
-        action = jnp.clip(action, -1.0, 1.0)
-        zero = jnp.zeros((), jnp.float32)
-        # Brax's reward, done and metrics are dropped, so the compiler removes them.
-        after = env.step(State(before, zero, zero, zero), action)
-        position = after.pipeline_state.x.pos[0]
-        torso = Torso(position, (position - before.x.pos[0]) / dt)
-        simulator = _strongly_typed(after.pipeline_state)
-        return simulator, after.obs.astype(jnp.float32), torso, action
 
     def render(self, task: Task, states: EnvState) -> str:
         """An HTML page that plays an episode.
@@ -186,7 +192,7 @@ class BraxFamily(TaskDistribution):
     def validate(self) -> None:
         if self.horizon < 1:
             raise ValueError(f"env.horizon={self.horizon} must be at least 1")
-        check_choice("backend", self.backend, BACKENDS)
+        check_choice("backend", self.backend, self.backends)
 
 
 def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
@@ -194,6 +200,23 @@ def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         hint = suggestion(value, list(choices))
         raise ValueError(f"env.{field}={value!r}: choose one of {', '.join(choices)}{hint}")
+
+
+def _simulate(
+    physics: Physics, before: Any, action: jax.Array
+) -> tuple[Any, jax.Array, Torso, jax.Array]:
+    """One step of physics: pipeline state, observation `[O]`, torso, clipped action `[A]`."""
+    env, dt = physics
+    from brax.envs.base import State
+
+    action = jnp.clip(action, -1.0, 1.0)
+    zero = jnp.zeros((), jnp.float32)
+    # Brax's reward, done and metrics are dropped, so the compiler removes them.
+    after = env.step(State(before, zero, zero, zero), action)
+    position, rotation = after.pipeline_state.x.pos[0], after.pipeline_state.x.rot[0]
+    torso = Torso(position, (position - before.x.pos[0]) / dt, rotation)
+    simulator = _strongly_typed(after.pipeline_state)
+    return simulator, after.obs.astype(jnp.float32), torso, action
 
 
 class _Frame(NamedTuple):

@@ -14,6 +14,7 @@ from metarl_jax.envs import brax_family
 from metarl_jax.envs.brax_family import Torso
 
 DT = 0.05  # s, of a step
+UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
 NUM_EPISODES, NUM_STEPS = 4, 3
 NAMES = ["half_cheetah_dir", "half_cheetah_vel", "ant_dir"]
 
@@ -78,7 +79,9 @@ def test_half_cheetah_vel_reward(cheetah_dir):
     env = envs.make("half_cheetah_vel", variant="pearl19")
     velocities, actions = cheetah_dir.velocities()[:, 0], cheetah_dir.actions[:, 0].clip(-1.0, 1.0)
     tasks = jax.vmap(env.sample)(jax.random.split(jax.random.key(3), NUM_EPISODES))
-    torso = Torso(jnp.zeros((NUM_EPISODES, 3)), jnp.asarray(velocities))
+    torso = Torso(
+        jnp.zeros((NUM_EPISODES, 3)), jnp.asarray(velocities), jnp.tile(UPRIGHT, (NUM_EPISODES, 1))
+    )
     expected = -np.abs(velocities[:, 0] - np.asarray(tasks)) - 0.05 * squared_norm(actions)
     np.testing.assert_allclose(jax.vmap(env.reward)(tasks, torso, actions), expected, rtol=1e-5)
 
@@ -91,7 +94,7 @@ def test_ant_dir_reward(ant):
 
 def test_ant_dir_finn17_terms():
     env = envs.make("ant_dir", variant="finn17")
-    torso = Torso(jnp.array([0.0, 0.0, 0.5]), jnp.array([2.0, 7.0, 9.0]))
+    torso = Torso(jnp.array([0.0, 0.0, 0.5]), jnp.array([2.0, 7.0, 9.0]), UPRIGHT)
     reward = env.reward(jnp.array([-1.0, 0.0]), torso, 0.5 * jnp.ones(8))
     np.testing.assert_allclose(reward, -2.0 - 0.005 * 2.0 + 0.05, rtol=1e-6)
 
@@ -165,7 +168,7 @@ def test_divergence_of_the_physics_itself(cheetah_dir):
 )
 def test_ant_terminates_by_height(height, fallen):
     env = envs.make("ant_dir")
-    torso = Torso(jnp.array([0.0, 0.0, height]), jnp.zeros(3))
+    torso = Torso(jnp.array([0.0, 0.0, height]), jnp.zeros(3), UPRIGHT)
     assert bool(env.terminates(torso)) == fallen
 
 
@@ -182,7 +185,8 @@ def test_ant_that_is_thrown_up_is_done(ant):
 
 @pytest.mark.parametrize("name", ["half_cheetah_dir", "half_cheetah_vel"])
 def test_half_cheetah_never_falls(name):
-    assert not envs.make(name).terminates(Torso(jnp.array([0.0, 0.0, -5.0]), jnp.zeros(3)))
+    torso = Torso(jnp.array([0.0, 0.0, -5.0]), jnp.zeros(3), UPRIGHT)
+    assert not envs.make(name).terminates(torso)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -191,7 +195,7 @@ def test_no_implicit_rank_promotion(name):
     env = envs.make(name)
     with jax.numpy_rank_promotion("raise"):
         task = env.sample(jax.random.key(0))
-        torso = Torso(jnp.zeros(3), jnp.ones(3))
+        torso = Torso(jnp.zeros(3), jnp.ones(3), UPRIGHT)
         reward = env.reward(task, torso, jnp.ones(env.action_space.size))
         assert reward.shape == env.terminates(torso).shape == ()
         assert env.oracle_observation(task).ndim == 1
