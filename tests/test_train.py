@@ -236,6 +236,7 @@ def test_a_run_folder_holds_everything(tmp_path):
         "return_mean",
         "return_iqm",
         "ci95",
+        "return_percentiles",
         "controls",
     }
     assert evaluation["step"] == 11

@@ -1,0 +1,29 @@
+"""What is reported of the returns over tasks."""
+
+import io
+
+import numpy as np
+from rich.console import Console
+
+from metarl_jax.evaluate import summarize
+from metarl_jax.metrics import Reporter
+
+RETURNS = np.stack([np.arange(101.0), np.arange(101.0)[::-1]], axis=1)
+"""Of 101 tasks and two rounds, whose sum is the same for all."""
+
+
+def test_percentiles_over_tasks():
+    summary = summarize(RETURNS)
+    expected = {str(p): [p, p] for p in (10, 25, 50, 75, 90)}
+    assert summary["return_percentiles"] == expected
+    assert set(summary["total_percentiles"].values()) == {100.0}
+
+
+def test_percentiles_are_printed():
+    console = Console(file=io.StringIO(), width=100)
+    evaluation = {"split": "test", "num_tasks": 101, "step": 7, "controls": {}}
+    Reporter(console).curve(evaluation | summarize(RETURNS))
+    text = console.file.getvalue()
+    assert "Percentiles over tasks" in text
+    assert "10%" in text
+    assert "90.00" in text
