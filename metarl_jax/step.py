@@ -132,11 +132,11 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
 
     replayed = rematerialized(learner) if spec.remat else learner
 
-    def replay(meta_params, trial, first_round):
-        return replay_trial(replayed, meta_params, state.memory, trial, first_round)
+    def replay(meta_params, memory, trial, first_round):
+        return replay_trial(replayed, meta_params, memory, trial, first_round)
 
-    def adapted(meta_params, trial):
-        return adapt_through(learner, meta_params, state.memory, trial)
+    def adapted(meta_params, memory, trial):
+        return adapt_through(learner, meta_params, memory, trial)
 
     def aux_loss(meta_params, trial):
         if learner.aux_loss is None:
@@ -144,6 +144,7 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
         return learner.aux_loss(meta_params, trial)
 
     return MetaBatch(
+        memory=state.memory,
         collect=collect,
         replay=replay,
         adapted=adapted,

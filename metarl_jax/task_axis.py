@@ -68,7 +68,12 @@ class TaskAxis(NamedTuple):
         return self._mean(block_sum, shared, args, block)
 
     def mean_gradient(
-        self, loss: Callable, params: PyTree, *args: PyTree, block: int | None = None
+        self,
+        loss: Callable,
+        params: PyTree,
+        shared: PyTree,
+        *args: PyTree,
+        block: int | None = None,
     ) -> tuple[PyTree, PyTree]:
         """The gradient in `params` of the mean loss over all tasks, and the means of its metrics.
 
@@ -76,19 +81,21 @@ class TaskAxis(NamedTuple):
         tasks would be the same number, but weights that tasks share would then have a gradient `[N, ...]`.
 
         Args:
-          loss: (params, one task) to (scalar, pytree of metrics).
+          loss: (params, shared, one task) to (scalar, pytree of metrics).
           params: what to differentiate in.
-          args, block: as in `map`.
+          shared, args, block: as in `map`.
         """
 
-        def block_gradient(params, xs):
+        def block_gradient(given, xs):
+            params, shared = given
+
             def block_loss(params):
-                losses, metrics = _over_block(partial(loss, params), xs)
+                losses, metrics = _over_block(partial(loss, params, shared), xs)
                 return losses.sum(), jax.tree.map(lambda x: x.sum(0), metrics)
 
             return jax.grad(block_loss, has_aux=True)(params)
 
-        return self._mean(block_gradient, params, args, block)
+        return self._mean(block_gradient, (params, shared), args, block)
 
     def shard(self, tree: PyTree) -> PyTree:
         """Constrains arrays `[N, ...]` to lie on the devices of their tasks."""

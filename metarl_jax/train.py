@@ -77,6 +77,7 @@ def evaluate_run(
     *,
     split: str = "test",
     num_tasks: int | None = None,
+    empty_memory: bool = False,
     console: Reporter | None = None,
 ) -> dict[str, Any]:
     """Evaluates the checkpoint that is best by held-out return, or else the latest. Writes nothing.
@@ -87,6 +88,7 @@ def evaluate_run(
       run_dir: the folder of a run.
       split: split of the tasks.
       num_tasks: number of tasks; as in the configuration when not given.
+      empty_memory: let the learner begin with nothing in what it keeps beyond a trial.
       console: where to tell how it goes; standard output when not given.
 
     Returns:
@@ -113,8 +115,11 @@ def evaluate_run(
             f"run_dir={str(folder.path)!r} has no checkpoint that can be read: train it first, "
             f"with `metarl resume {folder.path}`"
         )
+    state = found.state
+    if empty_memory:
+        state = state.replace(memory=run.executables.init().memory)
     key = run.executables.evaluation_key(REPORTS, found.step)
-    returns = run.executables.evaluate(found.state, key, split, num_tasks)
+    returns = run.executables.evaluate(state, key, split, num_tasks)
     return report.evaluations(run, returns, key, found.step, split)[0]
 
 

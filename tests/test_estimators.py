@@ -5,6 +5,7 @@ J = p·r, g = p∘(r − J), H = diag(p∘d) − (p∘d)pᵀ − p(p∘d)ᵀ wit
 """
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +71,8 @@ def meta_gradient(learner, meta_params, inner, outer_actions, weights, sampling_
     trial = Trial(rollout, jax.random.key(0), None)
     batch = MetaBatch(
         collect=None,
-        replay=lambda params, trial, first: replay_trial(learner, params, (), trial, first),
+        memory=(),
+        replay=partial(replay_trial, learner),
         adapted=None,
         absorb=None,
         aux_loss=lambda params, trial: (jnp.zeros(()), {}),
@@ -80,7 +82,7 @@ def meta_gradient(learner, meta_params, inner, outer_actions, weights, sampling_
     )
     config = PolicyGradient(sampling_correction=sampling_correction)
     weights = TaskWeights(credit=after.reward.mean())
-    gradient = jax.grad(lambda p: task_loss(config, batch, p, trial, weights)[0])(meta_params)
+    gradient = jax.grad(lambda p: task_loss(config, batch, p, (), trial, weights)[0])(meta_params)
     return -gradient["policy"]["params"]["PolicyHead_0"]["NarrowDense_0"]["bias"]
 
 

@@ -55,7 +55,7 @@ def test_fisher_vector_product_is_the_hessian_of_the_divergence(collected):
 
     def divergence(flat):
         def one(trial):
-            out, rollout = take_rounds(batch.replay(unravel(flat), trial, 1), trial, 1, 2)
+            out, rollout = take_rounds(batch.replay(unravel(flat), (), trial, 1), trial, 1, 2)
             kl = rollout.policy.distribution.kl(out.distribution)
             return masked_mean(kl, rollout.timestep.valid)
 
@@ -185,16 +185,16 @@ def test_reptile_follows_all_rounds(collected):
     """The inner state after K rounds is K inner steps from where the trial began."""
     _, meta_params, batch, trials = collected("reptile")
     trial = jax.tree.map(lambda x: x[0], trials)
-    adapted = jax.jit(batch.adapted)(meta_params, trial)
+    adapted = jax.jit(batch.adapted)(meta_params, (), trial)
     first = jax.tree.map(lambda x: x[:1], trial.rollout)
     doubled = trial.replace(
         rollout=jax.tree.map(lambda x, y: jnp.concatenate([x, y]), trial.rollout, first)
     )
     # A replay of one more round answers with the parameters after the rounds before it.
-    answers = jax.jit(lambda p: batch.replay(p, doubled, 2))(meta_params).distribution.mean[0]
+    answers = jax.jit(lambda p: batch.replay(p, (), doubled, 2))(meta_params).distribution.mean[0]
     assert batch.absorb is not None
     moved = batch.absorb(meta_params, adapted)
-    again = jax.jit(lambda p: batch.replay(p, trial.replace(rollout=first), 0))(moved)
+    again = jax.jit(lambda p: batch.replay(p, (), trial.replace(rollout=first), 0))(moved)
     np.testing.assert_allclose(again.distribution.mean[0], answers, atol=1e-6)
 
 

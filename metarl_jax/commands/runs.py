@@ -69,6 +69,8 @@ class EvalOptions:
     """Split of the tasks."""
     num_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Tasks to evaluate on; as in the run's configuration when not given."""
+    empty_memory: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Begin with nothing in what the learner keeps beyond a trial."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the numbers as JSON and nothing else on stdout."""
 
@@ -184,6 +186,7 @@ def evaluate(args: list[str]) -> int:
         options.run_dir,
         split=options.split,
         num_tasks=options.num_tasks,
+        empty_memory=options.empty_memory,
         console=Reporter(console),
     )
     if options.json:

@@ -13,6 +13,7 @@ from metarl_jax.types import (
     Array,
     InnerState,
     Key,
+    Memory,
     MetaParams,
     Metrics,
     PolicyOut,
@@ -28,9 +29,10 @@ class MetaBatch(NamedTuple):
     Attributes:
       collect: (meta_params, key) to the trials `[N, K, T, E]` of all tasks. On-policy methods call it once, evolution
         once for each perturbation.
-      replay: (meta_params, trial of one task, first round) to the answers in the rounds from that one on, `[K', T, E]`,
-        differentiable in the meta-parameters.
-      adapted: (meta_params, trial of one task) to the inner state after all of its rounds, the last included.
+      memory: what the learner keeps beyond trials, as it was when the meta-step began.
+      replay: (meta_params, memory, trial of one task, first round) to the answers in the rounds from that one on,
+        `[K', T, E]`, differentiable in the meta-parameters.
+      adapted: (meta_params, memory, trial of one task) to the inner state after all of its rounds, the last included.
       absorb: the learner's `absorb`, where it has one.
       aux_loss: (meta_params, trial of one task) to the learner's own loss and metrics.
       axis: maps functions of one task over all of them.
@@ -39,8 +41,9 @@ class MetaBatch(NamedTuple):
     """
 
     collect: Callable[[MetaParams, Key], Trial]
-    replay: Callable[[MetaParams, Trial, int], PolicyOut]
-    adapted: Callable[[MetaParams, Trial], InnerState]
+    memory: Memory
+    replay: Callable[[MetaParams, Memory, Trial, int], PolicyOut]
+    adapted: Callable[[MetaParams, Memory, Trial], InnerState]
     absorb: Callable[[MetaParams, InnerState], MetaParams] | None
     aux_loss: Callable[[MetaParams, Trial], tuple[Array, Metrics]]
     axis: TaskAxis

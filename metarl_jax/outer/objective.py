@@ -9,7 +9,16 @@ import jax.numpy as jnp
 from metarl_jax.learner import LearnerConfig
 from metarl_jax.outer.base import MetaBatch, OuterConfig
 from metarl_jax.returns import AdvantageConfig, masked_mean
-from metarl_jax.types import Array, MetaParams, Metrics, PolicyOut, PyTree, Transition, Trial
+from metarl_jax.types import (
+    Array,
+    Memory,
+    MetaParams,
+    Metrics,
+    PolicyOut,
+    PyTree,
+    Transition,
+    Trial,
+)
 from metarl_jax.validation import bounded
 
 
@@ -111,6 +120,7 @@ def task_loss(
     config: ReplayObjective,
     batch: MetaBatch,
     meta_params: MetaParams,
+    memory: Memory,
     trial: Trial,
     weights: TaskWeights,
 ) -> tuple[Array, Metrics]:
@@ -123,7 +133,7 @@ def task_loss(
     num_rounds = trial.rollout.reward.shape[0]
     start, stop = config.counted_rounds(num_rounds)
     looks_back = not (is_off(config.inner_kl_coefficient) and is_off(config.sampling_correction))
-    out = batch.replay(meta_params, trial, 0 if looks_back else start)
+    out = batch.replay(meta_params, memory, trial, 0 if looks_back else start)
 
     loss, metrics = _counted_loss(config, *take_rounds(out, trial, start, stop))
     if looks_back and num_rounds > 1:

@@ -42,11 +42,11 @@ def replayed_gradient(
 ) -> tuple[MetaParams, Metrics]:
     """The gradient of the objective over all trials `[N, ...]`, and the parts of its loss."""
 
-    def loss(meta_params, trial, weights):
-        return task_loss(config, batch, meta_params, trial, weights)
+    def loss(meta_params, memory, trial, weights):
+        return task_loss(config, batch, meta_params, memory, trial, weights)
 
     weights = weigh_tasks(config, batch, trials)
     gradient, metrics = batch.axis.mean_gradient(
-        loss, meta_params, trials, weights, block=batch.block
+        loss, meta_params, batch.memory, trials, weights, block=batch.block
     )
     return gradient, metrics | {"gradient_norm": optax.global_norm(gradient)}

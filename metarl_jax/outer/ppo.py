@@ -49,12 +49,12 @@ class PPO(AdamOptions, ReplayObjective):
             """One optimizer step on one task of each group; `choice` `[G]` says which."""
             meta_params, opt_state = carry
 
-            def loss(meta_params, group, index):
+            def loss(meta_params, memory, group, index):
                 trial, weights = jax.tree.map(lambda x: x[index], group)
-                return task_loss(self, batch, meta_params, trial, weights)
+                return task_loss(self, batch, meta_params, memory, trial, weights)
 
             gradient, metrics = batch.axis.mean_gradient(
-                loss, meta_params, groups, choice, block=batch.block
+                loss, meta_params, batch.memory, groups, choice, block=batch.block
             )
             metrics = metrics | {"gradient_norm": optax.global_norm(gradient)}
             updates, opt_state = optimizer.update(gradient, opt_state, meta_params)

@@ -45,12 +45,14 @@ class Reptile(AdamOptions, OuterConfig):
         def update(key, meta_params, opt_state, batch: MetaBatch):
             trials = batch.collect(meta_params, key)
 
-            def displacement(meta_params, trial):
+            def displacement(shared, trial):
+                meta_params, memory = shared
                 assert batch.absorb is not None  # `validate` has seen to it
-                adapted = batch.absorb(meta_params, batch.adapted(meta_params, trial))
+                adapted = batch.absorb(meta_params, batch.adapted(meta_params, memory, trial))
                 return jax.tree.map(jnp.subtract, meta_params, adapted)
 
-            mean = batch.axis.mean(displacement, meta_params, trials, block=batch.block)
+            shared = meta_params, batch.memory
+            mean = batch.axis.mean(displacement, shared, trials, block=batch.block)
             updates, opt_state = optimizer.update(mean, opt_state, meta_params)
             metrics = {"displacement": optax.global_norm(mean)}
             return optax.apply_updates(meta_params, updates), opt_state, trials, metrics

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import ClassVar
 
 import jax
@@ -14,7 +13,7 @@ from metarl_jax.outer.base import MetaBatch, Outer
 from metarl_jax.outer.objective import ReplayObjective, take_rounds, task_loss, weigh_tasks
 from metarl_jax.outer.policy_gradient import replayed_gradient
 from metarl_jax.returns import AdvantageConfig, masked_mean
-from metarl_jax.types import Array, MetaParams, Metrics, PyTree, Trial
+from metarl_jax.types import Array, Memory, MetaParams, Metrics, PyTree, Trial
 from metarl_jax.validation import bounded
 
 
@@ -91,8 +90,8 @@ def fisher_vector_product(
     inner step has a reverse derivative of its own and no forward one.
     """
 
-    def of_task(shared: tuple[MetaParams, PyTree], trial: Trial) -> MetaParams:
-        meta_params, vector = shared
+    def of_task(shared: tuple[MetaParams, Memory, PyTree], trial: Trial) -> MetaParams:
+        meta_params, memory, vector = shared
         start, stop = config.counted_rounds(trial.rollout.reward.shape[0])
         rollout = jax.tree.map(lambda x: x[start:stop], trial.rollout)
 
@@ -101,7 +100,7 @@ def fisher_vector_product(
             return masked_mean(kl, rollout.timestep.valid)
 
         def answer(meta_params):
-            out = batch.replay(meta_params, trial, start)
+            out = batch.replay(meta_params, memory, trial, start)
             return take_rounds(out, trial, start, stop)[0].distribution
 
         out, pull = jax.vjp(answer, meta_params)
@@ -110,7 +109,8 @@ def fisher_vector_product(
         _, weighed = jax.jvp(jax.grad(divergence), (out,), (along,))
         return pull(weighed)[0]
 
-    return batch.axis.mean(of_task, (meta_params, vector), trials, block=batch.block)
+    shared = meta_params, batch.memory, vector
+    return batch.axis.mean(of_task, shared, trials, block=batch.block)
 
 
 def conjugate_gradient(
@@ -144,9 +144,13 @@ def _line_search(
     """The longest step tried that lowers the loss within the bound, and what was found there."""
     weights = weigh_tasks(config, batch, trials)
 
+    def loss_of(shared, trial, weights):
+        meta_params, memory = shared
+        return task_loss(config, batch, meta_params, memory, trial, weights)
+
     def measure(meta_params):
-        loss = partial(task_loss, config, batch)
-        _, metrics = batch.axis.mean(loss, meta_params, trials, weights, block=batch.block)
+        shared = meta_params, batch.memory
+        _, metrics = batch.axis.mean(loss_of, shared, trials, weights, block=batch.block)
         return metrics["loss"], metrics["kl"]
 
     def at(size):

@@ -1,0 +1,59 @@
+"""Adaptation by memory on bandits, tables and the grid: what is known to be reachable is in docs/memory.md.
+
+`rl2-bandit` and `rl2-grid-navi` have files of their own; here are the other learners at the same settings. Other sizes of
+bandit are flags: `--env.num-arms 10 --num-rounds 100`. So are other cores of RL²: `--learner.core min_gru`.
+"""
+
+import dataclasses
+
+from metarl_jax.config import EvaluationConfig
+from metarl_jax.envs.recurring_bandit import RecurringBandit
+from metarl_jax.envs.tabular import TabularMDPs
+from metarl_jax.experiments import rl2_bandit, rl2_grid_navi
+from metarl_jax.learners.belief import VariBAD
+from metarl_jax.learners.episodic import Episodic
+from metarl_jax.learners.key_value import KeyValue
+from metarl_jax.learners.recurrent import RL2
+
+replace = dataclasses.replace
+
+KEY_VALUE_BANDIT = replace(rl2_bandit.CONFIG, name="key-value-bandit", learner=KeyValue())
+"""An external memory, filled within the trial."""
+
+VARIBAD_BANDIT = replace(
+    rl2_bandit.CONFIG, name="varibad-bandit", learner=VariBAD(decoder_sizes=(32,))
+)
+"""VariBAD: the belief over the arms is trained to predict rewards."""
+
+KEY_VALUE_GRID_NAVI = replace(rl2_grid_navi.CONFIG, name="key-value-grid-navi", learner=KeyValue())
+"""An external memory on the grid with a hidden goal."""
+
+VARIBAD_GRID_NAVI = replace(rl2_grid_navi.CONFIG, name="varibad-grid-navi", learner=VariBAD())
+"""VariBAD on the grid with a hidden goal, the problem of its paper's figure 3."""
+
+RL2_TABULAR_MDP = replace(
+    rl2_bandit.CONFIG,
+    name="rl2-tabular-mdp",
+    env=TabularMDPs(),
+    advantage=replace(rl2_bandit.CONFIG.advantage, discount=0.99, gae_lambda=0.9),
+    num_tasks=256,
+    evaluation=EvaluationConfig(every=100, num_tasks=2000, deterministic=True),
+)
+"""RL² on random MDPs of ten states, ten episodes of ten steps: table 2 of Duan et al. (2016)."""
+
+RL2_RECURRING_BANDIT = replace(
+    rl2_bandit.CONFIG,
+    name="rl2-recurring-bandit",
+    env=RecurringBandit(pool_size=512, period=6),
+    learner=RL2(),
+    num_meta_steps=600,
+    num_tasks=512,
+    evaluation=EvaluationConfig(every=60, num_tasks=2000, deterministic=True),
+)
+"""A control: RL² without a store, in tasks that come back with a cue."""
+
+EPISODIC_RECURRING_BANDIT = replace(
+    RL2_RECURRING_BANDIT, name="episodic-recurring-bandit", learner=Episodic()
+)
+"""RL² with a store that outlives trials. Half of the tasks of a meta-step come back in the next; of a pool that lasts
+six meta-steps a fifth to a quarter of all trials are in tasks never met."""
