@@ -12,6 +12,7 @@ from metarl_jax.envs.bandit_strategies import STRATEGIES
 from metarl_jax.envs.ceilings import bandit_ceiling
 from metarl_jax.exact import TabularMDP
 from metarl_jax.learner import MetaLearner
+from metarl_jax.strategies import build_strategy
 from metarl_jax.tabular import TabularTasks
 from metarl_jax.validation import bounded
 
@@ -67,9 +68,8 @@ class Bandit(TaskDistribution):
         return jnp.argmax(task).astype(jnp.int32)
 
     def make_strategy(self, name: str, num_rounds: int, **options) -> MetaLearner:
-        if name not in STRATEGIES:
-            return super().make_strategy(name, num_rounds)
-        return STRATEGIES[name](**options).make(self.num_arms, num_rounds)
+        strategy = build_strategy(STRATEGIES, self.name, name, options)
+        return strategy.make(self.num_arms, num_rounds)
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
         return bandit_ceiling(self.num_arms, num_rounds)

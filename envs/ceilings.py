@@ -7,7 +7,7 @@ the evaluation.
 import heapq
 from collections.abc import Iterator
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,8 @@ MAX_PATHS = 50_000
 
 Arm = tuple[int, int]
 """Successes and failures of an arm."""
+Met = tuple[tuple[int, int, int], ...]
+"""The (goal, episode, step) of all that a path meets."""
 
 
 @cache
@@ -101,7 +103,9 @@ def search_ceiling(
     start = Node(0, 0, 0, (1 << len(goals)) - 1)
     best = {start: 0.0}
     # The greatest bound first; of equal ones the longest path, and then the latest.
-    queue = [((-search.bound(start, 0.0), 0, 0, 0), start, 0.0, ())]
+    queue: list[tuple[Any, Node, float, Met]] = [
+        ((-search.bound(start, 0.0), 0, 0, 0), start, 0.0, ())
+    ]
     while queue:
         _, node, value, met = heapq.heappop(queue)
         if not node.left or node.episode == num_episodes:
@@ -178,8 +182,8 @@ class _Search:
             value += self.worth(goal, node.episode, step)
         return value
 
-    def returns(self, met: tuple[tuple[int, int, int], ...]) -> np.ndarray:
-        """Mean return of each episode, from the (goal, episode, step) of all that the path meets."""
+    def returns(self, met: Met) -> np.ndarray:
+        """Mean return of each episode."""
         totals = np.full((len(self.goal_at), self.num_episodes), self.met_at(self.horizon + 1))
         for goal, episode, step in met:
             totals[goal, episode] = self.met_at(step)

@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.env import check_split
+from metarl_jax.envs.tabular_strategies import STRATEGIES
 from metarl_jax.exact import TabularMDP
+from metarl_jax.learner import MetaLearner
+from metarl_jax.strategies import build_strategy
 from metarl_jax.tabular import TabularTasks
 from metarl_jax.validation import bounded
 
@@ -33,6 +36,7 @@ class TabularMDPs(TabularTasks):
     """
 
     name: ClassVar[str] = "tabular_mdp"
+    strategies: ClassVar[tuple[str, ...]] = tuple(STRATEGIES)
     reward_std: ClassVar[float] = 1.0
 
     num_states: int = bounded(10, at_least=1)
@@ -60,6 +64,11 @@ class TabularMDPs(TabularTasks):
 
     def mdp(self, task: Tables) -> TabularMDP:
         return TabularMDP(task.transition, task.reward, jnp.eye(self.num_states)[0])
+
+    def make_strategy(self, name: str, num_rounds: int, **options) -> MetaLearner:
+        del num_rounds
+        strategy = build_strategy(STRATEGIES, self.name, name, options)
+        return strategy.make(*self.sizes, self.horizon)
 
 
 @dataclasses.dataclass(frozen=True)

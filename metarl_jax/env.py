@@ -124,11 +124,10 @@ class TaskDistribution:
           options: fields of the strategy, where others than the defaults are wanted.
 
         Raises:
-          ValueError: for another name.
+          ValueError: for another name, or options that it does not have.
         """
         del num_rounds, options
-        known = ", ".join(self.strategies) or "it has none"
-        raise ValueError(f"strategy={name!r} is unknown to env {self.name!r}: {known}")
+        raise ValueError(f"strategy={name!r}: env {self.name!r} has no known strategies")
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
         """The expected return of each round `[K]` of the policy that is best on average over the tasks of `sample`.

@@ -13,6 +13,7 @@ from metarl_jax.env import SPLITS, Discrete, EnvState, TaskDistribution, check_s
 from metarl_jax.learner import MetaLearner
 from metarl_jax.rollout import collect_trial
 from metarl_jax.step import StepSpec, keys_by_index, sample_tasks
+from metarl_jax.strategies import parse_strategy
 from metarl_jax.types import Array, Key, PolicyOut, TrainState
 
 PERCENTILES = (10, 25, 50, 75, 90)
@@ -118,20 +119,37 @@ def has_oracle(env: TaskDistribution) -> bool:
     return type(env).oracle_action is not TaskDistribution.oracle_action
 
 
-def control_spec(spec: StepSpec, control: str) -> StepSpec:
-    """The parts of a meta-step with the learner replaced by a control: `random` or `oracle`.
+def control_names(env: TaskDistribution) -> list[str]:
+    """All controls of these tasks: the random policy, the oracle where there is one, and the known strategies."""
+    return ["random", *(["oracle"] if has_oracle(env) else []), *env.strategies]
+
+
+def control_spec(spec: StepSpec, control: str, num_rounds: int | None = None) -> StepSpec:
+    """The parts of a meta-step with the learner replaced by a control.
+
+    Args:
+      control: `random`, `oracle`, or a known strategy of the task distribution, whose fields may be set as in
+        `ucb1:confidence=1`.
+      num_rounds: rounds of the trials that the strategy is for; those of `spec` when not given.
 
     Raises:
       ValueError: for another name, and for an oracle that the task distribution does not know.
     """
-    if control not in ("random", "oracle"):
-        raise ValueError(f"control={control!r} must be 'random' or 'oracle'")
-    if control == "oracle" and not has_oracle(spec.env):
+    env, (name, options) = spec.env, parse_strategy(control)
+    if control == "oracle" and not has_oracle(env):
         raise ValueError(
-            f"control='oracle': env {spec.env.name!r} defines no oracle_action; choose 'random'"
+            f"control='oracle': env {env.name!r} defines no oracle_action; choose 'random'"
         )
-    spec = spec._replace(learner=random_policy(spec.env), normalize_observations=False)
-    return spec._replace(env=OracleControlled(spec.env)) if control == "oracle" else spec
+    if control not in ("random", "oracle") and name not in env.strategies:
+        raise ValueError(
+            f"control={control!r} must be one of {', '.join(map(repr, control_names(env)))}"
+        )
+    learner = random_policy(env)
+    if name in env.strategies:
+        learner = env.make_strategy(name, num_rounds or spec.num_rounds, **options)
+    if control == "oracle":
+        env = OracleControlled(env)
+    return spec._replace(env=env, learner=learner, normalize_observations=False)
 
 
 def interquartile_mean(returns: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ class Program(NamedTuple):
       step: one meta-step, `state` to `(state, metrics)`. Not jitted, so that it composes with `scan` and `vmap`.
       evaluate: (state, key, split="test", num_tasks=None) to mean returns `[tasks, K]` on fresh tasks.
       evaluate_control: (control, key, split="test", num_tasks=None, step=0) to the same for the `random` or `oracle`
-        policy, on the tasks that a learner is evaluated on after so many meta-steps.
+        policy or a known strategy, on the tasks that a learner is evaluated on after so many meta-steps.
       env, learner, outer, axis: the parts.
       config: what it was built from.
     """
@@ -156,7 +156,7 @@ def _make_evaluations(config: Config, spec: StepSpec):
     def evaluate_control(
         control: str, key: Key, split="test", num_tasks: int | None = None, step: int = 0
     ) -> Array:
-        controlled = control_spec(spec, control)
+        controlled = control_spec(spec, control, sizes["num_rounds"])
         state = make_init(controlled)(key).replace(step=jnp.int32(step))
         control_evaluate = make_evaluate(controlled, deterministic=False, **sizes)
         return control_evaluate(

@@ -1,5 +1,6 @@
 """What a run leaves behind at its end: held-out returns beside the controls, and the curve drawn."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,28 +25,45 @@ def evaluate_trained(run: Run, trained: Trained) -> tuple[np.ndarray, list[dict[
 
 
 def evaluations(
-    run: Run, returns: np.ndarray, key: Key, step: int, split: str
+    run: Run, returns: np.ndarray, key: Key, step: int, split: str, strategies: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """The content of `eval.json` of each member; the controls act in the same tasks as the learner did.
 
     Args:
       returns: `[tasks, K]`, or `[M, tasks, K]` in a sweep.
       key: that they were drawn with.
+      strategies: known strategies of the task distribution to evaluate beside the random policy and the oracle.
     """
     env, num_tasks = run.program.env, returns.shape[-2]
-    names = ["random", "oracle"] if has_oracle(env) else ["random"]
+    names = ["random", *(["oracle"] if has_oracle(env) else []), *strategies]
     controls = [
         run.executables.evaluate_control(name, key, split, num_tasks, step) for name in names
     ]
+    ceiling = bayes_optimal(run, split, returns.shape[-1])
     found = []
     for mine, *others in zip(*map(run.executables.by_member, (returns, *controls)), strict=True):
         evaluation = {"split": split, "num_tasks": num_tasks, "step": step, **summarize(mine)}
         summaries = map(summarize, others)
-        evaluation["controls"] = dict(zip(names, summaries, strict=True))
+        evaluation["controls"] = dict(zip(names, summaries, strict=True)) | ceiling
         if env.note:
             evaluation["note"] = env.note
         found.append(finite(evaluation))
     return found
+
+
+def bayes_optimal(run: Run, split: str, num_rounds: int) -> dict[str, Any]:
+    """The returns of the Bayes-optimal policy as a control, where they are a ceiling and known.
+
+    A learner that adapts by gradient from several episodes side by side knows more than such a policy.
+    """
+    config = run.config
+    num_episodes = config.evaluation.num_episodes or config.num_episodes
+    if split == "ood" or (config.learner.adapts_by_gradient and num_episodes > 1):
+        return {}
+    value = run.program.env.bayes_optimal_value(num_rounds)
+    if value is None:
+        return {}
+    return {"bayes_optimal": {"return_mean": value.tolist(), "total_mean": float(value.sum())}}
 
 
 def write_evaluation(folder: RunFolder, config: Config, evaluation: dict[str, Any]) -> None:
