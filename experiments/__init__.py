@@ -25,8 +25,17 @@ registry: Registry[Config] = Registry(
         "maml-ant-dir-small": "metarl_jax.experiments.maml_ant_dir:SMALL",
         "rl2-half-cheetah-vel": "metarl_jax.experiments.rl2_half_cheetah_vel:CONFIG",
         "rl2-half-cheetah-vel-small": "metarl_jax.experiments.rl2_half_cheetah_vel:SMALL",
+        "epopt-hopper-small": "metarl_jax.experiments.epopt_hopper:SMALL",
+        "epopt-hopper-small-mean": "metarl_jax.experiments.epopt_hopper:SMALL_MEAN",
         "rl2-bandit": "metarl_jax.experiments.rl2_bandit:CONFIG",
         "rl2-grid-navi": "metarl_jax.experiments.rl2_grid_navi:CONFIG",
+        "rl2-tabular-mdp": "metarl_jax.experiments.memory_family:RL2_TABULAR_MDP",
+        "rl2-recurring-bandit": "metarl_jax.experiments.memory_family:RL2_RECURRING_BANDIT",
+        "key-value-bandit": "metarl_jax.experiments.memory_family:KEY_VALUE_BANDIT",
+        "key-value-grid-navi": "metarl_jax.experiments.memory_family:KEY_VALUE_GRID_NAVI",
+        "varibad-bandit": "metarl_jax.experiments.memory_family:VARIBAD_BANDIT",
+        "varibad-grid-navi": "metarl_jax.experiments.memory_family:VARIBAD_GRID_NAVI",
+        "episodic-recurring-bandit": "metarl_jax.experiments.memory_family:EPISODIC_RECURRING_BANDIT",
     },
 )
 
