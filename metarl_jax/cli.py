@@ -21,6 +21,10 @@ COMMANDS = {
         "metarl_jax.commands.comparing:main",
         "held-out returns of runs and sweeps, side by side",
     ),
+    "controls": (
+        "metarl_jax.commands.controls:main",
+        "known strategies and ceilings on an environment",
+    ),
     "list": ("metarl_jax.commands.listing:main", "presets, environments, learners, outer methods"),
     "bench": (
         "metarl_jax.commands.benching:main",

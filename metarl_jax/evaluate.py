@@ -1,7 +1,7 @@
 """Held-out evaluation: the adaptation curve of a learner, and the controls to read it against."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -122,6 +122,13 @@ def has_oracle(env: TaskDistribution) -> bool:
 def control_names(env: TaskDistribution) -> list[str]:
     """All controls of these tasks: the random policy, the oracle where there is one, and the known strategies."""
     return ["random", *(["oracle"] if has_oracle(env) else []), *env.strategies]
+
+
+def check_strategies(env: TaskDistribution, strategies: Sequence[str]) -> None:
+    """Raises `ValueError` where the task distribution has no such strategy, or the strategy no such option."""
+    for text in strategies:
+        name, options = parse_strategy(text)
+        env.make_strategy(name, 1, **options)
 
 
 def control_spec(spec: StepSpec, control: str, num_rounds: int | None = None) -> StepSpec:

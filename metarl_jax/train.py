@@ -1,5 +1,6 @@
 """A single run, from its configuration to what `eval.json` holds: `metarl train`, `resume` and `eval`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from metarl_jax import loop, report, run_folder
 from metarl_jax.checkpoint import DamagedCheckpointError, Progress
 from metarl_jax.config import Config
 from metarl_jax.env import check_split
+from metarl_jax.evaluate import check_strategies
 from metarl_jax.executables import REPORTS, Executables, run_functions
 from metarl_jax.loop import Run, Trained
 from metarl_jax.metrics import Reporter
@@ -78,6 +80,7 @@ def evaluate_run(
     split: str = "test",
     num_tasks: int | None = None,
     empty_memory: bool = False,
+    strategies: Sequence[str] = (),
     console: Reporter | None = None,
 ) -> dict[str, Any]:
     """Evaluates the checkpoint that is best by held-out return, or else the latest. Writes nothing.
@@ -89,13 +92,14 @@ def evaluate_run(
       split: split of the tasks.
       num_tasks: number of tasks; as in the configuration when not given.
       empty_memory: let the learner begin with nothing in what it keeps beyond a trial.
+      strategies: known strategies of the task distribution to evaluate in the same tasks.
       console: where to tell how it goes; standard output when not given.
 
     Returns:
       What `eval.json` holds, for this checkpoint, split and number of tasks.
 
     Raises:
-      ValueError: if there is no run, no whole checkpoint, no such split, or fewer than two tasks.
+      ValueError: if there is no run, no whole checkpoint, no such split or strategy, or fewer than two tasks.
     """
     folder, config = run_folder.open_existing(Path(run_dir))
     check_split(config.env, split)
@@ -104,6 +108,7 @@ def evaluate_run(
         raise ValueError(
             f"num_tasks={num_tasks} must be at least 2: an interval needs several tasks"
         )
+    check_strategies(config.env, strategies)
     run = _make_run(folder, build(config), console)
     found = checkpointing.load_best(
         folder.checkpoints,
@@ -120,7 +125,7 @@ def evaluate_run(
         state = state.replace(memory=run.executables.init().memory)
     key = run.executables.evaluation_key(REPORTS, found.step)
     returns = run.executables.evaluate(state, key, split, num_tasks)
-    return report.evaluations(run, returns, key, found.step, split)[0]
+    return report.evaluations(run, returns, key, found.step, split, strategies)[0]
 
 
 def _make_run(folder: RunFolder, program: Program, console: Reporter | None) -> Run:

@@ -34,11 +34,13 @@ the stop.
   metarl resume runs/maml-point-robot-seed0"""
 
 EVAL_HELP = """Evaluate the best checkpoint of a run, and write nothing: the return of each round of
-the trial, with a 95% interval over tasks, beside a random policy and, where one is known, an
-oracle.
+the trial, with a 95% interval over tasks, beside a random policy and, where they are known, an
+oracle and the Bayes-optimal returns. `metarl controls ENV --help` names the strategies that
+--strategies adds.
 
   metarl eval runs/maml-point-robot-seed0
-  metarl eval runs/maml-point-robot-seed0 --split ood --num-tasks 1000 --json"""
+  metarl eval runs/maml-point-robot-seed0 --split ood --num-tasks 1000 --json
+  metarl eval runs/rl2-bandit-seed0 --strategies gittins ucb1"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,8 @@ class EvalOptions:
     """Tasks to evaluate on; as in the run's configuration when not given."""
     empty_memory: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Begin with nothing in what the learner keeps beyond a trial."""
+    strategies: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")] = ()
+    """Known strategies of the environment to evaluate in the same tasks."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the numbers as JSON and nothing else on stdout."""
 
@@ -187,6 +191,7 @@ def evaluate(args: list[str]) -> int:
         split=options.split,
         num_tasks=options.num_tasks,
         empty_memory=options.empty_memory,
+        strategies=options.strategies,
         console=Reporter(console),
     )
     if options.json:
