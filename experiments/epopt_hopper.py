@@ -7,8 +7,8 @@ feed-forward policy with TRPO, and episodes of 1000 steps; there, training on th
 
 On one core of a 2-core AMD EPYC, beside other work, `JAX_NUM_CPU_DEVICES=1 metarl train epopt-hopper-small
 --num-meta-steps 40 --outer.worst-fraction-after 20 --evaluation.num-tasks 32`: four minutes and three of compilation.
-Held-out return 367.0 (95% interval 360.8 to 373.6), 10th percentile 342.8, 90th 392.0; random policy 19.9. So early, the
-policy dashes at 1.6 m/s and falls after 1.2 s, whatever its body. The whole runs, and the comparison, are untried:
+Held-out return 367.0 (95% interval 360.8 to 373.6), 10th percentile 342.8, 90th 392.0; random policy 19.9. So early,
+the policy dashes at 1.5 m/s and falls after 1.2 s, whatever its body. The whole runs, and the comparison, are untried:
 
   metarl train epopt-hopper-small
   metarl train epopt-hopper-small-mean
