@@ -28,7 +28,7 @@ LEARNER = {"inner_lr": 0.05, "learn_inner_lr": "array", "log_std_init": -0.7}
 PPO_OPTIONS = BASE.outer
 assert isinstance(PPO_OPTIONS, PPO)
 
-TRPO_CONFIG = replace(BASE, name="maml-trpo-point-robot", outer=TRPO())
+TRPO_CONFIG = replace(BASE, name="maml-trpo-point-robot", outer=TRPO(max_kl=0.02, final_max_kl=0.001))
 """MAML with TRPO, the outer method of the paper."""
 
 POLICY_GRADIENT = replace(
@@ -93,7 +93,7 @@ ES_MAML = replace(
     BASE,
     name="es-maml-point-robot",
     learner=MAML(inner_lr=0.1, log_std_init=-0.7),
-    outer=ES(learning_rate=1e-2, num_perturbations=8),
+    outer=ES(learning_rate=1e-2, num_perturbations=16),
     num_meta_steps=60,
 )
 """ES-MAML: evolution strategies around inner gradient steps."""

@@ -57,7 +57,7 @@ def recall(
     """
     distance = _squared_distance(query, store.keys)
     similarity = jnp.where(store.written_at >= 0, jnp.exp(-0.5 * distance / bandwidth**2), 0.0)
-    weights, nearest = jax.lax.top_k(similarity, min(num_neighbors, len(store.keys)))
+    weights, nearest = _largest(similarity, min(num_neighbors, len(store.keys)))
     weights_of_values = weights / jnp.maximum(weights.sum(-1, keepdims=True), 1.0)
     value = jnp.einsum("...n,...nv->...v", weights_of_values, store.values[nearest])
     return value, weights[..., 0]
@@ -92,6 +92,16 @@ def write(store: Store, keys: Array, values: Array, merge_distance: float | Arra
     return jax.lax.scan(write_one, store, (keys, values))[0]
 
 
+def _largest(x: Array, count: int) -> tuple[Array, Array]:
+    """The largest entries of `[..., C]` and where they are, both `[..., count]`."""
+    if count > 1:
+        return jax.lax.top_k(x, count)
+    # A CPU would sort for a top-k, even for one.
+    index = jnp.argmax(x, axis=-1, keepdims=True)
+    return jnp.take_along_axis(x, index, axis=-1), index
+
+
 def _squared_distance(query: Array, keys: Array) -> Array:
-    """‖q − k‖² of queries `[..., D]` to keys `[C, D]`, `[..., C]`."""
-    return jnp.sum((query[..., None, :] - keys) ** 2, axis=-1)
+    """‖q − k‖² = ‖q‖² − 2 q·k + ‖k‖² of queries `[..., D]` to keys `[C, D]`, `[..., C]`."""
+    square = jnp.sum(query**2, axis=-1, keepdims=True) - 2.0 * query @ keys.T
+    return jnp.maximum(square + jnp.sum(keys**2, axis=-1), 0.0)

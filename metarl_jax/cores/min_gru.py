@@ -80,11 +80,36 @@ class MinGRU(nn.Module):
         return jnp.stack(states, axis=1), self.norm(features)
 
 
+@jax.custom_vjp
 def linear_recurrence(decay: Array, increment: Array, start: Array) -> Array:
-    """h_t = a_t ∘ h_{t−1} + b_t over the leading axis of `[S, ...]`, from h_0 = `start` `[...]`: all h_t `[S, ...]`."""
+    """h_t = a_t ∘ h_{t−1} + b_t over the leading axis of `[S, ...]`, from h_0 = `start` `[...]`: all h_t `[S, ...]`.
+
+    The cotangents of b are a linear recurrence too, in reverse: β_t = v_t + a_{t+1} ∘ β_{t+1}, those of a are
+    α_t = β_t ∘ h_{t−1}.
+    """
+    return _scan(decay, increment.at[0].add(decay[0] * start))
+
+
+def _linear_recurrence_fwd(decay, increment, start):
+    hidden = linear_recurrence(decay, increment, start)
+    return hidden, (decay, hidden, start)
+
+
+def _linear_recurrence_bwd(residuals, cotangent):
+    decay, hidden, start = residuals
+    following = jnp.concatenate([decay[1:], jnp.zeros_like(decay[:1])])
+    of_increment = _scan(following[::-1], cotangent[::-1])[::-1]
+    before = jnp.concatenate([start[None], hidden[:-1]])
+    return of_increment * before, of_increment, decay[0] * of_increment[0]
+
+
+linear_recurrence.defvjp(_linear_recurrence_fwd, _linear_recurrence_bwd)
+
+
+def _scan(decay: Array, increment: Array) -> Array:
+    """The recurrence from zero."""
 
     def compose(first, second):
         return second[0] * first[0], second[0] * first[1] + second[1]
 
-    increment = increment.at[0].add(decay[0] * start)
     return jax.lax.associative_scan(compose, (decay, increment))[1]

@@ -18,7 +18,7 @@ from metarl_jax.learners.sequence import (
     SequencePolicy,
     read_sequence,
 )
-from metarl_jax.networks import MLP, NarrowDense
+from metarl_jax.networks import MLP, Dense, NarrowDense
 from metarl_jax.returns import masked_mean
 from metarl_jax.trees import join_leading
 from metarl_jax.types import Array, Key, MetaParams, Metrics, TimeStep, Trial
@@ -44,7 +44,7 @@ class BeliefPolicy(SequencePolicy):
         self.reward_decoder = MLP(self.decoder_sizes, "relu")
         self.reward_head = NarrowDense(1, 1.0)
         self.transition_decoder = MLP(self.decoder_sizes, "relu")
-        self.transition_head = nn.Dense(self.observation_size)
+        self.transition_head = Dense(self.observation_size, 0.1)
 
     def posterior(self, features: Array) -> DiagonalGaussian:
         """N(μ, σ²) over the latent task, `[..., Z]`."""
