@@ -20,8 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 train: $(STAMP) ## Meta-train MAML on the point robot (about two minutes on two cores).
 	$(BIN)/metarl train maml-point-robot
 
+# Compiling takes most of the time of these tests, and optimising most of that of compiling.
 test: $(STAMP) ## Run the tests.
-	$(BIN)/python -m pytest
+	XLA_FLAGS="--xla_backend_optimization_level=0 $(XLA_FLAGS)" $(BIN)/python -m pytest
 
 test-slow: $(STAMP) ## Run the learning tests, which take long.
 	$(BIN)/python -m pytest -m slow
