@@ -254,7 +254,8 @@ def test_train_and_eval(monkeypatch, capsys):
     assert len(evaluation["return_mean"]) == 2
     assert list(run_dir.glob("*.png"))
 
-    def evaluate_run(path, *, split, num_tasks, empty_memory, console):
+    def evaluate_run(path, *, split, num_tasks, console, **others):
+        assert not any(others.values())
         console.warn("a warning")
         assert (path, split, num_tasks) == (run_dir, "train", 6)
         return evaluation
