@@ -99,14 +99,15 @@ def test_grid_ceiling_is_left_out_where_it_would_take_long():
     assert envs.make("point_robot").bayes_optimal_value(4) is None
 
 
-@pytest.mark.parametrize("name", ["gittins", "ucb1", "greedy"])
-def test_no_strategy_passes_the_ceiling(name):
-    config = ControlsConfig(envs.make("bandit"), controls=(name,), num_tasks=4000)
-    controls = measure(config)["controls"]
-    ceiling, mine = controls["bayes_optimal"]["total_mean"], controls[name]
+def test_no_strategy_passes_the_ceiling():
+    names = ("gittins", "ucb1")
+    # A prime number of tasks is for one device, which compiles sooner.
+    controls = measure(ControlsConfig(envs.make("bandit"), names, num_tasks=4001))["controls"]
+    ceiling = controls["bayes_optimal"]["total_mean"]
     assert ceiling == pytest.approx(6.660, abs=1e-3)
-    assert mine["total_mean"] < ceiling + 3 * mine["total_se"]
-    assert mine["total_mean"] > ceiling - 0.25
+    for name in names:
+        assert controls[name]["total_mean"] < ceiling + 3 * controls[name]["total_se"]
+        assert controls[name]["total_mean"] > ceiling - 0.25
 
 
 def test_eval_shows_the_ceiling_where_it_is_one(small_config, tmp_path):
