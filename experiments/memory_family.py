@@ -1,7 +1,7 @@
 """Adaptation by memory on bandits, tables and the grid: what is known to be reachable is in docs/memory.md.
 
-`rl2-bandit` and `rl2-grid-navi` have files of their own; here are the other learners at the same settings. Other sizes of
-bandit are flags: `--env.num-arms 10 --num-rounds 100`. So are other cores of RL²: `--learner.core min_gru`.
+`rl2-bandit` and `rl2-grid-navi` have files of their own; here are the other learners at the same settings. Other sizes
+of bandit are flags: `--env.num-arms 10 --num-rounds 100`. So are other cores of RL²: `--learner.core min_gru`.
 """
 
 import dataclasses

@@ -148,23 +148,67 @@ def measure(
     }
 
 
+def measure_variants(
+    configs: dict[str, Config],
+    *,
+    repeats: int = 5,
+    steps: int | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> dict[str, Any]:
+    """Times the whole meta-step of several configurations in turns, so that a noisy machine disturbs all alike.
+
+    Args:
+      configs: by name; rates are compared with that of the first.
+      repeats, steps, progress: as in `measure`.
+
+    Returns:
+      What `metarl bench --against … --json` prints: for each name the rate in env-steps/s, its ratio to that of the
+      first in the same turn, seconds of a meta-step and of compiling.
+
+    Raises:
+      ValueError: for a bad configuration, naming the field.
+    """
+    specs = {name: (make_spec(config), config) for name, config in configs.items()}
+    programs = {}
+    for name, (spec, config) in specs.items():
+        progress(f"compiling {name}")
+        programs[name] = _compile_step(spec, select_devices(config), config.seed)
+    calls = {name: steps or _calibrate(program) for name, program in programs.items()}
+    turns: list[dict[str, tuple[float, float]]] = []
+    for repeat in range(repeats):
+        progress(f"measuring, {repeat + 1} of {repeats}")
+        turns.append({name: _time(p.call, calls[name]) for name, p in programs.items()})
+
+    def rate(turn: dict[str, tuple[float, float]], name: str) -> float:
+        seconds, env_steps = turn[name]
+        return env_steps / seconds
+
+    first = next(iter(configs))
+    variants = {
+        name: {
+            "env_steps_per_second": _spread([rate(turn, name) for turn in turns]),
+            "ratio": _spread([rate(turn, name) / rate(turn, first) for turn in turns]),
+            "meta_step_seconds": _spread([turn[name][0] / calls[name] for turn in turns]),
+            "compile_seconds": program.compile_seconds,
+        }
+        for name, program in programs.items()
+    }
+    device = _describe(select_devices(configs[first]))
+    return {"preset": configs[first].name, "device": device, "variants": variants}
+
+
 def _compile(
     spec: StepSpec, devices: Sequence[Device], seed: int, progress: Callable[[str], None]
 ) -> dict[str, Compiled]:
     """The programs by name, each having run once."""
     everywhere = replicated(spec.axis, devices)
-    compiler_options = spec.env.compiler_options(devices[0].platform)
     init = jax.jit(make_init(spec), out_shardings=everywhere)
     key = jax.device_put(jax.random.key(seed), everywhere)
     state = jax.block_until_ready(init(key))
 
-    def compiled(name: str, fn: Callable, *args, **options):
+    def compiled(name: str, fn: Callable, *args):
         progress(f"compiling: {name}")
-        start = time.perf_counter()
-        executable = jax.jit(fn, **options).lower(*args).compile(compiler_options)
-        passed = time.perf_counter() - start
-        plan = executable.memory_analysis()
-        return executable, (passed, None if plan is None else plan.temp_size_in_bytes)
+        return _compiled(jax.jit(fn), spec, devices, *args)
 
     simulate, costs = compiled("simulator", make_simulate(spec), key)
     programs = {"simulator": Compiled(lambda: simulate(key), *costs)}
@@ -174,20 +218,35 @@ def _compile(
     for name, parts in collects.items():
         collect, costs = compiled(name, make_collect(parts), state, key)
         programs[name] = Compiled(lambda collect=collect: collect(state, key), *costs)
-    step, costs = compiled(
-        "meta-step", make_step(spec), state, donate_argnums=0, out_shardings=everywhere
-    )
-    # Donated: another copy than the one that collects.
-    training = [jax.block_until_ready(init(key))]
+    for program in programs.values():
+        jax.block_until_ready(program.call())
+    progress("compiling: meta-step")
+    return programs | {"meta-step": _compile_step(spec, devices, seed)}
+
+
+def _compile_step(spec: StepSpec, devices: Sequence[Device], seed: int) -> Compiled:
+    """The whole meta-step, having run once; every call goes on with the state of the one before."""
+    everywhere = replicated(spec.axis, devices)
+    init = jax.jit(make_init(spec), out_shardings=everywhere)
+    training = [jax.block_until_ready(init(jax.device_put(jax.random.key(seed), everywhere)))]
+    step = jax.jit(make_step(spec), donate_argnums=0, out_shardings=everywhere)
+    step, costs = _compiled(step, spec, devices, training[0])
 
     def take_step() -> Metrics:
         training[0], metrics = step(training[0])
         return metrics
 
-    programs["meta-step"] = Compiled(take_step, *costs)
-    for program in programs.values():
-        jax.block_until_ready(program.call())
-    return programs
+    jax.block_until_ready(take_step())
+    return Compiled(take_step, *costs)
+
+
+def _compiled(jitted: Any, spec: StepSpec, devices: Sequence[Device], *args: Any):
+    """The executable for these arguments; the seconds that it took, and its temporary bytes."""
+    start = time.perf_counter()
+    executable = jitted.lower(*args).compile(spec.env.compiler_options(devices[0].platform))
+    passed = time.perf_counter() - start
+    plan = executable.memory_analysis()
+    return executable, (passed, None if plan is None else plan.temp_size_in_bytes)
 
 
 def _time(call: Callable[[], Any], num_calls: int) -> tuple[float, float]:

@@ -79,3 +79,24 @@ def test_command(capsys, monkeypatch):
 
     print_report(report)
     assert "whole meta-step" in capsys.readouterr().out
+
+
+def test_variants_are_measured_in_turns(capsys):
+    tiny = "--num-tasks 2 --num-rounds 2 --outer.num-minibatches 1 --learner.hidden-size 4 --steps 1 --json"
+    words = ["--against", "learner.core=lstm", "learner.core=min_gru,num-tasks=4"]
+    assert main(["bench", "rl2-bandit", *tiny.split(), "--repeats", "2", *words]) == 0
+    variants = json.loads(capsys.readouterr().out)["variants"]
+    assert list(variants) == ["as given", *words[1:]]
+    assert variants["as given"]["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+    for found in variants.values():
+        rate, seconds = found["env_steps_per_second"], found["meta_step_seconds"]
+        assert 0 < rate["min"] <= rate["median"]
+        assert found["compile_seconds"] > 0
+        steps = 2 * (4 if found is variants[words[2]] else 2)
+        np.testing.assert_allclose(rate["max"] * seconds["min"], steps, rtol=1e-6)
+
+
+def test_a_bad_variant_is_refused(capsys):
+    assert main(["bench", "rl2-bandit", "--against", "min_gru"]) == 2
+    assert "against='min_gru' must be FIELD=VALUE" in capsys.readouterr().err
+    assert main(["bench", "rl2-bandit", "--against", "learner.core=gur"]) == 2

@@ -21,7 +21,11 @@ are medians of the repeats, with the least and the greatest.
 
   {prog}
   {prog} --num-tasks 20 --num-rounds 2 --json
-  {prog} --runtime.num-devices 1 --runtime.update-block 4"""
+  {prog} --runtime.num-devices 1 --runtime.update-block 4
+
+With `--against` only whole meta-steps are timed, of the preset as given and of each variant:
+
+  metarl bench rl2-bandit --num-rounds 100 --against learner.core=min_gru learner.core=lstm"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,8 @@ class BenchOptions(RunOptions):
     """Measurements of each program."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
     """Calls of a program in one measurement; as many as take half a second when not given."""
+    against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE[,FIELD=VALUE …] …")] = ()
+    """Variants to compare with, each as fields and values."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the numbers as JSON and nothing else on stdout."""
 
@@ -47,22 +53,64 @@ def main(args: list[str]) -> int:
             return 0
         raise missing_preset("bench")
     options = parse_run(BenchOptions, preset, rest, prog=prog, description=description)
-    config = options.config()
+    configs = {"as given": options.config()}
     check_fields(options)
-    start_backend(config.runtime.platform)
+    for variant in options.against:
+        words = [*rest, *variant_flags(variant)]
+        configs[variant] = parse_run(
+            BenchOptions, preset, words, prog=prog, description=description
+        ).config()
+    start_backend(configs["as given"].runtime.platform)
 
-    from metarl_jax.bench import measure
+    from metarl_jax.bench import measure, measure_variants
 
-    errors = Console(stderr=True)
-    with errors.status("building") as status:
-        report = measure(
-            config, repeats=options.repeats, steps=options.steps, progress=status.update
-        )
+    times: dict[str, Any] = {"repeats": options.repeats, "steps": options.steps}
+    with Console(stderr=True).status("building") as status:
+        if options.against:
+            report = measure_variants(configs, **times, progress=status.update)
+        else:
+            report = measure(configs["as given"], **times, progress=status.update)
     if options.json:
         print(json.dumps(report, indent=2))
+    elif options.against:
+        print_variants(report)
     else:
         print_report(report)
     return 0
+
+
+def variant_flags(variant: str) -> list[str]:
+    """`learner.core=lstm,num-tasks=8` as the words of a command line.
+
+    Raises:
+      ValueError: for another form.
+    """
+    words = []
+    for setting in variant.split(","):
+        field, equals, value = setting.partition("=")
+        if not (field and equals and value):
+            raise ValueError(
+                f"against={variant!r} must be FIELD=VALUE[,FIELD=VALUE …]: learner.core=min_gru"
+            )
+        words.append(f"--{field.strip().lstrip('-')}={value}")
+    return words
+
+
+def print_variants(report: dict[str, Any]) -> None:
+    """What `metarl_jax.bench.measure_variants` answers, as a table."""
+    device = report["device"]
+    table = Table(
+        title=f"{report['preset']} on {device['count']} {device['kind']} device(s), "
+        f"{device['cores']} cores, jax {device['jax']}: whole meta-step"
+    )
+    for column in ("", "env-steps/s", "least", "greatest", "ratio", "compile, s"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, found in report["variants"].items():
+        rate = found["env_steps_per_second"]
+        rates = (f"{rate[x]:,.0f}" for x in ("median", "min", "max"))
+        ratio, seconds = found["ratio"]["median"], found["compile_seconds"]
+        table.add_row(name, *rates, f"{ratio:.2f}", f"{seconds:.1f}")
+    Console().print(table)
 
 
 def print_report(report: dict[str, Any]) -> None:
