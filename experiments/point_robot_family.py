@@ -28,9 +28,7 @@ LEARNER = {"inner_lr": 0.05, "learn_inner_lr": "array", "log_std_init": -0.7}
 PPO_OPTIONS = BASE.outer
 assert isinstance(PPO_OPTIONS, PPO)
 
-TRPO_CONFIG = replace(
-    BASE, name="maml-trpo-point-robot", outer=TRPO(max_kl=0.02, final_max_kl=0.001)
-)
+TRPO_CONFIG = replace(BASE, name="maml-trpo-point-robot", outer=TRPO(), num_meta_steps=30)
 """MAML with TRPO, the outer method of the paper."""
 
 POLICY_GRADIENT = replace(

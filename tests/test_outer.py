@@ -88,7 +88,7 @@ def test_trpo_stays_where_no_step_is_good(collected):
         meta_params, trials=trials
     )
     uphill = jax.tree.map(lambda g: 0.1 * g, gradient)
-    search = jax.jit(partial(_line_search, config, batch=batch, max_kl=config.max_kl))
+    search = jax.jit(partial(_line_search, config, batch=batch))
     kept, found = search(meta_params, uphill, trials=trials, loss_before=metrics["loss"])
     jax.tree.map(np.testing.assert_array_equal, kept, meta_params)
     assert float(found["step_size"]) == 0.0

@@ -35,8 +35,6 @@ class TRPO(ReplayObjective):
 
     max_kl: float = bounded(0.01, above=0)
     """Bound δ of the divergence of one meta-step, in nats."""
-    final_max_kl: float | None = bounded(None, above=0)
-    """Bound at the last meta-step, reached linearly; the same as the first when not given."""
     num_cg_steps: int = bounded(10, at_least=1)
     """Steps of conjugate gradient, a Fisher-vector product each."""
     damping: float = bounded(1e-3, at_least=0)
@@ -55,13 +53,9 @@ class TRPO(ReplayObjective):
             )
 
     def make(self, num_meta_steps: int) -> Outer:
-        def bound(step: Array) -> float | Array:
-            if self.final_max_kl is None:
-                return self.max_kl
-            return self.max_kl + (self.final_max_kl - self.max_kl) * step / num_meta_steps
+        del num_meta_steps
 
         def update(key, meta_params, opt_state, batch: MetaBatch):
-            max_kl = bound(batch.step)
             trials = batch.collect(meta_params, key)
             gradient, metrics = replayed_gradient(self, meta_params, batch, trials)
             flat, unravel = ravel_pytree(gradient)
@@ -72,10 +66,10 @@ class TRPO(ReplayObjective):
 
             direction, residual = conjugate_gradient(fisher_product, flat, self.num_cg_steps)
             curvature = direction @ (flat - residual)
-            scale = jnp.sqrt(2.0 * max_kl / jnp.maximum(curvature, 1e-12))
+            scale = jnp.sqrt(2.0 * self.max_kl / jnp.maximum(curvature, 1e-12))
             step = unravel(-scale * direction)
             meta_params, found = _line_search(
-                self, meta_params, step, batch, trials, metrics["loss"], max_kl
+                self, meta_params, step, batch, trials, metrics["loss"]
             )
             return meta_params, opt_state, trials, metrics | found
 
@@ -146,7 +140,6 @@ def _line_search(
     batch: MetaBatch,
     trials: Trial,
     loss_before: Array,
-    max_kl: float | Array,
 ) -> tuple[MetaParams, Metrics]:
     """The longest step tried that lowers the loss within the bound, and what was found there."""
     weights = weigh_tasks(config, batch, trials)
@@ -164,7 +157,7 @@ def _line_search(
         return jax.tree.map(lambda p, s: p + size * s, meta_params, step)
 
     def is_good(loss, kl):
-        return (loss < loss_before) & (kl <= max_kl)
+        return (loss < loss_before) & (kl <= config.max_kl)
 
     def search_on(carry):
         index, _, loss, kl = carry
