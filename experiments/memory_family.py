@@ -44,10 +44,9 @@ RL2_TABULAR_MDP = replace(
 RL2_RECURRING_BANDIT = replace(
     rl2_bandit.CONFIG,
     name="rl2-recurring-bandit",
-    env=RecurringBandit(pool_size=512, period=6),
+    env=RecurringBandit(num_arms=5, pool_size=512, period=3),
     learner=RL2(),
-    num_meta_steps=600,
-    num_tasks=512,
+    num_meta_steps=360,
     evaluation=EvaluationConfig(every=60, num_tasks=2000, deterministic=True),
 )
 """A control: RL² without a store, in tasks that come back with a cue."""
@@ -55,5 +54,5 @@ RL2_RECURRING_BANDIT = replace(
 EPISODIC_RECURRING_BANDIT = replace(
     RL2_RECURRING_BANDIT, name="episodic-recurring-bandit", learner=Episodic()
 )
-"""RL² with a store that outlives trials. Half of the tasks of a meta-step come back in the next; of a pool that lasts
-six meta-steps a fifth to a quarter of all trials are in tasks never met."""
+"""RL² with a store that outlives trials. A pool of 512 tasks lasts three meta-steps of 1024 trials: a third of all trials
+are in tasks that no earlier meta-step had, so that exploring is trained as well as remembering."""
