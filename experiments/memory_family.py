@@ -54,5 +54,5 @@ RL2_RECURRING_BANDIT = replace(
 EPISODIC_RECURRING_BANDIT = replace(
     RL2_RECURRING_BANDIT, name="episodic-recurring-bandit", learner=Episodic()
 )
-"""RL² with a store that outlives trials. A pool of 512 tasks lasts three meta-steps of 1024 trials: a third of all trials
-are in tasks that no earlier meta-step had, so that exploring is trained as well as remembering."""
+"""RL² with a store that outlives trials. A pool of 512 tasks lasts three meta-steps of 1024 trials: a third of all
+trials are in tasks that no earlier meta-step had, so that exploring is trained as well as remembering."""
