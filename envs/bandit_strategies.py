@@ -2,8 +2,7 @@
 
 A strategy keeps, for each of the E trials that run side by side, how often each arm won and lost, and scores the arms.
 All take the prior of the tasks, p ~ U[0, 1]: the posterior of an arm is Beta(s + 1, f + 1), also where the method as
-published has no prior. Constants are tuned, as those of RL² are: by the sum of returns over the nine bandits of its
-table, once for all of them.
+published has no prior. Constants are tuned, as those of RL² are: once for the nine bandits of its table.
 
 References:
   Duan et al., «RL²: Fast Reinforcement Learning via Slow Reinforcement Learning», 2016 (the comparison).
