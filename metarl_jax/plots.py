@@ -1,7 +1,6 @@
-"""Figures: the adaptation curve, the course of training, and the bias of estimators."""
+"""Figures: the adaptation curve, the bias of estimators, and the belief over a grid."""
 
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,40 +56,6 @@ def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
-def training_curve(metrics_jsonl: Path, path: Path) -> None:
-    """Draws the training returns by round against env-steps.
-
-    Args:
-      metrics_jsonl: `metrics.jsonl` of a run; lines without `episode_return` are passed over.
-      path: where to write the PNG.
-
-    Raises:
-      ValueError: where no line has `episode_return`.
-    """
-    lines = [json.loads(line) for line in Path(metrics_jsonl).read_text().splitlines() if line]
-    lines = [line for line in lines if "episode_return" in line]
-    if not lines:
-        raise ValueError(f"{metrics_jsonl} has no episode_return: train for a chunk first")
-    figure, axes = _figure()
-    env_steps = [line["env_steps"] for line in lines]
-    returns = np.stack([_floats(line["episode_return"]) for line in lines])
-    num_rounds = returns.shape[1]
-    for index in range(num_rounds):
-        shade = 0.25 + 0.75 * (index + 1) / num_rounds
-        labelled = num_rounds <= 6 or index in (0, num_rounds - 1)
-        axes.plot(
-            env_steps,
-            returns[:, index],
-            color=LEARNER_COLOR,
-            alpha=shade,
-            label=f"round {index + 1}" if labelled else None,
-        )
-    axes.set_xlabel("env-steps")
-    axes.set_ylabel("mean training return of an episode")
-    axes.legend(frameon=False, loc="best")
-    _save(figure, path)
-
-
 def estimator_bias(report: dict[str, Any], path: Path) -> None:
     """Draws bias, deviation and cosine similarity of meta-gradient estimators against trajectories.
 
@@ -122,6 +87,35 @@ def estimator_bias(report: dict[str, Any], path: Path) -> None:
     panels[0].set_ylim(bottom=0.0)
     panels[1].set_yscale("log")
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside right center")
+    _save(figure, path)
+
+
+def grid_belief(
+    belief: np.ndarray, path_of_agent: np.ndarray, goal: tuple[int, int], path: Path
+) -> None:
+    """Draws what an agent believes of each cell of a grid, as it searches.
+
+    Args:
+      belief: `[F, S, S]`, for each frame the reward that is expected on the cell (x, y).
+      path_of_agent: `[F, 2]`, the cell where the agent is in each frame.
+      goal: the hidden cell.
+      path: where to write the PNG.
+    """
+    columns = min(len(belief), 8)
+    rows = -(-len(belief) // columns)
+    figure = Figure(figsize=(1.5 * columns, 1.7 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    low, high = float(np.nanmin(belief)), float(np.nanmax(belief))
+    image = None
+    for frame, axes in enumerate(panels):
+        axes.axis("off")
+        if frame < len(belief):
+            image = axes.imshow(belief[frame].T, origin="lower", vmin=low, vmax=high, cmap="Blues")
+            axes.plot(*path_of_agent[frame], "o", color="#b0622b", ms=7)
+            axes.plot(*goal, "*", color="#2f8f4e", ms=9)
+            axes.set_title(f"step {frame}", fontsize="small")
+    figure.colorbar(image, ax=panels.tolist(), label="expected reward", shrink=0.7)
     _save(figure, path)
 
 

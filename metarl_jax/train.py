@@ -15,6 +15,7 @@ from metarl_jax.loop import Run, Trained
 from metarl_jax.metrics import Reporter
 from metarl_jax.program import Program, build
 from metarl_jax.run_folder import RunFolder
+from metarl_jax.types import TrainState
 
 
 def train(config: Config, run_dir: Path, *, console: Reporter | None = None) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def evaluate_run(
     Raises:
       ValueError: if there is no run, no whole checkpoint, no such split or strategy, or fewer than two tasks.
     """
-    folder, config = run_folder.open_existing(Path(run_dir))
+    _, config = run_folder.open_existing(Path(run_dir))
     check_split(config.env, split)
     num_tasks = config.evaluation.num_tasks if num_tasks is None else num_tasks
     if num_tasks < 2:
@@ -109,6 +110,27 @@ def evaluate_run(
             f"num_tasks={num_tasks} must be at least 2: an interval needs several tasks"
         )
     check_strategies(config.env, strategies)
+    run, state, step = _open_best(Path(run_dir), console)
+    if empty_memory:
+        state = state.replace(memory=run.executables.init().memory)
+    key = run.executables.evaluation_key(REPORTS, step)
+    returns = run.executables.evaluate(state, key, split, num_tasks)
+    return report.evaluations(run, returns, key, step, split, strategies)[0]
+
+
+def load(run_dir: Path | str) -> tuple[Program, TrainState]:
+    """The program of a run, and its state at the checkpoint that is best by held-out return, or else the latest.
+
+    Raises:
+      ValueError: if there is no run, or no whole checkpoint.
+    """
+    run, state, _ = _open_best(Path(run_dir), None)
+    return run.program, state
+
+
+def _open_best(run_dir: Path, console: Reporter | None) -> tuple[Run, TrainState, int]:
+    """A run, its best state, and the meta-steps of that state."""
+    folder, config = run_folder.open_existing(run_dir)
     run = _make_run(folder, build(config), console)
     found = checkpointing.load_best(
         folder.checkpoints,
@@ -120,12 +142,7 @@ def evaluate_run(
             f"run_dir={str(folder.path)!r} has no checkpoint that can be read: train it first, "
             f"with `metarl resume {folder.path}`"
         )
-    state = found.state
-    if empty_memory:
-        state = state.replace(memory=run.executables.init().memory)
-    key = run.executables.evaluation_key(REPORTS, found.step)
-    returns = run.executables.evaluate(state, key, split, num_tasks)
-    return report.evaluations(run, returns, key, found.step, split, strategies)[0]
+    return run, found.state, found.step
 
 
 def _make_run(folder: RunFolder, program: Program, console: Reporter | None) -> Run:

@@ -1,9 +1,9 @@
 """Figures are drawn from what a run writes, without any global state of matplotlib."""
 
-import json
 import sys
 
 import matplotlib.image
+import numpy as np
 import pytest
 
 from metarl_jax import plots
@@ -36,16 +36,9 @@ def test_a_control_far_off_does_not_flatten_the_curve():
     assert high > 0.0
 
 
-def test_training_curve(tmp_path):
-    lines = [
-        {"step": 1, "env_steps": 100, "episode_return": [-3.0, -2.0]},
-        {"step": 1, "env_steps": 100, "eval_return": [-3.0, -2.0]},
-        {"step": 2, "env_steps": 200, "episode_return": [-2.0, None]},
-    ]
-    metrics = tmp_path / "metrics.jsonl"
-    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    plots.training_curve(metrics, tmp_path / "training.png")
-    assert matplotlib.image.imread(tmp_path / "training.png").std() > 0
-    metrics.write_text("")
-    with pytest.raises(ValueError, match="episode_return"):
-        plots.training_curve(metrics, tmp_path / "none.png")
+def test_grid_belief(tmp_path):
+    generator = np.random.default_rng(0)
+    plots.grid_belief(
+        generator.normal(size=(10, 5, 5)), np.zeros((10, 2)), (4, 1), tmp_path / "belief.png"
+    )
+    assert matplotlib.image.imread(tmp_path / "belief.png").std() > 0
