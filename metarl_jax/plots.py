@@ -107,15 +107,16 @@ def grid_belief(
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     low, high = float(np.nanmin(belief)), float(np.nanmax(belief))
-    image = None
+    images = []
     for frame, axes in enumerate(panels):
         axes.axis("off")
         if frame < len(belief):
-            image = axes.imshow(belief[frame].T, origin="lower", vmin=low, vmax=high, cmap="Blues")
+            shades = {"vmin": low, "vmax": high, "cmap": "Blues"}
+            images.append(axes.imshow(belief[frame].T, origin="lower", **shades))
             axes.plot(*path_of_agent[frame], "o", color="#b0622b", ms=7)
             axes.plot(*goal, "*", color="#2f8f4e", ms=9)
             axes.set_title(f"step {frame}", fontsize="small")
-    figure.colorbar(image, ax=panels.tolist(), label="expected reward", shrink=0.7)
+    figure.colorbar(images[0], ax=panels.tolist(), label="expected reward", shrink=0.7)
     _save(figure, path)
 
 
