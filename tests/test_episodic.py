@@ -1,0 +1,103 @@
+"""The store of an agent: written once a meta-step, kept by a checkpoint, and of use in tasks that come back."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metarl_jax
+from metarl_jax.config import EvaluationConfig
+from metarl_jax.envs.recurring_bandit import RecurringBandit
+from metarl_jax.learners.episodic import Episodic
+from metarl_jax.metrics import Reporter
+from metarl_jax.train import load, resume, train
+
+
+@dataclasses.dataclass(frozen=True)
+class Few(RecurringBandit):
+    """Two arms, one of which always pays, in 8 tasks that come back for ever."""
+
+    name: ClassVar[str] = "few"
+
+    num_arms: int = 2
+    num_bits: int = 4
+    pool_size: int = 8
+    period: int = 10**6
+    high: float = 1.0
+    low: float = 0.0
+
+
+@pytest.fixture
+def config(small_config):
+    config = small_config(
+        "episodic", "recurring_bandit", num_tasks=16, num_rounds=3, num_episodes=1
+    )
+    learner = Episodic(hidden_size=16, encoder_sizes=(16,), capacity=12)
+    env = RecurringBandit(num_arms=2, num_bits=4, pool_size=8, period=2)
+    return dataclasses.replace(
+        config, env=env, learner=learner, evaluation=EvaluationConfig(every=0, num_tasks=8)
+    )
+
+
+def test_a_meta_step_writes_its_tasks(config):
+    program = metarl_jax.build(config)
+    state, step = jax.jit(program.init)(jax.random.key(0)), jax.jit(program.step)
+    assert (state.memory.written_at == -1).all()
+    state, _ = step(state)
+    written = np.asarray(state.memory.keys[state.memory.written_at >= 0])
+    pool = np.asarray(config.env.at(0).pool_tasks().cue)
+    assert 1 < len(written) <= 8  # 16 trials, and each task once
+    assert all((pool == cue).all(axis=1).any() for cue in written)
+    assert int(state.memory.num_writes) == 16
+    held_out = jax.jit(program.evaluate)(state, jax.random.key(1))
+    assert np.isfinite(held_out).all()
+    assert int(step(state)[0].memory.num_writes) == 32
+
+
+def test_without_writing_the_store_stays_empty(config):
+    config = dataclasses.replace(
+        config, learner=dataclasses.replace(config.learner, store_enabled=False)
+    )
+    program = metarl_jax.build(config)
+    state, _ = jax.jit(program.step)(jax.jit(program.init)(jax.random.key(0)))
+    assert int(state.memory.num_writes) == 0
+
+
+def test_the_store_survives_a_resume_bit_for_bit(config, tmp_path):
+    """Four meta-steps are two, a checkpoint, and two more."""
+    silent = Reporter()
+    config = dataclasses.replace(config, num_meta_steps=4, log_every=2)
+    checkpoint = dataclasses.replace(config.checkpoint, every=2)
+    config = dataclasses.replace(config, checkpoint=checkpoint)
+    train(config, tmp_path / "whole", console=silent)
+    (tmp_path / "whole" / "checkpoints" / "4").rename(tmp_path / "kept")
+    resume(tmp_path / "whole", console=silent)
+    _, again = load(tmp_path / "whole")
+    (tmp_path / "whole" / "checkpoints" / "4").rename(tmp_path / "again")
+    (tmp_path / "kept").rename(tmp_path / "whole" / "checkpoints" / "4")
+    _, whole = load(tmp_path / "whole")
+    assert int(whole.memory.num_writes) == 64
+    jax.tree.map(np.testing.assert_array_equal, again.memory, whole.memory)
+    jax.tree.map(np.testing.assert_array_equal, again.meta_params, whole.meta_params)
+
+
+def test_what_was_met_before_is_known_at_the_first_pull(config):
+    """One arm pays: half of the first pulls without a memory, nearly all with one, and again half once it is empty."""
+    config = dataclasses.replace(
+        config,
+        env=Few(),
+        num_tasks=64,
+        num_meta_steps=120,
+        outer=dataclasses.replace(config.outer, learning_rate=5e-3, entropy_coefficient=0.01),
+    )
+    program = metarl_jax.build(config)
+    state, step = jax.jit(program.init)(jax.random.key(0)), jax.jit(program.step)
+    for _ in range(120):
+        state, _ = step(state)
+    evaluate = jax.jit(lambda state: program.evaluate(state, jax.random.key(1), "train", 200))
+    empty = state.replace(memory=program.init(jax.random.key(0)).memory)
+    assert evaluate(state)[:, 0].mean() > 0.85
+    assert jnp.abs(evaluate(empty)[:, 0].mean() - 0.5) < 0.25
