@@ -39,7 +39,14 @@ def random_mdp(horizon):
     )
 
 
-@pytest.fixture(scope="module", params=[(5, 1), (5, 2), (1, 1)], ids=["T5", "T5K2", "T1"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((5, 1), id="T5"),
+        pytest.param((5, 2), id="T5K2", marks=pytest.mark.slow),
+        pytest.param((1, 1), id="T1", marks=pytest.mark.slow),
+    ],
+)
 def compared(request):
     """(horizon, summaries of every estimator on each of two random MDPs) with many trajectories an estimate."""
     horizon, num_inner_steps = request.param

@@ -21,10 +21,20 @@ from metarl_jax.trees import normal_like
 EXACT = ("bandit", "grid_navi", "point_robot")
 LEARNERS = learners.names()
 SIMULATED = [name for name in envs.names() if name not in EXACT]
+VARIANTS = ("anil", "cavia", "meta_sgd")
+"""Names for options of `maml`: what costs two compilations is slow for them."""
 OTHERS = [name for name in EXACT if name != "point_robot"]
 ON_EXACT = [(learner, "point_robot") for learner in LEARNERS]
 ON_EXACT += [(learner, env) for learner in ("maml", "rl2") for env in OTHERS]
-ON_SIMULATED = [("maml" if index % 2 else "rl2", env) for index, env in enumerate(SIMULATED)]
+ON_SIMULATED = [
+    pytest.param(
+        "maml" if index % 2 else "rl2",
+        env,
+        # The same robots and code as half_cheetah_vel, and dear to compile.
+        marks=pytest.mark.slow if env in ("ant_dir", "half_cheetah_dir") else (),
+    )
+    for index, env in enumerate(SIMULATED)
+]
 
 # Every learner with PPO, and every outer method with a learner that adapts by gradient and one that remembers; but
 # Reptile follows adapted weights, and a memory has none.
@@ -35,9 +45,12 @@ PAIRS += [("rl2", method) for method in outer.names() if method not in ("ppo", "
 
 # The same result on one device as on eight: every learner with PPO, every other outer method once, and every exact
 # task distribution with one learner that adapts by gradient and one that remembers.
-ON_DEVICES = [(learner, "poisoned", "ppo") for learner in LEARNERS]
+ON_DEVICES: list[Any] = [(learner, "poisoned", "ppo") for learner in LEARNERS]
 ON_DEVICES += [("maml", "poisoned", method) for method in outer.names() if method != "ppo"]
 ON_DEVICES += [("rl2" if index % 2 else "maml", env, "ppo") for index, env in enumerate(OTHERS)]
+ON_DEVICES = [
+    pytest.param(*row, marks=pytest.mark.slow) if row[0] in VARIANTS else row for row in ON_DEVICES
+]
 ONE_DEVICE = RuntimeConfig(num_devices=1, update_block=4, collect_block=2, remat=True)
 EIGHT_DEVICES = RuntimeConfig(num_devices=8)
 
@@ -164,12 +177,20 @@ def test_devices_and_blocks_do_not_change_the_result(
         functions = compiled(learner, env, outer_method, runtime)
         # On a CPU, what is compiled while devices wait for each other can take the threads that they need.
         state, metrics = jax.block_until_ready(functions.step(functions.init(jax.random.key(0))))
-        returns = functions.evaluate(state, jax.random.key(1), "train")
-        results.append(jax.block_until_ready((state, metrics, returns)))
+        results.append((state, metrics))
     trees_close(results[1], results[0], rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("num_minibatches", [2, 4])
+def test_evaluation_does_not_depend_on_devices(compiled):
+    found = []
+    for runtime in (ONE_DEVICE, EIGHT_DEVICES):
+        functions = compiled("rl2", "bandit", "ppo", runtime)
+        state = jax.block_until_ready(functions.init(jax.random.key(0)))
+        found.append(np.asarray(functions.evaluate(state, jax.random.key(1), "test")))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("num_minibatches", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_minibatches_do_not_depend_on_devices(small_config, trees_close, num_minibatches):
     """Invariant 3, for tasks that are shuffled into minibatches."""
     results = []
@@ -183,7 +204,7 @@ def test_minibatches_do_not_depend_on_devices(small_config, trees_close, num_min
     trees_close(results[1], results[0], rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", [name for name in LEARNERS if name not in VARIANTS])
 def test_mapped_tasks_equal_a_loop(small_config, trees_close, learner):
     """Invariant 3: vmap over tasks equals a Python loop over tasks."""
     config = small_config(learner)

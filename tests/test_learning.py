@@ -82,7 +82,7 @@ GRADIENT_FAMILY = {
     "e-maml": ("maml", {"surrogate": "log_likelihood"}, "ppo", {"sampling_correction": 0.01}),
     "policy gradient": ("maml", {}, "policy_gradient", {}),
 }
-DEFAULT = ("maml", "anil", "cavia", "trpo", "es", "reptile")
+DEFAULT = ("maml", "trpo", "es", "reptile")
 METHODS = [
     pytest.param(name, marks=() if name in DEFAULT else pytest.mark.slow)
     for name in GRADIENT_FAMILY
