@@ -218,7 +218,7 @@ def test_mapped_tasks_equal_a_loop(small_config, trees_close, learner):
             program.learner,
             estimator,
             state.meta_params,
-            (),
+            state.memory,
             None,
             task,
             key,
