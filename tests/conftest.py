@@ -17,6 +17,13 @@ BRAX = ("half_cheetah_dir", "half_cheetah_vel", "ant_dir")
 COMPILATION = "/jax/core/compile/backend_compile_duration"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _forget_executables():
+    """On a CPU each maps a thousand pieces of memory, and a process may have 65530."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def strict_ranks():
     """Broadcasting between arrays of different rank is an error."""
