@@ -19,38 +19,45 @@ from metarl_jax.rollout import collect_trial, replay_trial
 from metarl_jax.trees import normal_like
 
 EXACT = ("bandit", "grid_navi", "point_robot")
-LEARNERS = learners.names()
+OTHERS = [name for name in EXACT if name != "point_robot"]
 SIMULATED = [name for name in envs.names() if name not in EXACT]
 VARIANTS = ("anil", "cavia", "meta_sgd")
-"""Names for options of `maml`: what costs two compilations is slow for them."""
-OTHERS = [name for name in EXACT if name != "point_robot"]
-ON_EXACT = [(learner, "point_robot") for learner in LEARNERS]
-ON_EXACT += [(learner, env) for learner in ("maml", "rl2") for env in OTHERS]
-ON_SIMULATED = [
-    pytest.param(
-        "maml" if index % 2 else "rl2",
-        env,
-        # The same robots and code as half_cheetah_vel, and dear to compile.
-        marks=pytest.mark.slow if env in ("ant_dir", "half_cheetah_dir") else (),
-    )
-    for index, env in enumerate(SIMULATED)
-]
+"""Names for options of `maml`, whose tests are slow for being many."""
+
+
+def slow_if(condition, case):
+    return pytest.param(case, marks=pytest.mark.slow) if condition else case
+
+
+LEARNERS: list[Any] = [slow_if(name in VARIANTS, name) for name in learners.names()]
+REPLAYED: list[Any] = [(learner, "point_robot") for learner in learners.names()]
+REPLAYED += [(learner, env) for learner in ("maml", "rl2") for env in OTHERS]
+REPLAYED += [("maml" if index % 2 else "rl2", env) for index, env in enumerate(SIMULATED)]
+# Of the robots one is enough: they are dear to compile.
+ROBOTS = ("ant_dir", "half_cheetah_dir", "hopper_ensemble")
+REPLAYED = [slow_if(case[0] in VARIANTS or case[1] in ROBOTS, case) for case in REPLAYED]
 
 # What is trained, on what, and how. Tests of the same case stand side by side, so that they share what they compile.
 # Every learner with PPO, and every outer method with a learner that adapts by gradient and one that remembers; but
 # Reptile follows adapted weights, and a memory has none.
-HELD_OUT = [(learner, "poisoned", "ppo") for learner in LEARNERS]
+HELD_OUT: list[Any] = [(learner, "poisoned", "ppo") for learner in learners.names()]
 CASES = HELD_OUT + [("maml", "poisoned", method) for method in outer.names() if method != "ppo"]
 CASES += [("rl2", "poisoned", name) for name in outer.names() if name not in ("ppo", "reptile")]
 
-# The same result on one device as on eight: every other outer method once, and every exact task distribution with one
-# learner that adapts by gradient or one that remembers.
+# The same result on one device as on eight: every learner, every outer method, and every exact task distribution with
+# one learner that adapts by gradient or one that remembers.
 ON_DEVICES = [case for case in CASES if case[0] != "rl2" or case[2] == "ppo"]
 ON_DEVICES += [("rl2" if index % 2 else "maml", env, "ppo") for index, env in enumerate(OTHERS)]
-ON_DEVICES = [
-    pytest.param(case, marks=pytest.mark.slow) if case[0] in VARIANTS else case
-    for case in ON_DEVICES
-]
+
+
+def mostly(cases):
+    """Cases, of which those that only vary another are slow."""
+    return [
+        slow_if(case[0] in VARIANTS or (case[0] == "rl2" and case[2] != "ppo"), case)
+        for case in cases
+    ]
+
+
 ONE_DEVICE = RuntimeConfig(num_devices=1, update_block=4, collect_block=2, remat=True)
 EIGHT_DEVICES = RuntimeConfig(num_devices=8)
 
@@ -133,10 +140,10 @@ def perturbed(tree):
     return jax.tree.map(lambda x, e: x + 0.1 * e, tree, normal_like(jax.random.key(7), tree))
 
 
-@pytest.mark.parametrize(("learner", "env"), ON_EXACT + ON_SIMULATED)
-def test_replay_equals_collect(small_config, learner, env):
+@pytest.mark.parametrize("case", REPLAYED, ids="-".join)
+def test_replay_equals_collect(small_config, case):
     """Invariant 1: with unchanged parameters the likelihood ratio of every valid step is 1."""
-    config = small_config(learner, env, normalize_observations=True)
+    config = small_config(*case, normalize_observations=True)
     program = metarl_jax.build(config)
     state, trial = collect_one(config, program)
     replay = jax.jit(
@@ -154,7 +161,7 @@ def test_replay_equals_collect(small_config, learner, env):
     assert np.abs(np.where(valid, other_log_prob - trial.rollout.log_prob, 0.0)).max() > 1e-4
 
 
-@pytest.mark.parametrize("case", CASES, scope="module", ids="-".join)
+@pytest.mark.parametrize("case", mostly(CASES), scope="module", ids="-".join)
 def test_one_executable_and_no_transfer(compiled, case):
     """Invariant 2: a step compiles once and talks to no host."""
     functions = compiled(case)
@@ -169,7 +176,7 @@ def test_one_executable_and_no_transfer(compiled, case):
     assert int(state.step) == 3
 
 
-@pytest.mark.parametrize("case", ON_DEVICES, scope="module", ids="-".join)
+@pytest.mark.parametrize("case", mostly(ON_DEVICES), scope="module", ids="-".join)
 def test_devices_and_blocks_do_not_change_the_result(compiled, trees_close, case):
     """Invariant 3: eight tasks on eight devices, and on one device in blocks."""
     results = []
@@ -204,7 +211,7 @@ def test_minibatches_do_not_depend_on_devices(small_config, trees_close, num_min
     trees_close(results[1], results[0], rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("learner", [name for name in LEARNERS if name not in VARIANTS])
+@pytest.mark.parametrize("learner", LEARNERS)
 def test_mapped_tasks_equal_a_loop(small_config, trees_close, learner):
     """Invariant 3: vmap over tasks equals a Python loop over tasks."""
     config = small_config(learner)
@@ -261,7 +268,7 @@ def test_learning_is_kept_within_a_trial_and_lost_between_trials(small_config, l
     assert np.abs(np.where(last[..., None], before[-1] - after[-1], 0.0)).max() > 1e-6
 
 
-@pytest.mark.parametrize("case", HELD_OUT, scope="module", ids="-".join)
+@pytest.mark.parametrize("case", mostly(HELD_OUT), scope="module", ids="-".join)
 def test_held_out_tasks_do_not_reach_training(compiled, case):
     """Invariant 7: training on, and evaluating between, leaves the state free of held-out tasks."""
     functions = compiled(case)

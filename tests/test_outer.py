@@ -160,7 +160,7 @@ def test_only_the_worst_tasks_contribute(small_config, trees_close, learner):
         trees_close(of_value(risk_averse), of_value(plain), rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("outer_method", ["ppo", "trpo"])
+@pytest.mark.parametrize("outer_method", ["ppo", pytest.param("trpo", marks=pytest.mark.slow)])
 def test_a_whole_worst_fraction_changes_no_bit(small_config, outer_method):
     """Nor does one that is traced, and happens to be 1."""
     config = small_config("maml", "point_robot", outer_method, num_tasks=4)

@@ -223,7 +223,7 @@ def assert_like_alone(sweep: Sweep, index: int, trees_close):
         trees_close(together[index], expected[0], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("group_size", [1, 2])
+@pytest.mark.parametrize("group_size", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_member_that_adapts_by_gradient_is_the_run_alone(trees_close, group_size):
     config = dataclasses.replace(TINY_MAML, runtime=RuntimeConfig(num_devices=1))
     grid = tuple((name, (0.03, 0.3)) for name in ("learner.inner_lr", "learner.log_std_init"))
