@@ -44,15 +44,16 @@ RL2_TABULAR_MDP = replace(
 RL2_RECURRING_BANDIT = replace(
     rl2_bandit.CONFIG,
     name="rl2-recurring-bandit",
-    env=RecurringBandit(num_arms=5, pool_size=512, period=3),
+    env=RecurringBandit(num_arms=5, pool_size=64, period=2),
     learner=RL2(),
-    num_meta_steps=360,
-    evaluation=EvaluationConfig(every=60, num_tasks=2000, deterministic=True),
+    num_meta_steps=300,
+    evaluation=EvaluationConfig(every=100, num_tasks=2000, deterministic=True),
 )
 """A control: RL² without a store, in tasks that come back with a cue."""
 
 EPISODIC_RECURRING_BANDIT = replace(
-    RL2_RECURRING_BANDIT, name="episodic-recurring-bandit", learner=Episodic()
+    RL2_RECURRING_BANDIT, name="episodic-recurring-bandit", learner=Episodic(capacity=128)
 )
-"""RL² with a store that outlives trials. A pool of 512 tasks lasts three meta-steps of 1024 trials: a third of all
-trials are in tasks that no earlier meta-step had, so that exploring is trained as well as remembering."""
+"""RL² with a store that outlives trials. Every other meta-step all tasks are new, so that exploring is trained as well
+as remembering. The store holds two pools, a quarter of all cues: were every cue in it, from older pools, no task in
+training would ever look unknown."""
