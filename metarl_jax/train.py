@@ -102,7 +102,7 @@ def evaluate_run(
     Raises:
       ValueError: if there is no run, no whole checkpoint, no such split or strategy, or fewer than two tasks.
     """
-    _, config = run_folder.open_existing(Path(run_dir))
+    folder, config = run_folder.open_existing(Path(run_dir))
     check_split(config.env, split)
     num_tasks = config.evaluation.num_tasks if num_tasks is None else num_tasks
     if num_tasks < 2:
@@ -110,7 +110,7 @@ def evaluate_run(
             f"num_tasks={num_tasks} must be at least 2: an interval needs several tasks"
         )
     check_strategies(config.env, strategies)
-    run, state, step = _open_best(Path(run_dir), console)
+    run, state, step = _open_best(folder, config, console)
     if empty_memory:
         state = state.replace(memory=run.executables.init().memory)
     key = run.executables.evaluation_key(REPORTS, step)
@@ -124,13 +124,14 @@ def load(run_dir: Path | str) -> tuple[Program, TrainState]:
     Raises:
       ValueError: if there is no run, or no whole checkpoint.
     """
-    run, state, _ = _open_best(Path(run_dir), None)
+    run, state, _ = _open_best(*run_folder.open_existing(Path(run_dir)), None)
     return run.program, state
 
 
-def _open_best(run_dir: Path, console: Reporter | None) -> tuple[Run, TrainState, int]:
+def _open_best(
+    folder: RunFolder, config: Config, console: Reporter | None
+) -> tuple[Run, TrainState, int]:
     """A run, its best state, and the meta-steps of that state."""
-    folder, config = run_folder.open_existing(run_dir)
     run = _make_run(folder, build(config), console)
     found = checkpointing.load_best(
         folder.checkpoints,

@@ -87,4 +87,4 @@ class Episodic(RL2):
             keys, values = join_leading((keys, values))
             return store.write(memory, keys, values, self.merge_distance)
 
-        return learner._replace(init_memory=lambda: self.init_memory(env), consolidate=consolidate)
+        return learner._replace(consolidate=consolidate)

@@ -138,7 +138,13 @@ class SequenceLearner(LearnerConfig):
             answer: Any = module.apply(meta_params, features, timesteps, method="answer")
             return PolicyOut(*answer), state.replace(carry=carry)
 
-        return MetaLearner(init=init, begin=begin, act=act, unroll=unroll)
+        return MetaLearner(
+            init=init,
+            begin=begin,
+            act=act,
+            unroll=unroll,
+            init_memory=lambda: self.init_memory(env),
+        )
 
 
 def read_sequence(
