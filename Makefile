@@ -20,9 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 train: $(STAMP) ## Meta-train MAML on the point robot (about two minutes on two cores).
 	$(BIN)/metarl train maml-point-robot
 
-# Compiling takes most of the time of these tests, and optimising most of that of compiling.
-test: $(STAMP) ## Run the tests.
-	XLA_FLAGS="--xla_backend_optimization_level=0 $(XLA_FLAGS)" $(BIN)/python -m pytest
+# Compiling takes most of the time of these tests, on one core, and optimising most of that of compiling.
+test: $(STAMP) ## Run the tests, on all cores.
+	XLA_FLAGS="--xla_backend_optimization_level=0 $(XLA_FLAGS)" $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-slow: $(STAMP) ## Run the learning tests, which take long.
 	$(BIN)/python -m pytest -m slow

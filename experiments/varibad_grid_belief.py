@@ -10,7 +10,6 @@ the second, the reward decoder is asked, with the mean of the posterior, what st
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,6 @@ import numpy as np
 from metarl_jax.env import encode_action
 from metarl_jax.envs.grid_navi import GridNavi
 from metarl_jax.learners.belief import VariBAD
-from metarl_jax.learners.sequence import read_sequence
 from metarl_jax.plots import grid_belief
 from metarl_jax.program import Program
 from metarl_jax.returns import AdvantageConfig, make_estimator
@@ -47,10 +45,9 @@ def beliefs(program: Program, state: TrainState, goal: jax.Array) -> tuple[np.nd
         num_episodes=1,
         deterministic=True,
     )
-    timesteps = join_leading(trial.rollout.timestep)
-    start = program.learner.begin(state.meta_params, (), trial.key, 1)
-    _, features = read_sequence(module, state.meta_params, start, timesteps)
-    posterior: Any = module.apply(state.meta_params, features, method="posterior")
+    observation, posterior = join_leading(
+        (trial.rollout.timestep.observation, trial.rollout.policy.latent)
+    )
     latent = posterior.mean[: env.episode_length + 1]  # [F, 1, Z]
 
     cells = jnp.eye(env.size**2)[None]
@@ -63,7 +60,7 @@ def beliefs(program: Program, state: TrainState, goal: jax.Array) -> tuple[np.nd
         jnp.broadcast_to(stay, (*shape, stay.shape[-1])),
         method="decode",
     )
-    index = np.argmax(timesteps.observation[: len(latent), 0], axis=-1)
+    index = np.argmax(observation[: len(latent), 0], axis=-1)
     path = np.stack(np.unravel_index(index, (env.size, env.size)), axis=-1)
     return np.asarray(reward).reshape(-1, env.size, env.size), path
 

@@ -21,6 +21,8 @@ from metarl_jax.types import (
     Trial,
 )
 
+AuxLoss = Callable[[MetaParams, Memory, PolicyOut, Trial], tuple[Array, Metrics]]
+
 
 class MetaLearner(NamedTuple):
     """A learner, as functions of one task. Axes are those of `metarl_jax.types`.
@@ -32,14 +34,15 @@ class MetaLearner(NamedTuple):
     | `act(meta_params, inner_state, timestep[E])` | every step | the policy, and the inner state after the step |
     | `adapt(meta_params, inner_state, rollout[T, E])` | after every round but the last | the adapted inner state |
     | `unroll(meta_params, inner_state, timesteps[T, E])` | in a replay | as `act` step after step, faster |
-    | `aux_loss(meta_params, trial)` | every outer step | a loss beside the policy's, and metrics |
+    | `aux_loss(meta_params, memory, out, trial)` | every outer step | a loss beside the policy's, and metrics |
     | `absorb(meta_params, inner_state)` | by Reptile | the meta-parameters that begin with this inner state |
     | `init_memory()` | once a run | what outlives trials, when empty |
     | `consolidate(meta_params, memory, trials)` | once a meta-step | the memory after these trials `[N, ...]` |
 
     `None` stands for the default: `adapt` does nothing, so that the rounds of a trial are one sequence (`unroll` then
     gets `[K·T, E]`); `unroll` scans `act`; `aux_loss` is zero; an inner state is nothing that meta-parameters could
-    begin with; the memory is empty and stays so.
+    begin with; the memory is empty and stays so. The `out` of `aux_loss` are the answers of a replay in the last rounds
+    of the trial, those that the objective counts.
 
     `weights_per_task` says that each task has weights of its own in `act`; it sets the default size of the blocks in
     which a CPU goes through the tasks.
@@ -50,7 +53,7 @@ class MetaLearner(NamedTuple):
     act: Callable[[MetaParams, InnerState, TimeStep], tuple[PolicyOut, InnerState]]
     adapt: Callable[[MetaParams, InnerState, Transition], InnerState] | None = None
     unroll: Callable[[MetaParams, InnerState, TimeStep], tuple[PolicyOut, InnerState]] | None = None
-    aux_loss: Callable[[MetaParams, Trial], tuple[Array, Metrics]] | None = None
+    aux_loss: AuxLoss | None = None
     absorb: Callable[[MetaParams, InnerState], MetaParams] | None = None
     init_memory: Callable[[], Memory] | None = None
     consolidate: Callable[[MetaParams, Memory, Trial], Memory] | None = None

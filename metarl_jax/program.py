@@ -81,6 +81,7 @@ def make_spec(config: Config) -> StepSpec:
         outer=config.outer.make(config.num_meta_steps),
         advantages=returns.make_estimator(config.advantage),
         axis=axis,
+        num_meta_steps=config.num_meta_steps,
         num_tasks=config.num_tasks,
         num_rounds=config.num_rounds,
         num_episodes=config.num_episodes,

@@ -24,6 +24,7 @@ class StepSpec(NamedTuple):
     outer: Outer
     advantages: AdvantageEstimator
     axis: TaskAxis
+    num_meta_steps: int
     num_tasks: int
     num_rounds: int
     num_episodes: int
@@ -138,10 +139,9 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
     def adapted(meta_params, memory, trial):
         return adapt_through(learner, meta_params, memory, trial)
 
-    def aux_loss(meta_params, trial):
-        if learner.aux_loss is None:
-            return jnp.zeros(()), {}
-        return learner.aux_loss(meta_params, trial)
+    def no_aux_loss(meta_params, memory, out, trial):
+        del meta_params, memory, out, trial
+        return jnp.zeros(()), {}
 
     return MetaBatch(
         memory=state.memory,
@@ -149,10 +149,11 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
         replay=replay,
         adapted=adapted,
         absorb=learner.absorb,
-        aux_loss=aux_loss,
+        aux_loss=learner.aux_loss or no_aux_loss,
         axis=spec.axis,
         block=spec.update_block,
         step=state.step,
+        progress=state.step / spec.num_meta_steps,
     )
 
 

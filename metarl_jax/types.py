@@ -60,13 +60,17 @@ class TimeStep(struct.PyTreeNode):
 
 
 class PolicyOut(struct.PyTreeNode):
-    """What a learner answers: the distribution over actions and the value of the state, `[...]`.
+    """What a learner answers at a step.
 
-    A learner without a value function answers zeros.
+    Attributes:
+      distribution: over actions, `[...]`.
+      value: of the state, `[...]`; zeros from a learner without a value function.
+      latent: what the learner takes the task for, `[..., Z]` arrays: a posterior, an embedding, a routing.
     """
 
     distribution: Distribution
     value: Array
+    latent: PyTree = ()
 
 
 class Transition(struct.PyTreeNode):

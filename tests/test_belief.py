@@ -56,8 +56,11 @@ def test_the_policy_trains_the_encoder_only_if_asked(collected):
 
 def test_the_variational_loss_trains_encoder_and_decoders(collected):
     _, meta_params, batch, trial = collected(transition_coefficient=1.0)
-    loss = jax.jit(jax.grad(lambda params: batch.aux_loss(params, trial)[0]))
-    found = norms(loss(meta_params))
+
+    def loss(params):
+        return batch.aux_loss(params, (), batch.replay(params, (), trial, 0), trial)[0]
+
+    found = norms(jax.jit(jax.grad(loss))(meta_params))
     trained = ("core", "encoder", "posterior_head", "reward_decoder", "transition_decoder")
     assert all(found[name] > 1e-6 for name in trained)
     assert found["policy"] == found["policy_head"] == found["value_head"] == 0.0

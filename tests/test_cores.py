@@ -7,7 +7,7 @@ import pytest
 
 from metarl_jax.cores import make_core
 from metarl_jax.cores.key_value import KeyValueCore
-from metarl_jax.cores.min_gru import linear_recurrence
+from metarl_jax.cores.min_gru import associative_recurrence, linear_recurrence
 
 CORES = {
     "gru": make_core("gru", 8, 2, 2, 6),
@@ -97,9 +97,34 @@ def test_linear_recurrence_is_its_loop():
     for a, b in zip(decay, increment, strict=True):
         state = a * state + b
         expected.append(state)
+    found = linear_recurrence(decay, increment, start)
+    np.testing.assert_allclose(found, jnp.stack(expected), rtol=1e-5, atol=1e-6)
+    from_start = increment.at[0].add(decay[0] * start)
     np.testing.assert_allclose(
-        linear_recurrence(decay, increment, start), jnp.stack(expected), rtol=1e-5, atol=1e-6
+        associative_recurrence(decay, from_start), jnp.stack(expected), rtol=1e-5, atol=1e-6
     )
+
+
+def test_linear_recurrence_has_the_gradient_of_its_loop():
+    decay = jax.random.uniform(jax.random.key(0), (7, 4))
+    increment = jax.random.normal(jax.random.key(1), (7, 4))
+    start, weights = jax.random.normal(jax.random.key(2), (2, 4))
+
+    def loop(decay, increment, start):
+        def step(state, inputs):
+            state = inputs[0] * state + inputs[1]
+            return state, state
+
+        return jax.lax.scan(step, start, (decay, increment))[1]
+
+    def loss(recurrence, *args):
+        return jnp.sum(jnp.sin(recurrence(*args)) * weights)
+
+    arguments = (decay, increment, start)
+    found = jax.grad(lambda *args: loss(linear_recurrence, *args), (0, 1, 2))(*arguments)
+    expected = jax.grad(lambda *args: loss(loop, *args), (0, 1, 2))(*arguments)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_the_transformer_forgets_what_is_beyond_its_context():

@@ -75,10 +75,11 @@ def meta_gradient(learner, meta_params, inner, outer_actions, weights, sampling_
         replay=partial(replay_trial, learner),
         adapted=None,
         absorb=None,
-        aux_loss=lambda params, trial: (jnp.zeros(()), {}),
+        aux_loss=lambda *_: (jnp.zeros(()), {}),
         axis=TaskAxis(),
         block=None,
         step=jnp.int32(0),
+        progress=jnp.float32(0),
     )
     config = PolicyGradient(sampling_correction=sampling_correction)
     weights = TaskWeights(credit=after.reward.mean())

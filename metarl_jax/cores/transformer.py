@@ -78,7 +78,7 @@ class Transformer(nn.Module):
     is_parallel: ClassVar[bool] = True
 
     size: int
-    num_layers: int = 2
+    num_layers: int = 1
     num_heads: int = 4
     context_length: int = 128
 
@@ -96,8 +96,21 @@ class Transformer(nn.Module):
         return self.input_projection(inputs)
 
     def __call__(self, carry: Cache, projected: Array, valid: Array) -> tuple[Cache, Array]:
-        carry, features = self.sequence(carry, projected[None], valid[None])
-        return carry, features[0]
+        # The slot of the new step held the one that its context no longer reaches: the ring is all it has to read.
+        position = carry.count[:, None]
+        mask = self._ring_position(position) >= 0
+        slot = jnp.where(valid, carry.count % self.context_length, self.context_length)
+        rows = jnp.arange(len(slot))
+
+        features, keys, values = projected[:, None], carry.keys, carry.values
+        for index, layer in enumerate(self.layers):
+            query, key, value = layer.look(features, position)
+            keys = keys.at[rows, index, slot].set(key[:, 0], mode="drop")
+            values = values.at[rows, index, slot].set(value[:, 0], mode="drop")
+            features = layer.answer(
+                features, query, keys[:, index], values[:, index], mask[:, None]
+            )
+        return Cache(keys, values, carry.count + valid), self.norm(features[:, 0])
 
     def sequence(self, carry: Cache, projected: Array, valid: Array) -> tuple[Cache, Array]:
         valid = valid.T  # [E, S]: attention wants the episodes first
@@ -122,10 +135,12 @@ class Transformer(nn.Module):
 
     def _mask(self, count: Array, position: Array, valid: Array) -> Array:
         """Which step may look at which slot of the ring, and at which new step: `[E, S, C + S]`."""
-        slot = jnp.arange(self.context_length)
-        last = (count - 1)[:, None]
-        ring_position = last - (last - slot) % self.context_length
+        ring_position = self._ring_position((count - 1)[:, None])
         key_position = jnp.concatenate([ring_position, position], axis=1)[:, None]
         exists = jnp.concatenate([ring_position >= 0, valid], axis=1)[:, None]
         distance = position[:, :, None] - key_position
         return exists & (distance >= 0) & (distance < self.context_length)
+
+    def _ring_position(self, last: Array) -> Array:
+        """The position in each slot when the last step had position `last` `[E, 1]`, negative if none: `[E, C]`."""
+        return last - (last - jnp.arange(self.context_length)) % self.context_length

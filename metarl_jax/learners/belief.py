@@ -10,18 +10,23 @@ import jax.numpy as jnp
 from flax import struct
 
 from metarl_jax.cores.gated import GRU
-from metarl_jax.distributions import DiagonalGaussian, Distribution
+from metarl_jax.distributions import DiagonalGaussian
 from metarl_jax.env import TaskDistribution, encode_action, encoded_action_size
 from metarl_jax.learner import MetaLearner
-from metarl_jax.learners.sequence import (
-    SequenceLearner,
-    SequencePolicy,
-    read_sequence,
-)
+from metarl_jax.learners.sequence import SequenceLearner, SequencePolicy
 from metarl_jax.networks import MLP, Dense, NarrowDense
 from metarl_jax.returns import masked_mean
 from metarl_jax.trees import join_leading
-from metarl_jax.types import Array, Key, MetaParams, Metrics, TimeStep, Trial
+from metarl_jax.types import (
+    Array,
+    Key,
+    Memory,
+    MetaParams,
+    Metrics,
+    PolicyOut,
+    TimeStep,
+    Trial,
+)
 from metarl_jax.validation import bounded
 
 
@@ -51,12 +56,12 @@ class BeliefPolicy(SequencePolicy):
         mean, log_std = jnp.split(self.posterior_head(features), 2, axis=-1)
         return DiagonalGaussian(mean, jnp.clip(log_std, -5.0, 2.0))
 
-    def answer(self, features: Array, timestep: TimeStep) -> tuple[Distribution, Array]:
-        belief = self.posterior(features)
-        if not self.policy_trains_encoder:
-            belief = jax.lax.stop_gradient(belief)
+    def answer(self, features: Array, timestep: TimeStep) -> PolicyOut:
+        posterior = self.posterior(features)
+        belief = posterior if self.policy_trains_encoder else jax.lax.stop_gradient(posterior)
         seen = [timestep.observation, belief.mean, 2.0 * belief.log_std]
-        return super().answer(self.policy(jnp.concatenate(seen, axis=-1)), timestep)
+        out = super().answer(self.policy(jnp.concatenate(seen, axis=-1)), timestep)
+        return out.replace(latent=posterior)
 
     def decode(self, latent: Array, observation: Array, action: Array) -> tuple[Array, Array]:
         """Means of the reward `[...]` and of the next observation `[..., O]` of a step in the task `[..., Z]`."""
@@ -140,14 +145,14 @@ class VariBAD(SequenceLearner):
     def make(self, env: TaskDistribution) -> MetaLearner:
         module, learner = self.make_policy(env), super().make(env)
 
-        def aux_loss(meta_params: MetaParams, trial: Trial) -> tuple[Array, Metrics]:
-            timesteps = join_leading(trial.rollout.timestep)
-            start = learner.begin(meta_params, (), trial.key, timesteps.valid.shape[1])
-            _, features = read_sequence(module, meta_params, start, timesteps)
-            posteriors: Any = module.apply(meta_params, features, method="posterior")
-            steps = steps_of(env, trial)
+        def aux_loss(
+            meta_params: MetaParams, memory: Memory, out: PolicyOut, trial: Trial
+        ) -> tuple[Array, Metrics]:
+            del memory
+            posteriors, steps = join_leading(out.latent), steps_of(env, trial)
             error = self._reconstruction(module, meta_params, posteriors, steps, trial.key)
-            kl = masked_mean(divergence_from_previous(posteriors), timesteps.valid)
+            valid = join_leading(trial.rollout.timestep.valid)
+            kl = masked_mean(divergence_from_previous(posteriors), valid)
             loss = self.elbo_coefficient * (error + self.kl_coefficient * kl)
             return loss, {"reconstruction_loss": error, "posterior_kl": kl}
 

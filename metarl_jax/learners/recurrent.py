@@ -24,7 +24,7 @@ class RL2(SequenceLearner):
     core: CoreName = "gru"
     """What carries information from step to step: `gru`, `lstm`, or one that trains in parallel over the trial,
     `min_gru` or `transformer`."""
-    num_layers: int = bounded(2, at_least=1)
+    num_layers: int = bounded(1, at_least=1)
     """Layers of `min_gru` and `transformer`."""
     num_heads: int = bounded(4, at_least=1)
     """Attention heads of `transformer`."""

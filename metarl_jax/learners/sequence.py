@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from metarl_jax.distributions import Distribution
 from metarl_jax.env import ActionSpace, TaskDistribution, encoded_action_size
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.networks import MLP, Activation, NarrowDense, PolicyHead
@@ -63,16 +62,18 @@ class SequencePolicy(nn.Module):
         """All steps of a parallel core: the last carry, and features `[S, E, F]`."""
         return self.core.sequence(carry, encoded, valid)
 
-    def answer(self, features: Array, timestep: TimeStep) -> tuple[Distribution, Array]:
+    def answer(self, features: Array, timestep: TimeStep) -> PolicyOut:
         """The policy and the value after what was read."""
         del timestep
-        return self.policy_head(features), self.value_head(features)[..., 0]
+        return PolicyOut(self.policy_head(features), self.value_head(features)[..., 0])
 
     def init_all(self, carry: PyTree, timestep: TimeStep, memory: Memory) -> Any:
         """Uses every part once, so that all have parameters."""
         return self(carry, timestep, memory)
 
-    def __call__(self, carry: PyTree, timestep: TimeStep, memory: Memory):
+    def __call__(
+        self, carry: PyTree, timestep: TimeStep, memory: Memory
+    ) -> tuple[PolicyOut, PyTree]:
         carry, features = self.core(carry, self.encode(timestep, memory), timestep.valid)
         return self.answer(features, timestep), carry
 
@@ -130,13 +131,13 @@ class SequenceLearner(LearnerConfig):
             return SequenceState(core.init_carry(num_episodes), memory)
 
         def act(meta_params, state: SequenceState, timestep):
-            answer, carry = module.apply(meta_params, state.carry, timestep, state.memory)
-            return PolicyOut(*answer), state.replace(carry=carry)
+            out, carry = module.apply(meta_params, state.carry, timestep, state.memory)
+            return out, state.replace(carry=carry)
 
         def unroll(meta_params, state: SequenceState, timesteps):
             carry, features = read_sequence(module, meta_params, state, timesteps)
-            answer: Any = module.apply(meta_params, features, timesteps, method="answer")
-            return PolicyOut(*answer), state.replace(carry=carry)
+            out: Any = module.apply(meta_params, features, timesteps, method="answer")
+            return out, state.replace(carry=carry)
 
         return MetaLearner(
             init=init,

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 import optax
 
-from metarl_jax.learner import LearnerConfig
+from metarl_jax.learner import AuxLoss, LearnerConfig
 from metarl_jax.returns import AdvantageConfig
 from metarl_jax.task_axis import TaskAxis
 from metarl_jax.types import (
@@ -34,10 +34,11 @@ class MetaBatch(NamedTuple):
         `[K', T, E]`, differentiable in the meta-parameters.
       adapted: (meta_params, memory, trial of one task) to the inner state after all of its rounds, the last included.
       absorb: the learner's `absorb`, where it has one.
-      aux_loss: (meta_params, trial of one task) to the learner's own loss and metrics.
+      aux_loss: (meta_params, memory, answers of a replay, trial of one task) to the learner's own loss and metrics.
       axis: maps functions of one task over all of them.
       block: size of the blocks in which to go through the tasks when differentiating.
       step: meta-steps done before this one, `[]` int32.
+      progress: their share of all meta-steps of the run, `[]` in [0, 1).
     """
 
     collect: Callable[[MetaParams, Key], Trial]
@@ -45,10 +46,11 @@ class MetaBatch(NamedTuple):
     replay: Callable[[MetaParams, Memory, Trial, int], PolicyOut]
     adapted: Callable[[MetaParams, Memory, Trial], InnerState]
     absorb: Callable[[MetaParams, InnerState], MetaParams] | None
-    aux_loss: Callable[[MetaParams, Trial], tuple[Array, Metrics]]
+    aux_loss: AuxLoss
     axis: TaskAxis
     block: int | None
     step: Array
+    progress: Array
 
 
 class Outer(NamedTuple):

@@ -59,6 +59,8 @@ class ReplayObjective(OuterConfig):
     """Weight of KL(recorded ‖ replayed policy) in the counted rounds."""
     entropy_coefficient: float = bounded(0.0, at_least=0)
     """Weight of the entropy of the policy in the counted rounds."""
+    final_entropy_coefficient: float | None = bounded(None, at_least=0)
+    """That weight at the last meta-step, reached linearly; the same as at the first when not given."""
     value_coefficient: float = bounded(0.0, at_least=0)
     """Weight of the squared error of the learner's value function; 0 for learners without one."""
     worst_fraction: float = bounded(1.0, above=0, at_most=1)
@@ -135,7 +137,8 @@ def task_loss(
     looks_back = not (is_off(config.inner_kl_coefficient) and is_off(config.sampling_correction))
     out = batch.replay(meta_params, memory, trial, 0 if looks_back else start)
 
-    loss, metrics = _counted_loss(config, *take_rounds(out, trial, start, stop))
+    counted = take_rounds(out, trial, start, stop)
+    loss, metrics = _counted_loss(config, entropy_coefficient(config, batch.progress), *counted)
     if looks_back and num_rounds > 1:
         early_loss, early_metrics = _early_loss(
             config, *take_rounds(out, trial, 0, num_rounds - 1), weights.credit
@@ -143,7 +146,7 @@ def task_loss(
         loss, metrics = loss + early_loss, metrics | early_metrics
     if weights.share is not None:
         loss = weights.share * loss
-    aux_loss, aux_metrics = batch.aux_loss(meta_params, trial)
+    aux_loss, aux_metrics = batch.aux_loss(meta_params, memory, out, trial)
     loss = loss + config.value_coefficient * metrics["value_loss"] + aux_loss
     return loss, metrics | aux_metrics | {"loss": loss}
 
@@ -191,7 +194,15 @@ def take_rounds(
     return cut(out, skipped), cut(trial.rollout, 0)
 
 
-def _counted_loss(config: ReplayObjective, out: PolicyOut, rollout: Transition):
+def entropy_coefficient(config: ReplayObjective, progress: Array) -> float | Array:
+    """c_e after this share of a run."""
+    first, last = config.entropy_coefficient, config.final_entropy_coefficient
+    return first if last is None else first + progress * (last - first)
+
+
+def _counted_loss(
+    config: ReplayObjective, entropy_weight: float | Array, out: PolicyOut, rollout: Transition
+):
     """The terms of the policy in the counted rounds, and the parts of those and of the value function."""
     valid = rollout.timestep.valid
     ratio = likelihood_ratio(out, rollout)
@@ -203,7 +214,7 @@ def _counted_loss(config: ReplayObjective, out: PolicyOut, rollout: Transition):
     }
     loss = (
         metrics["policy_loss"]
-        - config.entropy_coefficient * metrics["entropy"]
+        - entropy_weight * metrics["entropy"]
         + config.kl_coefficient * metrics["kl"]
     )
     return loss, metrics
