@@ -75,6 +75,11 @@ class LearnerConfig:
         """Builds the learner for the observations and actions of `env`."""
         raise TypeError(f"{type(self).__name__} must define make")
 
+    def num_adapted(self, env: TaskDistribution) -> int:
+        """Numbers of the policy that a new task moves: fast parameters, or entries of an inferred code of the task."""
+        del env
+        return 0
+
     def validate(self) -> None:
         """Raises `ValueError` (field, value, remedy) for options that cannot work."""
 

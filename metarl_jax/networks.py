@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from metarl_jax.distributions import Categorical, DiagonalGaussian, Distribution
 from metarl_jax.env import ActionSpace, Discrete
 from metarl_jax.trees import join_leading, largest_divisor, split_leading
-from metarl_jax.types import Array
+from metarl_jax.types import Array, PolicyOut
 
 Activation = Literal["tanh", "relu", "elu", "swish"]
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -87,8 +87,8 @@ class NarrowDense(nn.Module):
         return jnp.stack([features @ kernel[:, i] for i in range(self.size)], axis=-1) + bias
 
 
-class PolicyHead(nn.Module):
-    """Features `[..., H]` to a distribution over actions.
+class ActionDistribution(nn.Module):
+    """Outputs of a network, as many as `num_outputs` says, to a distribution over actions.
 
     `Discrete` gives a `Categorical`; `Box` a `DiagonalGaussian` whose mean is in units of the larger bound and whose
     deviation, a parameter of its own, does not depend on the state. `log_std_init` is in the same units: the
@@ -100,19 +100,35 @@ class PolicyHead(nn.Module):
     min_log_std: float = -6.0
 
     @nn.compact
-    def __call__(self, features: Array) -> Distribution:
+    def __call__(self, outputs: Array) -> Distribution:
         space = self.action_space
         if isinstance(space, Discrete):
-            return Categorical(NarrowDense(space.num_actions, 0.01)(features))
+            return Categorical(outputs)
         unit = max(abs(space.low), abs(space.high))
-        mean = unit * NarrowDense(space.size, 0.01)(features)
         log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), (space.size,))
         log_std = jnp.maximum(log_std, self.min_log_std) + jnp.log(unit)
-        return DiagonalGaussian(mean, jnp.broadcast_to(log_std, mean.shape))
+        return DiagonalGaussian(unit * outputs, jnp.broadcast_to(log_std, outputs.shape))
+
+
+def num_outputs(space: ActionSpace) -> int:
+    """Outputs of a network that `ActionDistribution` reads."""
+    return space.num_actions if isinstance(space, Discrete) else space.size
+
+
+class PolicyHead(nn.Module):
+    """Features `[..., H]` to a distribution over actions, uniform or centred at first."""
+
+    action_space: ActionSpace
+    log_std_init: float = 0.0
+
+    @nn.compact
+    def __call__(self, features: Array) -> Distribution:
+        outputs = NarrowDense(num_outputs(self.action_space), 0.01)(features)
+        return ActionDistribution(self.action_space, self.log_std_init)(outputs)
 
 
 class MLPPolicy(nn.Module):
-    """A feed-forward policy without a value function: observation `[..., O]` to a distribution over actions.
+    """A feed-forward policy without a value function, from observations `[..., O]`.
 
     With `context_size` it is given the entries of a parameter `context`, zero at first, beside every observation.
     """
@@ -124,11 +140,12 @@ class MLPPolicy(nn.Module):
     context_size: int = 0
 
     @nn.compact
-    def __call__(self, observation: Array) -> Distribution:
+    def __call__(self, observation: Array) -> PolicyOut:
         inputs = observation
         if self.context_size:
             context = self.param("context", nn.initializers.zeros, (self.context_size,))
             context = jnp.broadcast_to(context, (*observation.shape[:-1], self.context_size))
             inputs = jnp.concatenate([observation, context], axis=-1)
         features = MLP(self.hidden_sizes, self.activation)(inputs)
-        return PolicyHead(self.action_space, self.log_std_init)(features)
+        distribution = PolicyHead(self.action_space, self.log_std_init)(features)
+        return PolicyOut(distribution, jnp.zeros(observation.shape[:-1]))

@@ -6,10 +6,12 @@ or whatever an expression names. *How* it adapts is a step size, fixed or meta-l
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -20,13 +22,14 @@ from metarl_jax.fast_parameters import FlatParams, LearnedInnerLR
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.networks import Activation, MLPPolicy
 from metarl_jax.trees import join_leading, split_leading
-from metarl_jax.types import Array, PolicyOut, PyTree, Transition
+from metarl_jax.types import Array, PyTree, Transition
 from metarl_jax.validation import bounded
 
 Loss = Callable[[PyTree, PyTree, PyTree], Array]
 """(fast parameters, slow parameters, data) to a scalar."""
 
 PATTERNS = {"all": "", "head": "PolicyHead", "context": "context"}
+"""Names for parts of the policy of `MAML`."""
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -80,31 +83,18 @@ gradient_step.defvjp(_gradient_step_fwd, _gradient_step_bwd)
 
 
 @dataclasses.dataclass(frozen=True)
-class MAML(LearnerConfig):
-    """MAML: the policy takes a gradient step after every round, and is meta-learned through these steps.
+class GradientLearner(LearnerConfig):
+    """Options of the learners that take a gradient step after every round, and how they are built.
 
     A trial of K rounds has K − 1 inner steps. Advantages must be known when a round ends: `advantage.credit` is
     `episode`. The meta-parameters are `policy` and, where step sizes are learned, `inner_lr`; the inner state is the
     fast part of the policy, by path.
-
-    References:
-      Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks», ICML 2017.
     """
 
-    name: ClassVar[str] = "maml"
     adapts_by_gradient: ClassVar[bool] = True
 
-    hidden_sizes: tuple[int, ...] = bounded((64, 64), at_least=1)
-    """Hidden layers of the policy."""
-    activation: Activation = "tanh"
-    """Activation of the hidden layers."""
     log_std_init: float = 0.0
     """First log standard deviation of continuous actions, in units of the action bound."""
-    context_size: int = bounded(0, at_least=0)
-    """Entries of a context vector that the network is given beside the observation."""
-    adapts: str = "all"
-    """What adapts: `all`, the `head`, the `context`, or the parameters in whose path (such as
-    `params/MLP_0/Dense_0/kernel`) this regular expression is found."""
     inner_lr: float = bounded(0.1, at_least=0)
     """Step size of the inner gradient step."""
     learn_inner_lr: LearnedInnerLR = "none"
@@ -117,22 +107,29 @@ class MAML(LearnerConfig):
     loaded_dice_lambda: float = bounded(0.5, at_least=0, at_most=1)
     """λ of `loaded_dice`: from 0, low variance, to 1, no bias."""
 
-    def validate(self) -> None:
-        if self.adapts == "context" and self.context_size == 0:
-            raise ValueError(
-                "learner.context_size=0 leaves learner.adapts='context' nothing to adapt: choose 5 for example"
-            )
+    @property
+    def fast_pattern(self) -> str:
+        """A regular expression that is found in the paths of what adapts."""
+        raise TypeError(f"{type(self).__name__} must define fast_pattern")
+
+    @property
+    def starts_at_zero(self) -> bool:
+        """Whether what adapts starts a trial from zeros, not from meta-parameters."""
+        return False
+
+    def make_policy(self, env: TaskDistribution) -> nn.Module:
+        """The policy, a module from observations `[..., O]` to `PolicyOut`."""
+        raise TypeError(f"{type(self).__name__} must define make_policy")
+
+    def num_adapted(self, env: TaskDistribution) -> int:
+        shapes = jax.eval_shape(self.make(env).init, jax.random.key(0))["policy"]
+        fast, _ = fast_parameters.select(shapes, self.fast_pattern)
+        return sum(math.prod(x.shape) for x in fast.values())
 
     def make(self, env: TaskDistribution) -> MetaLearner:
-        module = MLPPolicy(
-            action_space=env.action_space,
-            hidden_sizes=self.hidden_sizes,
-            activation=self.activation,
-            log_std_init=self.log_std_init,
-            context_size=self.context_size,
-        )
+        module = self.make_policy(env)
         surrogate = make_surrogate(self.surrogate, self.loaded_dice_lambda)
-        pattern = PATTERNS.get(self.adapts, self.adapts)
+        pattern = self.fast_pattern
 
         def init_policy(key):
             return module.init(key, jnp.zeros(env.observation_size))
@@ -153,16 +150,13 @@ class MAML(LearnerConfig):
         def begin(meta_params, memory, key, num_episodes) -> FlatParams:
             del memory, key, num_episodes
             fast, _ = fast_parameters.select(meta_params["policy"], pattern)
-            # A context that began elsewhere would be a second bias of the first layer.
-            starts_at_zero = self.adapts == "context"
-            return {p: jnp.zeros(x.shape) if starts_at_zero else x for p, x in fast.items()}
+            return {p: jnp.zeros(x.shape) if self.starts_at_zero else x for p, x in fast.items()}
 
-        def policy(fast: FlatParams, slow: FlatParams, observation) -> Any:
+        def answer(fast: FlatParams, slow: FlatParams, observation) -> Any:
             return module.apply(fast_parameters.merge(slow, fast), observation)
 
         def act(meta_params, fast, timestep):
-            distribution = policy(fast, slow_part(meta_params), timestep.observation)
-            return PolicyOut(distribution, jnp.zeros_like(timestep.previous_reward)), fast
+            return answer(fast, slow_part(meta_params), timestep.observation), fast
 
         def unroll(meta_params, fast, timesteps):
             # Matrix products over one long axis [T·E] are faster than over [T, E].
@@ -171,7 +165,7 @@ class MAML(LearnerConfig):
 
         def loss(fast: FlatParams, slow: FlatParams, rollout: Transition) -> Array:
             steps = join_leading((rollout.timestep.observation, rollout.action))
-            log_prob = policy(fast, slow, steps[0]).log_prob(steps[1])
+            log_prob = answer(fast, slow, steps[0]).distribution.log_prob(steps[1])
             return surrogate(log_prob.reshape(rollout.reward.shape), rollout)
 
         def step_sizes(meta_params, fast: FlatParams) -> FlatParams:
@@ -198,8 +192,53 @@ class MAML(LearnerConfig):
             act=act,
             adapt=adapt,
             unroll=unroll,
-            absorb=None if self.adapts == "context" else absorb,
+            absorb=None if self.starts_at_zero else absorb,
             weights_per_task=True,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MAML(GradientLearner):
+    """MAML: the policy takes a gradient step after every round, and is meta-learned through these steps.
+
+    References:
+      Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks», ICML 2017.
+    """
+
+    name: ClassVar[str] = "maml"
+
+    hidden_sizes: tuple[int, ...] = bounded((64, 64), at_least=1)
+    """Hidden layers of the policy."""
+    activation: Activation = "tanh"
+    """Activation of the hidden layers."""
+    context_size: int = bounded(0, at_least=0)
+    """Entries of a context vector that the network is given beside the observation."""
+    adapts: str = "all"
+    """What adapts: `all`, the `head`, the `context`, or the parameters in whose path (such as
+    `params/MLP_0/Dense_0/kernel`) this regular expression is found."""
+
+    def validate(self) -> None:
+        if self.adapts == "context" and self.context_size == 0:
+            raise ValueError(
+                "learner.context_size=0 leaves learner.adapts='context' nothing to adapt: choose 5 for example"
+            )
+
+    @property
+    def fast_pattern(self) -> str:
+        return PATTERNS.get(self.adapts, self.adapts)
+
+    @property
+    def starts_at_zero(self) -> bool:
+        # A context that began elsewhere would be a second bias of the first layer.
+        return self.adapts == "context"
+
+    def make_policy(self, env: TaskDistribution) -> nn.Module:
+        return MLPPolicy(
+            action_space=env.action_space,
+            hidden_sizes=self.hidden_sizes,
+            activation=self.activation,
+            log_std_init=self.log_std_init,
+            context_size=self.context_size,
         )
 
 

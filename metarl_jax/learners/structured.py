@@ -1,0 +1,263 @@
+"""Adaptation by network structure: a code of the task chooses the weights or the modules of the policy.
+
+Two ways to a code, for any structure of `metarl_jax.structures`: a recurrent encoder *infers* it at every step from
+what the trial has shown, or it is *tuned* on the task by gradient while everything else stays.
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from metarl_jax import fast_parameters
+from metarl_jax.env import TaskDistribution
+from metarl_jax.learner import LearnerConfig, MetaLearner
+from metarl_jax.learners.gradient import GradientLearner
+from metarl_jax.learners.recurrent import RL2
+from metarl_jax.learners.sequence import SequencePolicy
+from metarl_jax.networks import Activation
+from metarl_jax.structures import (
+    GeneratedPolicy,
+    Generation,
+    HyperInit,
+    ModularPolicy,
+    Routing,
+)
+from metarl_jax.types import Array, Memory, MetaParams, Metrics, PolicyOut, TimeStep, Trial
+from metarl_jax.validation import bounded
+
+
+class InferredPolicy(SequencePolicy):
+    """An encoder of the trial into a code, and the structure that acts on it."""
+
+    structure: Any
+
+    def setup(self):
+        super().setup()
+        self.code_head = nn.Dense(self.structure.code_size)
+
+    def answer(self, features: Array, timestep: TimeStep) -> PolicyOut:
+        return self.structure(self.code_head(features), timestep.observation)
+
+
+class TunedPolicy(nn.Module):
+    """A structure whose code is a parameter."""
+
+    structure: Any
+
+    @nn.compact
+    def __call__(self, observation: Array) -> PolicyOut:
+        return self.structure(self.param("code", self.structure.init_code), observation)
+
+
+@dataclasses.dataclass(frozen=True)
+class StructureOptions(LearnerConfig):
+    """What learners have in common whose policy is a structure."""
+
+    policy_activation: Activation = "tanh"
+    """Activation of the policy."""
+
+    def make_structure(self, env: TaskDistribution, log_std_init: float, has_value: bool) -> Any:
+        """The structure (see `metarl_jax.structures`)."""
+        raise TypeError(f"{type(self).__name__} must define make_structure")
+
+    def with_losses(self, learner: MetaLearner) -> MetaLearner:
+        """The learner, with what the structure wants beside the reward."""
+        return learner
+
+
+@dataclasses.dataclass(frozen=True)
+class Inferred(StructureOptions, RL2):
+    """Learners that infer the code at every step with the core of an RL²."""
+
+    def make_policy(self, env: TaskDistribution) -> SequencePolicy:
+        structure = self.make_structure(env, self.log_std_init, has_value=True)
+        return InferredPolicy(**self.policy_options(env), structure=structure)
+
+    def make(self, env: TaskDistribution) -> MetaLearner:
+        return self.with_losses(super().make(env))
+
+    def num_adapted(self, env: TaskDistribution) -> int:
+        return self.make_structure(env, self.log_std_init, has_value=True).code_size
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned(StructureOptions, GradientLearner):
+    """Learners that descend on the code, and on nothing else, after every round."""
+
+    inner_lr: float = bounded(1.0, at_least=0)
+    """Step size of the inner gradient step."""
+
+    @property
+    def fast_pattern(self) -> str:
+        return "params/code$"
+
+    def make_policy(self, env: TaskDistribution) -> nn.Module:
+        return TunedPolicy(self.make_structure(env, self.log_std_init, has_value=False))
+
+    def make(self, env: TaskDistribution) -> MetaLearner:
+        return self.with_losses(super().make(env))
+
+
+@dataclasses.dataclass(frozen=True)
+class HypernetworkOptions(StructureOptions):
+    """Options of policies whose weights a hypernetwork generates."""
+
+    code_size: int = bounded(25, at_least=1)
+    """Entries of the code of a task."""
+    policy_sizes: tuple[int, ...] = bounded((32, 32), at_least=1)
+    """Hidden layers of the generated policy."""
+    generation: Generation = "full"
+    """How a layer depends on the code: `full` (a linear map to every weight), `chunked` (a shared small network, piece
+    by piece), `low_rank` (the code scales a few directions of a shared layer), or `film` (it scales and shifts the
+    outputs of one)."""
+    hyper_init: HyperInit = "bias"
+    """Initialisation of the generator: `bias`, by which the policy starts as an ordinary one whatever the code, or
+    `normal`."""
+
+    def make_structure(self, env: TaskDistribution, log_std_init: float, has_value: bool) -> Any:
+        return GeneratedPolicy(
+            action_space=env.action_space,
+            code_size=self.code_size,
+            hidden_sizes=self.policy_sizes,
+            activation=self.policy_activation,
+            log_std_init=log_std_init,
+            generation=self.generation,
+            hyper_init=self.hyper_init,
+            has_value=has_value,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Hypernetwork(HypernetworkOptions, Inferred):
+    """Recurrent hypernetwork: a recurrent encoder of the trial generates the weights of the policy at every step.
+
+    References:
+      Beck et al., «Recurrent Hypernetworks are Surprisingly Strong in Meta-RL», NeurIPS 2023.
+    """
+
+    name: ClassVar[str] = "hypernetwork"
+
+
+@dataclasses.dataclass(frozen=True)
+class TunedHypernetwork(HypernetworkOptions, Tuned):
+    """A hypernetwork whose code, from a learned start, takes the inner gradient steps; all weights stay.
+
+    References:
+      Zintgraf et al., «Fast Context Adaptation via Meta-Learning», ICML 2019, for steps on a context alone.
+      von Oswald et al., «Continual learning with hypernetworks», ICLR 2020.
+    """
+
+    name: ClassVar[str] = "tuned_hypernetwork"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModularOptions(StructureOptions):
+    """Options of policies made of modules, and the costs that shape them.
+
+    Beside the policy's loss they minimise c_b M/L Σ_lm f_lm w_lm + c_s mean σ(gate). The first keeps modules alive: f
+    is the routing averaged over tasks, a running mean kept in the memory of the run, and taken as constant. The second
+    cuts connections.
+
+    References:
+      Fedus, Zoph & Shazeer, «Switch Transformers», JMLR 2022, for the first cost.
+    """
+
+    num_layers_of_modules: int = bounded(2, at_least=1)
+    """Layers L of modules."""
+    num_modules: int = bounded(4, at_least=1)
+    """Modules M of a layer."""
+    module_size: int = bounded(32, at_least=1)
+    """Units of a module."""
+    routing: Routing = "soft"
+    """Weights of the modules of a layer: `soft`, the softmax of the code, or `top_k`, its largest entries, with the
+    gradient of the softmax."""
+    num_active: int = bounded(1, at_least=1)
+    """Modules of a layer that `top_k` routes through."""
+    balance_coefficient: float = bounded(0.01, at_least=0)
+    """Weight c_b of the cost of routing that favours the same modules in all tasks."""
+    sparsity_coefficient: float = bounded(0.0, at_least=0)
+    """Weight c_s of the cost of connections between modules."""
+
+    def validate(self) -> None:
+        super().validate()
+        if self.num_active > self.num_modules:
+            raise ValueError(
+                f"learner.num_active={self.num_active} is more than learner.num_modules={self.num_modules}: choose "
+                f"{self.num_modules} or fewer"
+            )
+
+    def make_structure(self, env: TaskDistribution, log_std_init: float, has_value: bool) -> Any:
+        return ModularPolicy(
+            action_space=env.action_space,
+            num_layers=self.num_layers_of_modules,
+            num_modules=self.num_modules,
+            module_size=self.module_size,
+            activation=self.policy_activation,
+            log_std_init=log_std_init,
+            routing=self.routing,
+            num_active=self.num_active,
+            has_value=has_value,
+        )
+
+    def with_losses(self, learner: MetaLearner) -> MetaLearner:
+        shape = self.num_layers_of_modules, self.num_modules
+
+        def aux_loss(
+            meta_params: MetaParams, memory: Memory, out: PolicyOut, trial: Trial
+        ) -> tuple[Array, Metrics]:
+            valid = trial.rollout.timestep.valid[-len(out.value) :]
+            imbalance = self.num_modules * jnp.vdot(memory, mean_routing(out.latent, valid))
+            imbalance /= self.num_layers_of_modules
+            connections = jax.nn.sigmoid(connection_gates(meta_params))
+            cost = connections.mean() if connections.size else jnp.zeros(())
+            loss = self.balance_coefficient * imbalance + self.sparsity_coefficient * cost
+            return loss, {"imbalance": imbalance, "connection_cost": cost}
+
+        def consolidate(meta_params: MetaParams, memory: Memory, trials: Trial) -> Memory:
+            del meta_params
+            rollout = trials.rollout
+            now = mean_routing(rollout.policy.latent, rollout.timestep.valid)
+            return 0.9 * memory + 0.1 * now
+
+        return learner._replace(
+            aux_loss=aux_loss,
+            init_memory=lambda: jnp.full(shape, 1.0 / self.num_modules),
+            consolidate=consolidate,
+        )
+
+
+def mean_routing(weights: Array, valid: Array) -> Array:
+    """The mean over valid steps `[...]` of routing weights `[..., L, M]`: `[L, M]`."""
+    counted = jnp.where(valid[..., None, None], weights, 0.0)
+    return counted.sum(axis=tuple(range(valid.ndim))) / jnp.maximum(valid.sum(), 1)
+
+
+def connection_gates(meta_params: MetaParams) -> Array:
+    """The gates of the connections of a modular learner, `[L − 1, M, M]`."""
+    flat = fast_parameters.flatten(meta_params)
+    return next(x for path, x in flat.items() if path.endswith("/structure/gates"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Modular(ModularOptions, Inferred):
+    """A modular policy whose routing a recurrent encoder of the trial infers at every step.
+
+    References:
+      Yang et al., «Multi-Task Reinforcement Learning with Soft Modularization», NeurIPS 2020.
+    """
+
+    name: ClassVar[str] = "modular"
+
+
+@dataclasses.dataclass(frozen=True)
+class TunedModular(ModularOptions, Tuned):
+    """A modular policy whose routing takes the inner gradient steps; all weights and connections stay.
+
+    References:
+      Alet, Lozano-Pérez & Kaelbling, «Modular Meta-Learning», CoRL 2018, for choosing modules in a new task.
+    """
+
+    name: ClassVar[str] = "tuned_modular"

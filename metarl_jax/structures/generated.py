@@ -1,0 +1,175 @@
+"""Hypernetworks: dense layers whose weights are a function of a code of the task."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.env import ActionSpace
+from metarl_jax.networks import ACTIVATIONS, ActionDistribution, num_outputs, orthogonal
+from metarl_jax.types import Array, Key, PolicyOut
+
+Generation = Literal["full", "chunked", "low_rank", "film"]
+HyperInit = Literal["bias", "normal"]
+
+
+class GeneratedDense(nn.Module):
+    """A dense layer y = (W₀ + ΔW(e)) x + b₀ + Δb(e) of inputs `[..., I]` for codes e `[Z]` or `[..., Z]`.
+
+    With the initialisation `bias`, W₀ is that of an ordinary layer and Δ = 0 for every code (Bias-HyperInit); with
+    `normal`, W₀ = 0 (but for FiLM) and the generator has the initialisation of an ordinary layer, so that the generated
+    weights have no scale of their own. Subclasses say what Δ is.
+
+    References:
+      Ha, Dai & Le, «HyperNetworks», ICLR 2017.
+      Beck et al., «Hypernetworks in Meta-Reinforcement Learning», CoRL 2022, for the initialisation.
+    """
+
+    only_modulates: ClassVar[bool] = False
+    """Whether there is nothing to change where W₀ = 0."""
+
+    size: int
+    kernel_scale: float
+    hyper_init: HyperInit
+
+    @nn.compact
+    def __call__(self, code: Array, x: Array) -> Array:
+        is_bias = self.hyper_init == "bias"
+        has_base = is_bias or self.only_modulates
+        base_init = orthogonal(self.kernel_scale) if has_base else nn.initializers.zeros
+        kernel = self.param("kernel", base_init, (x.shape[-1], self.size))
+        bias = self.param("bias", nn.initializers.zeros, (self.size,))
+        generator_init = nn.initializers.zeros if is_bias else orthogonal(self.kernel_scale)
+        return self.change(code, x, kernel, bias, generator_init)
+
+    def change(self, code, x, kernel, bias, generator_init) -> Array:
+        """The answer of the layer, given its weights before a code changes them."""
+        raise NotImplementedError
+
+
+class FullDense(GeneratedDense):
+    """ΔW(e) = Σ_z e_z K_z, and Δb likewise: every weight has a linear map of its own from the code.
+
+    For a code at each step the weights are never written out: y_o = Σ_{z,i} K_{zio} e_z x_i is one product of the
+    outer products e ⊗ x, `[..., Z·I]`.
+    """
+
+    def change(self, code, x, kernel, bias, generator_init) -> Array:
+        num_inputs, code_size = x.shape[-1] + 1, code.shape[-1]
+
+        def init(key, shape):
+            flat = generator_init(key, (code_size, num_inputs * self.size))
+            return flat.reshape(shape)
+
+        maps = self.param("maps", init, (code_size, num_inputs, self.size))
+        if code.ndim == 1:
+            change = jnp.tensordot(code, maps, axes=1)
+            return x @ (kernel + change[:-1]) + bias + change[-1]
+        inputs = jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1))], axis=-1)
+        outer = (code[..., :, None] * inputs[..., None, :]).reshape(*x.shape[:-1], -1)
+        return x @ kernel + bias + outer @ maps.reshape(-1, self.size)
+
+
+class ChunkedDense(GeneratedDense):
+    """Δ in C chunks of columns, each by the same small network from the code and an embedding of the chunk.
+
+    Δ_c(e) = g(e, v_c) with g = dense ∘ tanh ∘ dense: the number of parameters hardly grows with that of weights.
+
+    References:
+      von Oswald et al., «Continual learning with hypernetworks», ICLR 2020.
+    """
+
+    num_chunks: int = 4
+    embedding_size: int = 8
+    hidden_size: int = 32
+
+    def change(self, code, x, kernel, bias, generator_init) -> Array:
+        columns = -(-self.size // self.num_chunks)  # the last chunk may have more than is needed
+        shape = (self.num_chunks, self.embedding_size)
+        embeddings = self.param("chunks", nn.initializers.normal(1.0), shape)
+        leading = code.shape[:-1]
+        inputs = jnp.concatenate(
+            [
+                jnp.broadcast_to(code[..., None, :], (*leading, self.num_chunks, code.shape[-1])),
+                jnp.broadcast_to(embeddings, (*leading, *shape)),
+            ],
+            axis=-1,
+        )
+        hidden = jnp.tanh(nn.Dense(self.hidden_size, kernel_init=orthogonal())(inputs))
+        out = nn.Dense((x.shape[-1] + 1) * columns, kernel_init=generator_init)(hidden)
+        change = out.reshape(*leading, self.num_chunks, x.shape[-1] + 1, columns)
+        change = jnp.moveaxis(change, -3, -2).reshape(*leading, x.shape[-1] + 1, -1)
+        change = change[..., : self.size]
+        if code.ndim == 1:
+            return x @ (kernel + change[:-1]) + bias + change[-1]
+        generated = jnp.einsum("...i,...io->...o", x, change[..., :-1, :]) + change[..., -1, :]
+        return x @ kernel + bias + generated
+
+
+class LowRankDense(GeneratedDense):
+    """ΔW(e) = U diag(A e) V with R rows in V: the code scales R directions, and shifts the bias."""
+
+    rank: int = 8
+
+    def change(self, code, x, kernel, bias, generator_init) -> Array:
+        down = self.param("down", orthogonal(1.0), (x.shape[-1], self.rank))
+        up = self.param("up", orthogonal(1.0), (self.rank, self.size))
+        scale = nn.Dense(self.rank, use_bias=False, kernel_init=generator_init, name="scale")(code)
+        shift = nn.Dense(self.size, use_bias=False, kernel_init=generator_init, name="shift")(code)
+        return x @ kernel + bias + ((x @ down) * scale) @ up + shift
+
+
+class FiLMDense(GeneratedDense):
+    """y = (1 + Γ e) ∘ (W₀ x + b₀) + B e: the code scales and shifts every output.
+
+    References:
+      Perez et al., «FiLM: Visual Reasoning with a General Conditioning Layer», AAAI 2018.
+    """
+
+    only_modulates: ClassVar[bool] = True
+
+    def change(self, code, x, kernel, bias, generator_init) -> Array:
+        scale = nn.Dense(self.size, use_bias=False, kernel_init=generator_init, name="scale")(code)
+        shift = nn.Dense(self.size, use_bias=False, kernel_init=generator_init, name="shift")(code)
+        return (1.0 + scale) * (x @ kernel + bias) + shift
+
+
+LAYERS: dict[Generation, type[GeneratedDense]] = {
+    "full": FullDense,
+    "chunked": ChunkedDense,
+    "low_rank": LowRankDense,
+    "film": FiLMDense,
+}
+
+
+class GeneratedPolicy(nn.Module):
+    """A feed-forward policy and value function all of whose layers are generated from the code."""
+
+    action_space: ActionSpace
+    code_size: int
+    hidden_sizes: Sequence[int]
+    activation: str
+    log_std_init: float
+    generation: Generation
+    hyper_init: HyperInit
+    has_value: bool
+
+    def init_code(self, key: Key) -> Array:
+        return jax.random.normal(key, (self.code_size,))
+
+    @nn.compact
+    def __call__(self, code: Array, observation: Array) -> PolicyOut:
+        layer, activate = LAYERS[self.generation], ACTIVATIONS[self.activation]
+        x = observation
+        for size in self.hidden_sizes:
+            x = activate(layer(size, 2.0**0.5, self.hyper_init)(code, x))
+        space = self.action_space
+        outputs = layer(num_outputs(space), 0.01, self.hyper_init)(code, x)
+        value = jnp.zeros(observation.shape[:-1])
+        if self.has_value:
+            value = layer(1, 1.0, self.hyper_init)(code, x)[..., 0]
+        distribution = ActionDistribution(space, self.log_std_init)(outputs)
+        latent = jnp.broadcast_to(code, (*observation.shape[:-1], self.code_size))
+        return PolicyOut(distribution, value, latent)
