@@ -22,6 +22,7 @@ registry: Registry[type[TaskDistribution]] = Registry(
         "grid_navi": "metarl_jax.envs.grid_navi:GridNavi",
         "point_1d": "metarl_jax.envs.point_1d:Point1D",
         "point_robot": "metarl_jax.envs.point_robot:PointRobot",
+        "rotated_point_robot": "metarl_jax.envs.rotated_point_robot:RotatedPointRobot",
         "point_robot_sparse": "metarl_jax.envs.point_robot_sparse:PointRobotSparse",
         "half_cheetah_dir": "metarl_jax.envs.half_cheetah:HalfCheetahDir",
         "half_cheetah_vel": "metarl_jax.envs.half_cheetah:HalfCheetahVel",

@@ -39,11 +39,15 @@ class HalfCheetahDir(BraxFamily):
 
     name: ClassVar[str] = "half_cheetah_dir"
     note: ClassVar[str] = "two tasks in all: `test` draws the training tasks again"
+    num_skills: ClassVar[int] = 2
     robot: ClassVar[Robot] = _HALF_CHEETAH
 
     def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
         check_split(self, split)
         return jnp.where(jax.random.bernoulli(key), 1.0, -1.0).astype(jnp.float32)
+
+    def skill(self, task: jax.Array) -> jax.Array:
+        return (task > 0).astype(jnp.int32)
 
     def reward(self, task: jax.Array, torso: Torso, action: jax.Array) -> jax.Array:
         """d·vₓ - 0.05‖a‖²."""

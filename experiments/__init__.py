@@ -36,6 +36,16 @@ registry: Registry[Config] = Registry(
         "varibad-bandit": "metarl_jax.experiments.memory_family:VARIBAD_BANDIT",
         "varibad-grid-navi": "metarl_jax.experiments.memory_family:VARIBAD_GRID_NAVI",
         "episodic-recurring-bandit": "metarl_jax.experiments.memory_family:EPISODIC_RECURRING_BANDIT",
+        "hypernetwork-grid-navi": "metarl_jax.experiments.structure_family:HYPERNETWORK_GRID_NAVI",
+        "hypernetwork-half-cheetah-vel-small": "metarl_jax.experiments.structure_family:HYPERNETWORK_HALF_CHEETAH_VEL",
+        "modular-grid-navi": "metarl_jax.experiments.structure_family:MODULAR_GRID_NAVI",
+        "modular-half-cheetah-vel-small": "metarl_jax.experiments.structure_family:MODULAR_HALF_CHEETAH_VEL",
+        "tuned-hypernetwork-point-robot": "metarl_jax.experiments.structure_family:TUNED_HYPERNETWORK_POINT_ROBOT",
+        "tuned-modular-point-robot": "metarl_jax.experiments.structure_family:TUNED_MODULAR_POINT_ROBOT",
+        "rl2-rotated-point-robot": "metarl_jax.experiments.structure_family:RL2_ROTATED",
+        "modular-rotated-point-robot": "metarl_jax.experiments.structure_family:MODULAR_ROTATED",
+        "maml-rotated-point-robot": "metarl_jax.experiments.structure_family:MAML_ROTATED",
+        "tuned-modular-rotated-point-robot": "metarl_jax.experiments.structure_family:TUNED_MODULAR_ROTATED",
     },
 )
 

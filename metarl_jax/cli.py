@@ -30,6 +30,10 @@ COMMANDS = {
         "metarl_jax.commands.benching:main",
         "throughput: the simulator alone, the meta-step",
     ),
+    "structure": (
+        "metarl_jax.commands.structure:main",
+        "modules, routing and connections that a run has learned",
+    ),
     "bias": ("metarl_jax.commands.biasing:main", "meta-gradient estimators, against the exact one"),
     "doctor": ("metarl_jax.doctor:main", "versions, devices, and known bad combinations"),
 }

@@ -68,6 +68,8 @@ class TaskDistribution:
     """What a reader of a report must know of the splits, shown beside held-out results."""
     strategies: ClassVar[tuple[str, ...]] = ()
     """Known strategies for these tasks, by the names that `make_strategy` takes: controls beside a learner."""
+    num_skills: ClassVar[int] = 0
+    """Kinds of behaviour that the tasks ask for, where these are few and known."""
 
     @property
     def episode_length(self) -> int:
@@ -104,6 +106,10 @@ class TaskDistribution:
     def step(self, task: Task, state: EnvState, action: jax.Array) -> EnvState:
         """Goes one step on."""
         raise TypeError(f"{type(self).__name__} must define step")
+
+    def skill(self, task: Task) -> jax.Array:
+        """Which of the `num_skills` kinds of behaviour a task asks for, `[]` int32."""
+        raise TypeError(f"{type(self).__name__} must define skill")
 
     def oracle_observation(self, task: Task) -> jax.Array:
         """The task as a float32 vector `[G]`, for policies that are told the task."""

@@ -180,8 +180,19 @@ class Reporter:
             table.add_row("sum", number(evaluation["total_mean"]), interval, "", *totals)
         self.console.print(table)
         self.console.print(_percentile_table(evaluation))
+        self.say(_moved(evaluation["parameters"]))
         if "note" in evaluation:
             self.say(f"Note: {evaluation['note']}")
+
+
+def _moved(parameters: dict[str, int]) -> str:
+    """What a new task moves, in words."""
+    every, adapted = parameters["all"], parameters["adapted"]
+    if not adapted:
+        return (
+            f"A new task moves none of the {every:,} parameters: a trial is remembered in a state."
+        )
+    return f"A new task moves {adapted:,} numbers; there are {every:,} parameters."
 
 
 def _percentile_table(evaluation: dict[str, Any]) -> Table:

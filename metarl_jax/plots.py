@@ -120,6 +120,64 @@ def grid_belief(
     _save(figure, path)
 
 
+def module_graph(strength: np.ndarray, routing: np.ndarray, path: Path) -> None:
+    """Draws modules as nodes, as large as they are used, and connections as lines, as thick as they are strong.
+
+    Args:
+      strength: `[L − 1, M, M]`; a connection of 0 is not drawn.
+      routing: `[L, M]`, mean weights over tasks.
+      path: where to write the PNG.
+    """
+    num_layers, num_modules = routing.shape
+    figure = Figure(figsize=(2.0 * num_layers + 1.0, 0.9 * num_modules + 1.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.axis("off")
+    for layer, first, second in np.argwhere(strength > 0):
+        width = 2.5 * strength[layer, first, second]
+        axes.plot([layer, layer + 1], [-first, -second], "-", color="#7f93a8", lw=width, zorder=1)
+    layers, modules = np.divmod(np.arange(routing.size), num_modules)
+    sizes = 1200.0 * routing.ravel() + 40.0
+    axes.scatter(layers, -modules, s=sizes, color="#2f6db5", zorder=2)
+    for layer, module in zip(layers, modules, strict=True):
+        axes.annotate(
+            f"{layer + 1}.{module + 1}", (layer, -module), (0, 16), textcoords="offset points"
+        )
+    axes.set_title(f"{int((strength > 0).sum())} of {strength.size} connections")
+    axes.margins(0.2)
+    _save(figure, path)
+
+
+def routing_map(routing: np.ndarray, skill: np.ndarray, path: Path) -> None:
+    """Draws the routing of each task as a row of shades, tasks of the same skill together.
+
+    Args:
+      routing: `[N, L, M]`.
+      skill: `[N]`, or empty where none is known.
+      path: where to write the PNG.
+    """
+    order = np.argsort(skill, kind="stable") if skill.size else np.arange(len(routing))
+    num_layers, num_modules = routing.shape[1:]
+    figure = Figure(figsize=(0.5 * num_layers * num_modules + 2.0, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    shades = axes.imshow(
+        routing[order].reshape(len(routing), -1), aspect="auto", cmap="Blues", vmin=0.0, vmax=1.0
+    )
+    names = [f"{i + 1}.{j + 1}" for i in range(num_layers) for j in range(num_modules)]
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlabel("layer.module")
+    if skill.size:
+        counts = np.bincount(skill)
+        for edge in np.cumsum(counts)[:-1]:
+            axes.axhline(edge - 0.5, color="#b0622b", lw=1)
+        axes.set_yticks(np.cumsum(counts) - counts / 2, [f"skill {s}" for s in range(len(counts))])
+    else:
+        axes.set_ylabel("task")
+    figure.colorbar(shades, ax=axes, label="weight")
+    _save(figure, path)
+
+
 def _draw_control(
     axes: Axes, rounds: np.ndarray, name: str, mean: np.ndarray, bounds: tuple[float, float]
 ) -> None:

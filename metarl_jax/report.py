@@ -1,8 +1,10 @@
 """What a run leaves behind at its end: held-out returns beside the controls, and the curve drawn."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from metarl_jax.checkpoint import step_of
@@ -40,15 +42,24 @@ def evaluations(
         run.executables.evaluate_control(name, key, split, num_tasks, step) for name in names
     ]
     ceiling = bayes_optimal(run, split, returns.shape[-1])
+    parameters = count_parameters(run)
     found = []
     for mine, *others in zip(*map(run.executables.by_member, (returns, *controls)), strict=True):
         evaluation = {"split": split, "num_tasks": num_tasks, "step": step, **summarize(mine)}
+        evaluation["parameters"] = parameters
         summaries = map(summarize, others)
         evaluation["controls"] = dict(zip(names, summaries, strict=True)) | ceiling
         if env.note:
             evaluation["note"] = env.note
         found.append(finite(evaluation))
     return found
+
+
+def count_parameters(run: Run) -> dict[str, int]:
+    """How many meta-parameters there are in `all`, and how many numbers a new task moves: those `adapted`."""
+    shapes = jax.eval_shape(run.program.learner.init, jax.random.key(0))
+    sizes = [math.prod(x.shape) for x in jax.tree.leaves(shapes)]
+    return {"all": sum(sizes), "adapted": run.config.learner.num_adapted(run.program.env)}
 
 
 def bayes_optimal(run: Run, split: str, num_rounds: int) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""A point robot whose actions are turned by a hidden angle: a family of a few skills."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.env import Box, EnvState, TaskDistribution, check_split
+from metarl_jax.validation import bounded
+
+
+class RotatedTask(NamedTuple):
+    """Attributes: `skill`, the number of quarter turns `[]` (int32), and the goal `[2]`."""
+
+    skill: jax.Array
+    goal: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class RotatedPointRobot(TaskDistribution):
+    """Walk to a goal that is seen, with actions that are turned by 0, 90, 180 or 270 degrees.
+
+    The goal ~ U[−½, ½]² is drawn anew for each task, the turn R uniformly among four. The state is the position, from
+    (0, 0): s' = s + clip(R a, ±0.1); the reward is −‖s' − goal‖₂. The observation `[4]` is the position and the way
+    from it to the goal. There is no termination.
+
+    What is hidden is the turn alone, so that a policy needs four skills and no more, and one step tells which.
+    """
+
+    name: ClassVar[str] = "rotated_point_robot"
+    num_skills: ClassVar[int] = 4
+
+    horizon: int = bounded(20, at_least=1)
+    """Steps of an episode."""
+
+    @property
+    def episode_length(self) -> int:
+        return self.horizon
+
+    @property
+    def observation_size(self) -> int:
+        return 4
+
+    @property
+    def action_space(self) -> Box:
+        return Box(2, -0.1, 0.1)
+
+    def sample(self, key: jax.Array, split: str = "train") -> RotatedTask:
+        check_split(self, split)
+        skill_key, goal_key = jax.random.split(key)
+        goal = jax.random.uniform(goal_key, (2,), minval=-0.5, maxval=0.5)
+        return RotatedTask(jax.random.randint(skill_key, (), 0, self.num_skills), goal)
+
+    def skill(self, task: RotatedTask) -> jax.Array:
+        return task.skill
+
+    def reset(self, task: RotatedTask, key: jax.Array) -> EnvState:
+        del key
+        no_reward = jnp.zeros((), jnp.float32)
+        return EnvState(_observe(jnp.zeros(2), task), no_reward, jnp.zeros((), bool), ())
+
+    def step(self, task: RotatedTask, state: EnvState, action: jax.Array) -> EnvState:
+        moved = jnp.clip(_turn(task.skill, action), -0.1, 0.1)
+        position = state.observation[:2] + moved
+        reward = -jnp.sqrt(jnp.sum((position - task.goal) ** 2))
+        return EnvState(_observe(position, task), reward, jnp.zeros((), bool), ())
+
+    def oracle_action(self, task: RotatedTask, observation: jax.Array) -> jax.Array:
+        """Straight to the goal, as far as a step reaches."""
+        return _turn(-task.skill, jnp.clip(observation[2:], -0.1, 0.1))
+
+
+def _observe(position: jax.Array, task: RotatedTask) -> jax.Array:
+    return jnp.concatenate([position, task.goal - position])
+
+
+def _turn(quarters: jax.Array, vector: jax.Array) -> jax.Array:
+    """A vector `[2]`, turned by quarters of a circle."""
+    x, y = vector
+    turned = jnp.array([[x, y], [-y, x], [-x, -y], [y, -x]])
+    return turned[quarters % 4]

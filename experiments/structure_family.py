@@ -1,0 +1,115 @@
+"""Adaptation by network structure: hypernetworks and modular networks, beside what they are compared with.
+
+What each of them reaches stands in docs/structure.md. The learners of a problem differ in nothing but `learner` and,
+where they descend on a code, in how advantages are formed.
+"""
+
+import dataclasses
+
+from metarl_jax.config import Config, EvaluationConfig
+from metarl_jax.envs.rotated_point_robot import RotatedPointRobot
+from metarl_jax.experiments import maml_point_robot, rl2_grid_navi, rl2_half_cheetah_vel
+from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.recurrent import RL2
+from metarl_jax.learners.structured import (
+    Hypernetwork,
+    Modular,
+    TunedHypernetwork,
+    TunedModular,
+)
+from metarl_jax.outer.ppo import PPO
+from metarl_jax.returns import AdvantageConfig
+
+replace = dataclasses.replace
+
+HYPERNETWORK_GRID_NAVI = replace(
+    rl2_grid_navi.CONFIG, name="hypernetwork-grid-navi", learner=Hypernetwork()
+)
+"""A recurrent hypernetwork on the grid with a hidden goal: Beck et al. (2023)."""
+
+MODULAR_GRID_NAVI = replace(rl2_grid_navi.CONFIG, name="modular-grid-navi", learner=Modular())
+"""A modular policy with inferred routing on the grid with a hidden goal."""
+
+HYPERNETWORK_HALF_CHEETAH_VEL = replace(
+    rl2_half_cheetah_vel.SMALL,
+    name="hypernetwork-half-cheetah-vel-small",
+    learner=Hypernetwork(log_std_init=-0.5),
+)
+"""A recurrent hypernetwork on half-cheetah velocity, at a size for a CPU."""
+
+MODULAR_HALF_CHEETAH_VEL = replace(
+    rl2_half_cheetah_vel.SMALL,
+    name="modular-half-cheetah-vel-small",
+    learner=Modular(log_std_init=-0.5),
+)
+"""A modular policy with inferred routing on half-cheetah velocity, at a size for a CPU."""
+
+TUNED_HYPERNETWORK_POINT_ROBOT = replace(
+    maml_point_robot.CONFIG,
+    name="tuned-hypernetwork-point-robot",
+    learner=TunedHypernetwork(
+        policy_sizes=(64, 64), inner_lr=1.0, learn_inner_lr="parameter", log_std_init=-0.7
+    ),
+)
+"""A hypernetwork whose code descends, in the protocol of `maml-point-robot`."""
+
+TUNED_MODULAR_POINT_ROBOT = replace(
+    maml_point_robot.CONFIG,
+    name="tuned-modular-point-robot",
+    learner=TunedModular(inner_lr=1.0, learn_inner_lr="parameter", log_std_init=-0.7),
+)
+"""Modules whose routing descends, in the protocol of `maml-point-robot`."""
+
+RL2_ROTATED = Config(
+    name="rl2-rotated-point-robot",
+    env=RotatedPointRobot(),
+    learner=RL2(hidden_size=64, log_std_init=-0.5),
+    outer=PPO(
+        learning_rate=2e-3,
+        final_learning_rate=1e-4,
+        num_epochs=4,
+        num_minibatches=4,
+        rounds="all",
+        value_coefficient=0.5,
+        entropy_coefficient=0.0,
+    ),
+    advantage=AdvantageConfig(
+        discount=0.97, gae_lambda=0.9, baseline="value", credit="trial", normalization="batch"
+    ),
+    num_meta_steps=300,
+    num_tasks=256,
+    num_rounds=2,
+    num_episodes=1,
+    log_every=10,
+    evaluation=EvaluationConfig(every=100, num_tasks=1000),
+)
+"""RL² on a robot whose actions are turned by one of four angles."""
+
+MODULAR_ROTATED = replace(
+    RL2_ROTATED,
+    name="modular-rotated-point-robot",
+    learner=Modular(hidden_size=64, log_std_init=-0.5),
+)
+"""Modules with inferred routing, in tasks that are made of four skills."""
+
+MAML_ROTATED = Config(
+    name="maml-rotated-point-robot",
+    env=RotatedPointRobot(),
+    learner=MAML(inner_lr=0.05, learn_inner_lr="array", log_std_init=-0.5),
+    outer=PPO(learning_rate=3e-3, final_learning_rate=1e-4, num_epochs=5, clip_eps=0.2),
+    advantage=AdvantageConfig(discount=0.97, gae_lambda=0.9),
+    num_meta_steps=150,
+    num_tasks=40,
+    num_rounds=3,
+    num_episodes=20,
+    log_every=5,
+    evaluation=EvaluationConfig(every=50, num_tasks=200),
+)
+"""MAML on a robot whose actions are turned by one of four angles."""
+
+TUNED_MODULAR_ROTATED = replace(
+    MAML_ROTATED,
+    name="tuned-modular-rotated-point-robot",
+    learner=TunedModular(inner_lr=1.0, learn_inner_lr="parameter", log_std_init=-0.5),
+)
+"""Modules whose routing descends, in tasks that are made of four skills."""

@@ -1,0 +1,90 @@
+"""`metarl structure`: what a modular run has learned, printed, saved and drawn."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from metarl_jax.commands.backend import start_backend
+from metarl_jax.commands.options import parse
+from metarl_jax.metrics import number
+from metarl_jax.run_folder import open_existing, write_json
+from metarl_jax.validation import bounded, check_fields
+
+HELP = """Show the structure that a modular learner has learned, from the best checkpoint of a run: how
+tasks are routed through the modules, and which connections between them are left.
+
+  metarl structure runs/modular-rotated-point-robot-seed0
+  metarl structure runs/mine --out figures --num-tasks 500
+
+Prints a table, and writes structure.json, modules.png (a graph) and routing.png (a heat map, tasks
+of the same skill together) into the folder of the run, or into --out. Files of these names that are
+there from before are written again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StructureOptions:
+    """Options of `metarl structure`."""
+
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
+    """Folder of the run."""
+    num_tasks: int = bounded(200, at_least=2)
+    """Held-out tasks whose routing is looked at."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder for the files; that of the run when not given."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print structure.json and nothing else on stdout."""
+
+
+def main(args: list[str]) -> int:
+    """`metarl structure RUN_DIR …`."""
+    options = parse(StructureOptions, args, prog="metarl structure", description=HELP)
+    check_fields(options)
+    _, config = open_existing(options.run_dir)
+    start_backend(config.runtime.platform)
+
+    from metarl_jax import plots, routing, train
+
+    learned = routing.learned_structure(*train.load(options.run_dir), num_tasks=options.num_tasks)
+    summary, out = learned.summary(), options.out or options.run_dir
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "structure.json", summary)
+    plots.module_graph(learned.strength, learned.routing.mean(0), out / "modules.png")
+    plots.routing_map(learned.routing, learned.skill, out / "routing.png")
+    if options.json:
+        print(json.dumps(summary, indent=2))
+    else:
+        print_structure(summary, out)
+    return 0
+
+
+def print_structure(summary: dict[str, Any], out: Path) -> None:
+    """The routing as a table, and the connections by layer."""
+    console = Console()
+    table = Table(title="Mean weight of each module in the last round", title_justify="left")
+    by_skill = summary["routing_by_skill"]
+    for name in ("layer.module", *(f"skill {s}" for s in range(len(by_skill))), "all tasks"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer, weights in enumerate(summary["routing"]):
+        for module, weight in enumerate(weights):
+            others = [number(routing[layer][module]) for routing in by_skill]
+            table.add_row(f"{layer + 1}.{module + 1}", *others, number(weight))
+    console.print(table)
+    console.print(
+        f"{summary['connections']} of {summary['possible_connections']} connections between modules are left"
+    )
+    for layer, strengths in enumerate(summary["strength"]):
+        for module, row in enumerate(strengths):
+            to = [f"{layer + 2}.{j + 1} ({number(x)})" for j, x in enumerate(row) if x > 0]
+            console.print(f"  {layer + 1}.{module + 1} -> {', '.join(to) or 'nothing'}")
+    if "skill_information" in summary:
+        console.print(
+            f"The strongest modules tell {number(summary['skill_information'])} of the "
+            f"{number(summary['skill_entropy'])} bits of the skill; of shuffled skills "
+            f"{number(summary['shuffled_information'])} at most."
+        )
+    console.print(f"Files: {out}/structure.json, modules.png, routing.png")

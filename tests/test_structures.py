@@ -1,0 +1,263 @@
+"""Structures: what a code does to a network, and what a modular learner tells of itself."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metarl_jax
+from metarl_jax import envs, learners
+from metarl_jax.cli import main
+from metarl_jax.env import Box, Discrete
+from metarl_jax.envs.rotated_point_robot import RotatedPointRobot, RotatedTask
+from metarl_jax.learners.structured import Modular, TunedHypernetwork, connection_gates
+from metarl_jax.routing import mutual_information, skill_information
+from metarl_jax.structures import GeneratedPolicy, ModularPolicy
+from metarl_jax.structures.modular import connection_strength, route
+from metarl_jax.train import train
+from metarl_jax.trees import normal_like
+
+
+def generated(generation="full", hyper_init="bias", space=None):
+    return GeneratedPolicy(
+        action_space=space or Discrete(3),
+        code_size=4,
+        hidden_sizes=(8, 6),
+        activation="tanh",
+        log_std_init=0.0,
+        generation=generation,
+        hyper_init=hyper_init,
+        has_value=True,
+    )
+
+
+def modular(routing="soft", num_active=2):
+    return ModularPolicy(
+        action_space=Box(2, -1.0, 1.0),
+        num_layers=3,
+        num_modules=4,
+        module_size=5,
+        activation="tanh",
+        log_std_init=0.0,
+        routing=routing,
+        num_active=num_active,
+        has_value=True,
+    )
+
+
+GENERATIONS = ("full", "chunked", "low_rank", "film")
+STRUCTURES = {name: generated(name) for name in GENERATIONS}
+STRUCTURES |= {"modular": modular(), "top_k": modular("top_k")}
+
+
+def perturbed(params):
+    return jax.tree.map(lambda x, e: x + 0.3 * e, params, normal_like(jax.random.key(9), params))
+
+
+def init(structure):
+    code = structure.init_code(jax.random.key(0))
+    return code, structure.init(jax.random.key(1), code, jnp.zeros((1, 5)))
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_a_code_for_all_steps_is_that_code_at_each(name, trees_close):
+    structure = STRUCTURES[name]
+    code, params = init(structure)
+    params, observation = perturbed(params), jax.random.normal(jax.random.key(2), (7, 3, 5))
+    together = structure.apply(params, code, observation)
+    each = structure.apply(params, jnp.broadcast_to(code, (7, 3, len(code))), observation)
+    trees_close(together, each, atol=1e-5)
+    codes = code + jax.random.normal(jax.random.key(3), (7, 3, len(code)))
+    own = structure.apply(params, codes, observation)
+    one = structure.apply(params, codes[4, 1], observation[4, 1])
+    trees_close(jax.tree.map(lambda x: x[4, 1], own), one, atol=1e-5)
+    assert np.abs(own.value - together.value).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", GENERATIONS)
+def test_bias_hyper_init_starts_from_an_ordinary_policy(name):
+    """Whatever the code; each layer keeps the scale of its inputs, as an orthogonal one does."""
+    observation = jax.random.normal(jax.random.key(2), (50, 5))
+    codes = 3.0 * jax.random.normal(jax.random.key(3), (2, 4))
+    for hyper_init, same in (("bias", True), ("normal", False)):
+        structure = generated(name, hyper_init)
+        _, params = init(structure)
+        first, second = (structure.apply(params, code, observation).value for code in codes)
+        assert (np.abs(first - second).max() < 1e-6) == same
+    kernel = init(generated(name))[1]["params"]
+    first = next(
+        layer["kernel"] for key, layer in sorted(kernel.items()) if key.endswith("Dense_0")
+    )
+    np.testing.assert_allclose(first @ first.T, 2.0 * np.eye(5), atol=1e-4)
+
+
+def test_route_keeps_the_largest_and_the_gradient_of_the_softmax():
+    logits = jnp.array([0.3, -0.2, 1.0, 0.1])
+    weights = route(logits, "top_k", 2)
+    np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(np.flatnonzero(np.asarray(weights) > 1e-6), [0, 2])
+    np.testing.assert_allclose(weights[2] / weights[0], np.exp(0.7), rtol=1e-4)
+
+    def picked(routing):
+        return jax.grad(lambda x: route(x, routing, 2) @ jnp.arange(4.0))(logits)
+
+    np.testing.assert_allclose(picked("top_k"), picked("soft"), rtol=1e-5)
+
+
+def test_a_cut_connection_passes_nothing():
+    structure = modular()
+    code, params = init(structure)
+    params, observation = perturbed(params), jax.random.normal(jax.random.key(2), (6, 5))
+    gates = params["params"]["gates"]
+    assert (connection_strength(gates) > 0).all()
+    params["params"]["gates"] = gates.at[0, 1].set(-9.0)  # module 1 of the first layer reaches none
+    before = structure.apply(params, code, observation).value
+    params["params"]["kernels_0"] = params["params"]["kernels_0"].at[1].add(1.0)
+    np.testing.assert_array_equal(structure.apply(params, code, observation).value, before)
+    params["params"]["kernels_0"] = params["params"]["kernels_0"].at[0].add(1.0)
+    assert np.abs(structure.apply(params, code, observation).value - before).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["tuned_hypernetwork", "tuned_modular"])
+def test_only_the_code_moves_in_a_new_task(name):
+    env = envs.make("point_robot")
+    config = learners.get(name)()
+    learner = config.make(env)
+    meta_params = learner.init(jax.random.key(0))
+    begun = learner.begin(meta_params, (), jax.random.key(1), 2)
+    assert list(begun) == ["params/code"]
+    assert config.num_adapted(env) == begun["params/code"].size == (25 if "hyper" in name else 8)
+    assert sum(x.size for x in jax.tree.leaves(meta_params)) > 1000
+
+
+@pytest.mark.parametrize(("name", "adapted"), [("rl2", 0), ("hypernetwork", 25), ("modular", 8)])
+def test_an_inferred_code_counts_as_what_a_task_moves(name, adapted):
+    assert learners.get(name)().num_adapted(envs.make("grid_navi")) == adapted
+
+
+def test_maml_moves_all_and_anil_the_head():
+    env = envs.make("point_robot")
+    everything = learners.get("maml")().num_adapted(env)
+    assert everything == (2 * 64 + 64) + (64 * 64 + 64) + (64 * 2 + 2) + 2
+    assert learners.get("anil")().num_adapted(env) == (64 * 2 + 2) + 2
+
+
+def test_balance_pushes_routing_away_from_modules_that_all_tasks_use(small_config):
+    config = small_config("modular", "grid_navi", num_episodes=1)
+    program = metarl_jax.build(config)
+    learner = program.learner
+    meta_params = learner.init(jax.random.key(0))
+    weights = jnp.full((1, 1, 1, 2, 4), 0.25)
+    valid = jnp.ones((1, 1, 1), bool)
+
+    class Record:  # of a trial of one step, what the loss reads
+        class rollout:  # noqa: N801
+            class timestep:  # noqa: N801
+                pass
+
+    Record.rollout.timestep.valid = valid
+    out = metarl_jax.types.PolicyOut(None, jnp.zeros((1, 1, 1)), weights)
+
+    def imbalance(weights, load):
+        answer = out.replace(latent=weights)
+        return learner.aux_loss(meta_params, load, answer, Record)[1]["imbalance"]
+
+    even = learner.init_memory()
+    np.testing.assert_allclose(imbalance(weights, even), 1.0, rtol=1e-6)
+    load = jnp.array([[0.7, 0.1, 0.1, 0.1], [0.25, 0.25, 0.25, 0.25]])
+    gradient = jax.grad(imbalance)(weights, load)[0, 0, 0]
+    assert gradient[0, 0] > gradient[0, 1] > 0
+    np.testing.assert_allclose(gradient[1], gradient[1, 0])
+
+
+def test_the_memory_of_a_modular_run_is_its_mean_routing(small_config):
+    config = small_config("modular", "grid_navi", num_episodes=1)
+    program = metarl_jax.build(config)
+    state = jax.jit(program.init)(jax.random.key(0))
+    state, _ = jax.jit(program.step)(state)
+    np.testing.assert_allclose(state.memory.sum(axis=-1), 1.0, rtol=1e-5)
+    assert np.abs(state.memory - 0.25).max() > 1e-5
+
+
+def test_sparsity_cost_closes_gates(small_config):
+    config = small_config("modular", "grid_navi", num_episodes=1)
+    config = dataclasses.replace(config, learner=Modular(sparsity_coefficient=1.0))
+    program = metarl_jax.build(config)
+    state = jax.jit(program.init)(jax.random.key(0))
+    before = connection_gates(state.meta_params)
+    state, _ = jax.jit(program.step)(state)
+    assert (connection_gates(state.meta_params) < before).all()
+
+
+def test_more_active_modules_than_there_are_is_an_error(small_config):
+    config = small_config("modular", "grid_navi")
+    config = dataclasses.replace(config, learner=Modular(num_active=5))
+    with pytest.raises(ValueError, match=r"learner.num_active=5 .* choose 4 or fewer"):
+        metarl_jax.build(config)
+
+
+def test_mutual_information_of_known_pairs():
+    x = np.repeat(np.arange(4), 4)
+    assert mutual_information(x, x, 4) == pytest.approx(2.0)
+    assert mutual_information(x, np.tile(np.arange(4), 4), 4) == pytest.approx(0.0)
+    assert mutual_information(x // 2, x, 2) == pytest.approx(1.0)
+
+
+def test_routing_that_knows_the_skill_tells_more_than_shuffled_skills():
+    skill = np.random.default_rng(0).integers(0, 4, 200)
+    routing = np.zeros((200, 2, 4))
+    routing[:, 0, 0] = 1.0  # a layer that tells nothing
+    routing[np.arange(200), 1, skill] = 1.0
+    found = skill_information(routing, skill)
+    assert found["skill_information"] == pytest.approx(found["skill_entropy"])
+    assert found["shuffled_information"] < 0.2
+
+
+@pytest.mark.parametrize("skill", range(4))
+def test_the_oracle_of_the_rotated_robot_walks_straight(skill):
+    env = RotatedPointRobot()
+    task = RotatedTask(jnp.int32(skill), jnp.array([0.32, -0.45]))
+    state, total = env.reset(task, jax.random.key(0)), 0.0
+    for _ in range(env.episode_length):
+        action = env.oracle_action(task, state.observation)
+        state = env.step(task, state, action)
+        total += float(state.reward)
+    np.testing.assert_allclose(state.observation, [0.32, -0.45, 0.0, 0.0], atol=1e-6)
+    left = np.maximum(np.array([[0.32, 0.45]]) - 0.1 * np.arange(1, 21)[:, None], 0.0)
+    assert total == pytest.approx(-np.linalg.norm(left, axis=-1).sum(), abs=1e-4)
+    moved = env.step(task, env.reset(task, jax.random.key(0)), jnp.array([0.1, 0.0]))
+    expected = [[0.1, 0.0], [0.0, 0.1], [-0.1, 0.0], [0.0, -0.1]][skill]
+    np.testing.assert_allclose(moved.observation[:2], expected, atol=1e-6)
+
+
+def test_metarl_structure_prints_saves_and_draws(small_config, tmp_path, capsys):
+    config = small_config("modular", "rotated_point_robot", num_meta_steps=1, num_episodes=1)
+    train(config, tmp_path / "run")
+    assert main(["structure", str(tmp_path / "run"), "--num-tasks", "6"]) == 0
+    printed = capsys.readouterr().out
+    assert "16 of 16 connections" in printed
+    assert "bits of the skill" in printed
+    for name in ("structure.json", "modules.png", "routing.png"):
+        assert (tmp_path / "run" / name).stat().st_size > 100
+    saved = json.loads((tmp_path / "run" / "structure.json").read_text())
+    np.testing.assert_allclose(np.sum(saved["routing"], axis=-1), 1.0, rtol=1e-4)
+    evaluation = json.loads((tmp_path / "run" / "eval.json").read_text())
+    assert evaluation["parameters"]["adapted"] == 8
+    assert evaluation["parameters"]["all"] > 10_000
+
+
+def test_metarl_structure_wants_modules(small_config, tmp_path, capsys):
+    config = small_config("rl2", "grid_navi", num_meta_steps=1, num_episodes=1)
+    train(config, tmp_path / "run")
+    assert main(["structure", str(tmp_path / "run")]) == 2
+    assert "learner='rl2' has no modules" in capsys.readouterr().err
+
+
+def test_a_tuned_code_can_start_anywhere():
+    """Its start is a meta-parameter: with the generator at zero a code of zeros could never move."""
+    learner = TunedHypernetwork().make(envs.make("point_robot"))
+    begun = learner.begin(learner.init(jax.random.key(0)), (), jax.random.key(1), 2)
+    assert np.abs(begun["params/code"]).max() > 0.1
