@@ -26,7 +26,7 @@ LEARNERS: dict[str, LearnerConfig] = {
     "gru": RL2(),
     "lstm": RL2(core="lstm"),
     "min_gru": RL2(core="min_gru"),
-    "transformer": RL2(core="transformer", hidden_size=64),
+    "transformer": RL2(core="transformer", hidden_size=64, num_layers=2),
     "key_value": KeyValue(),
     "varibad": VariBAD(decoder_sizes=(32,)),
 }
@@ -34,8 +34,8 @@ PROBLEMS = [f"bandit-{n}-{k}" for n, k in ((10, 5), (10, 50), (100, 5), (100, 10
 PROBLEMS += [f"mdp-{n}" for n in (10, 25, 50)]
 BANDIT_STRATEGIES = ("gittins", "ucb1", "thompson", "greedy")
 MDP_STRATEGIES = ("psrl", "opsrl", "ucrl2")
-STEPS_OF_A_META_STEP = 10_240
-"""Env-steps that a meta-step collects, whatever the length of a trial."""
+STEPS_OF_A_META_STEP = 25_600
+"""Env-steps that a meta-step collects, where that takes between 128 and 1024 tasks."""
 
 
 def configuration(problem: str, learner: str) -> Config:
@@ -55,7 +55,7 @@ def configuration(problem: str, learner: str) -> Config:
         name=f"{problem}-{learner}",
         learner=LEARNERS[learner],
         num_rounds=num_rounds,
-        num_tasks=max(32, STEPS_OF_A_META_STEP // num_steps // 8 * 8),
+        num_tasks=max(128, min(1024, STEPS_OF_A_META_STEP // num_steps // 8 * 8)),
         evaluation=dataclasses.replace(base.evaluation, num_tasks=1000),
     )
 

@@ -10,6 +10,7 @@ from metarl_jax.checkpoint import Progress
 from metarl_jax.logbook import counted_rounds
 from metarl_jax.loop import Run
 from metarl_jax.metrics import number
+from metarl_jax.report import count_parameters
 from metarl_jax.sweep import Sweep
 
 
@@ -55,6 +56,7 @@ def rank(
         "num_tasks": num_tasks,
         "num_seeds": sweep.num_seeds,
         "step": run.config.num_meta_steps,
+        "parameters": count_parameters(run),
         "counted_rounds": [*range(num_rounds)[counted]],
         "combinations": rows,
     }

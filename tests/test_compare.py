@@ -15,6 +15,7 @@ def write(path, values):
 def evaluation(mean):
     return {
         "num_tasks": 7,
+        "parameters": {"all": 120, "adapted": 8},
         "return_mean": [mean, mean + 1.0],
         "ci95": [[mean - 0.5, mean + 0.5], [mean + 0.25, mean + 1.75]],
         "controls": {"random": {"return_mean": [-60.0, -61.0]}},
@@ -31,7 +32,13 @@ def trained(tmp_path):
         "return_mean": [-9.0, -8.0, None],
         "ci95": [[-10.0, -8.5], [-8.5, -7.5], [None, None]],
     }
-    results = {"num_tasks": 5, "num_seeds": 4, "combinations": [row]}
+    parameters = {"all": 4000, "adapted": 25}
+    results = {
+        "num_tasks": 5,
+        "num_seeds": 4,
+        "parameters": parameters,
+        "combinations": [row],
+    }
     write(tmp_path / "sweep/sweep.json", {"config": {"name": "many"}})
     write(tmp_path / "sweep/results.json", results)
     return tmp_path
@@ -41,11 +48,11 @@ def test_runs_and_sweeps_stand_side_by_side(trained, capsys):
     assert main(["compare", str(trained / "run"), str(trained / "sweep"), "--markdown"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "|  | seeds | tasks | round 1 | round 2 | round 3 |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| one | 1 | 7 | -3.00 (-3.50 to -2.50) | -2.00 (-2.75 to -1.25) |  |",
-        "| many (inner_lr=0.1) | 4 | 5 | -9.00 (-10.00 to -8.50) | -8.00 (-8.50 to -7.50) | nan (nan to nan) |",
-        "| control: random |  | 7 | -60.00 | -61.00 |  |",
+        "|  | seeds | tasks | moved | parameters | round 1 | round 2 | round 3 |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| one | 1 | 7 | 8 | 120 | -3.00 (-3.50 to -2.50) | -2.00 (-2.75 to -1.25) |  |",
+        "| many (inner_lr=0.1) | 4 | 5 | 25 | 4000 | -9.00 (-10.00 to -8.50) | -8.00 (-8.50 to -7.50) | nan (nan to nan) |",
+        "| control: random |  | 7 |  |  | -60.00 | -61.00 |  |",
     ]
     assert main(["compare", str(trained / "run")]) == 0
     assert "round 2" in capsys.readouterr().out

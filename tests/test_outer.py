@@ -11,8 +11,14 @@ from jax.flatten_util import ravel_pytree
 
 from metarl_jax import program as programs
 from metarl_jax.outer.es import ES, _weighted_noise
-from metarl_jax.outer.objective import last_round_credit, take_rounds, worst_share
+from metarl_jax.outer.objective import (
+    entropy_coefficient,
+    last_round_credit,
+    take_rounds,
+    worst_share,
+)
 from metarl_jax.outer.policy_gradient import replayed_gradient
+from metarl_jax.outer.ppo import PPO
 from metarl_jax.outer.trpo import TRPO, _line_search, conjugate_gradient, fisher_vector_product
 from metarl_jax.returns import masked_mean
 from metarl_jax.step import make_init, make_meta_batch, make_step, sample_tasks
@@ -116,6 +122,20 @@ def test_worst_share_counts_the_worst_tasks(fraction, counted):
     expected = np.zeros(8)
     expected[list(counted)] = 8 / len(counted)
     np.testing.assert_allclose(share, expected, rtol=1e-6)
+
+
+def test_the_weight_of_the_entropy_ends_where_it_should():
+    falling = PPO(entropy_coefficient=0.1, final_entropy_coefficient=0.02)
+    weights = [float(entropy_coefficient(falling, jnp.float32(share))) for share in (0.0, 0.5, 1.0)]
+    np.testing.assert_allclose(weights, [0.1, 0.06, 0.02], rtol=1e-5)
+    assert entropy_coefficient(PPO(entropy_coefficient=0.1), jnp.float32(0.7)) == 0.1
+
+
+def test_progress_is_the_share_of_meta_steps_done(small_config):
+    spec = programs.make_spec(small_config("rl2", "bandit", num_meta_steps=8))
+    state = jax.jit(make_init(spec))(jax.random.key(0)).replace(step=jnp.int32(6))
+    tasks = sample_tasks(spec, jax.random.key(1), 8, "train")
+    assert float(make_meta_batch(spec, state, tasks).progress) == 0.75
 
 
 def test_worst_share_counts_ties():

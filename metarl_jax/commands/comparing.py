@@ -13,7 +13,8 @@ from metarl_jax.commands.options import parse
 from metarl_jax.metrics import number
 
 HELP = """Compare trained runs and sweeps: held-out return of each round of the trial with its 95%
-interval, over seeds and tasks for a sweep and over tasks for a run, and the controls of the first.
+interval, over seeds and tasks for a sweep and over tasks for a run, how many numbers a new task moves and how
+many parameters there are, and the controls of the first.
 
   metarl compare runs/maml-point-robot-seed0 runs/anil-point-robot-seeds
   metarl compare runs/family/* --markdown"""
@@ -29,12 +30,17 @@ class CompareOptions:
     """Print the table in Markdown."""
 
 
+COUNTS = 5
+"""Columns before those of the rounds."""
+
+
 class Row(NamedTuple):
     """One line: a run, a combination of a sweep, or a control.
 
     Attributes:
       name: what it is.
       num_seeds, num_tasks: how many went into the means; None for what does not apply.
+      parameters: how many there are (`all`), and how many numbers a new task moves (`adapted`); empty for a control.
       return_mean: `[K]`.
       ci95: `[K, 2]`; empty where none is known.
     """
@@ -42,6 +48,7 @@ class Row(NamedTuple):
     name: str
     num_seeds: int | None
     num_tasks: int | None
+    parameters: dict[str, int]
     return_mean: list[float]
     ci95: list[list[float]]
 
@@ -65,7 +72,7 @@ def main(args: list[str]) -> int:
 def markdown(rows: list[Row]) -> str:
     """The rows as a table in Markdown."""
     header = _header(rows)
-    lines = [header, ["---"] * len(header), *(_cells(row, len(header) - 3) for row in rows)]
+    lines = [header, ["---"] * len(header), *(_cells(row, len(header) - COUNTS) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -75,13 +82,20 @@ def _table(rows: list[Row]) -> Table:
     for index, name in enumerate(header):
         table.add_column(name, justify="right" if index else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*_cells(row, len(header) - 3))
+        table.add_row(*_cells(row, len(header) - COUNTS))
     return table
 
 
 def _header(rows: list[Row]) -> list[str]:
     num_rounds = max(len(row.return_mean) for row in rows)
-    return ["", "seeds", "tasks", *(f"round {index + 1}" for index in range(num_rounds))]
+    return [
+        "",
+        "seeds",
+        "tasks",
+        "moved",
+        "parameters",
+        *(f"round {index + 1}" for index in range(num_rounds)),
+    ]
 
 
 def _cells(row: Row, num_rounds: int) -> list[str]:
@@ -90,7 +104,8 @@ def _cells(row: Row, num_rounds: int) -> list[str]:
         number(mean) + (f" ({number(interval[0])} to {number(interval[1])})" if interval else "")
         for mean, interval in zip(row.return_mean, intervals, strict=True)
     ]
-    counts = ["" if n is None else str(n) for n in (row.num_seeds, row.num_tasks)]
+    numbers = row.num_seeds, row.num_tasks, *map(row.parameters.get, ("adapted", "all"))
+    counts = ["" if n is None else str(n) for n in numbers]
     return [row.name, *counts, *cells, *[""] * (num_rounds - len(cells))]
 
 
@@ -103,13 +118,15 @@ def _rows(path: Path) -> list[Row]:
                 _label(name, row["values"]),
                 results["num_seeds"],
                 results["num_tasks"],
+                results.get("parameters", {}),
                 row["return_mean"],
                 row["ci95"],
             )
             for row in results["combinations"]
         ]
     evaluation, name = _read(path / "eval.json"), _read(path / "config.json")["name"]
-    return [Row(name, 1, evaluation["num_tasks"], evaluation["return_mean"], evaluation["ci95"])]
+    counts = 1, evaluation["num_tasks"], evaluation.get("parameters", {})
+    return [Row(name, *counts, evaluation["return_mean"], evaluation["ci95"])]
 
 
 def _controls(path: Path) -> list[Row]:
@@ -117,7 +134,7 @@ def _controls(path: Path) -> list[Row]:
     members = sorted((path / "members").glob("*/eval.json"))
     evaluation = _read(members[0] if members else path / "eval.json")
     return [
-        Row(f"control: {name}", None, evaluation["num_tasks"], control["return_mean"], [])
+        Row(f"control: {name}", None, evaluation["num_tasks"], {}, control["return_mean"], [])
         for name, control in evaluation["controls"].items()
     ]
 
