@@ -51,7 +51,8 @@ def test_runs_and_sweeps_stand_side_by_side(trained, capsys):
         "|  | seeds | tasks | moved | parameters | round 1 | round 2 | round 3 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
         "| one | 1 | 7 | 8 | 120 | -3.00 (-3.50 to -2.50) | -2.00 (-2.75 to -1.25) |  |",
-        "| many (inner_lr=0.1) | 4 | 5 | 25 | 4000 | -9.00 (-10.00 to -8.50) | -8.00 (-8.50 to -7.50) | nan (nan to nan) |",
+        "| many (inner_lr=0.1) | 4 | 5 | 25 | 4000 | -9.00 (-10.00 to -8.50) | -8.00 (-8.50 to -7.50) |"
+        " nan (nan to nan) |",
         "| control: random |  | 7 |  |  | -60.00 | -61.00 |  |",
     ]
     assert main(["compare", str(trained / "run")]) == 0
