@@ -13,6 +13,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from metarl_jax.config import Config
 from metarl_jax.envs.bandit import Bandit
@@ -41,9 +42,12 @@ STEPS_OF_A_META_STEP = 25_600
 def configuration(problem: str, learner: str) -> Config:
     """The configuration of a cell: `bandit-PULLS-ARMS` or `mdp-EPISODES`, and a key of `LEARNERS`."""
     family, *sizes = problem.split("-")
+    network: Any = LEARNERS[learner]
     if family == "bandit":
-        base, num_rounds = rl2_bandit.CONFIG, int(sizes[0])
-        base = dataclasses.replace(base, env=Bandit(num_arms=int(sizes[1])))
+        base, num_rounds, num_arms = rl2_bandit.CONFIG, *map(int, sizes)
+        base = dataclasses.replace(base, env=Bandit(num_arms=num_arms))
+        if num_arms > 10:  # so many arms want more to be remembered
+            network = dataclasses.replace(network, hidden_size=2 * network.hidden_size)
     else:
         base, num_rounds = memory_family.RL2_TABULAR_MDP, int(sizes[0])
     num_steps = num_rounds * base.env.episode_length
@@ -53,7 +57,7 @@ def configuration(problem: str, learner: str) -> Config:
     return dataclasses.replace(
         base,
         name=f"{problem}-{learner}",
-        learner=LEARNERS[learner],
+        learner=network,
         num_rounds=num_rounds,
         num_tasks=max(128, min(1024, STEPS_OF_A_META_STEP // num_steps // 8 * 8)),
         evaluation=dataclasses.replace(base.evaluation, num_tasks=1000),

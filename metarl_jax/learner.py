@@ -41,8 +41,8 @@ class MetaLearner(NamedTuple):
 
     `None` stands for the default: `adapt` does nothing, so that the rounds of a trial are one sequence (`unroll` then
     gets `[K·T, E]`); `unroll` scans `act`; `aux_loss` is zero; an inner state is nothing that meta-parameters could
-    begin with; the memory is empty and stays so. The `out` of `aux_loss` are the answers of a replay in the last rounds
-    of the trial, those that the objective counts.
+    begin with; the memory is empty and stays so. `aux_loss` sees the rounds of the trial
+    that the objective counts, and with `out` the answers of a replay in them.
 
     `weights_per_task` says that each task has weights of its own in `act`; it sets the default size of the blocks in
     which a CPU goes through the tasks.

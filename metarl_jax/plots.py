@@ -168,10 +168,11 @@ def routing_map(routing: np.ndarray, skill: np.ndarray, path: Path) -> None:
     axes.set_xticks(range(len(names)), names)
     axes.set_xlabel("layer.module")
     if skill.size:
-        counts = np.bincount(skill)
-        for edge in np.cumsum(counts)[:-1]:
-            axes.axhline(edge - 0.5, color="#b0622b", lw=1)
-        axes.set_yticks(np.cumsum(counts) - counts / 2, [f"skill {s}" for s in range(len(counts))])
+        skills, counts = np.unique(skill, return_counts=True)
+        ends = np.cumsum(counts) - 0.5
+        for end in ends[:-1]:
+            axes.axhline(end, color="#b0622b", lw=1)
+        axes.set_yticks(ends - counts / 2, [f"skill {s}" for s in skills])
     else:
         axes.set_ylabel("task")
     figure.colorbar(shades, ax=axes, label="weight")

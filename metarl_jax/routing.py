@@ -30,13 +30,15 @@ class LearnedStructure(NamedTuple):
 
     def summary(self) -> dict[str, Any]:
         """As JSON: connections by layer, mean routing by skill, and what the routing tells of the skill."""
-        skills = range(int(self.skill.max()) + 1) if self.skill.size else []
         found: dict[str, Any] = {
             "connections": int((self.strength > 0).sum()),
             "possible_connections": self.strength.size,
             "strength": self.strength.tolist(),
             "routing": self.routing.mean(0).tolist(),
-            "routing_by_skill": [self.routing[self.skill == s].mean(0).tolist() for s in skills],
+            "routing_by_skill": [
+                {"skill": int(skill), "routing": self.routing[self.skill == skill].mean(0).tolist()}
+                for skill in np.unique(self.skill)
+            ],
         }
         if self.skill.size:
             found |= skill_information(self.routing, self.skill)
@@ -46,12 +48,13 @@ class LearnedStructure(NamedTuple):
 def learned_structure(
     program: Program, state: TrainState, num_tasks: int = 200, seed: int = 0
 ) -> LearnedStructure:
-    """Lives through one trial in each of `num_tasks` held-out tasks, greedily.
+    """Lives through one trial in each of `num_tasks` held-out tasks, as an evaluation of the run would.
 
     Raises:
       ValueError: if the learner has no modules.
     """
-    config, env = program.config, program.env
+    config, options = program.config, program.config.evaluation
+    env = program.env.at(max(int(state.step) - 1, 0))
     if not isinstance(config.learner, ModularOptions):
         raise ValueError(
             f"learner={config.learner.name!r} has no modules: give a run of 'modular' or 'tuned_modular'"
@@ -72,14 +75,15 @@ def learned_structure(
             state.normalizer,
             task,
             key,
-            num_rounds=config.num_rounds,
-            num_episodes=config.num_episodes,
+            num_rounds=options.num_rounds or config.num_rounds,
+            num_episodes=options.num_episodes or config.num_episodes,
+            deterministic=options.deterministic,
         )
         last = jax.tree.map(lambda x: x[-1], trial.rollout)
         return mean_routing(last.policy.latent, last.timestep.valid)
 
-    # One task after another: a record of them all may be large.
-    routing = jax.jit(lambda *args: jax.lax.map(lambda x: one(*x), args))(
+    # A few tasks at once: a record of them all may be large.
+    routing = jax.jit(lambda *args: jax.lax.map(lambda x: one(*x), args, batch_size=16))(
         tasks, keys_by_index(trial_key, num_tasks)
     )
     skill = jax.vmap(env.skill)(tasks) if env.num_skills else jnp.zeros(0, jnp.int32)

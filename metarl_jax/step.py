@@ -153,7 +153,7 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
         axis=spec.axis,
         block=spec.update_block,
         step=state.step,
-        progress=state.step / spec.num_meta_steps,
+        progress=jnp.minimum(state.step / spec.num_meta_steps, 1.0),
     )
 
 

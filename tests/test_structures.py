@@ -14,7 +14,9 @@ from metarl_jax.cli import main
 from metarl_jax.env import Box, Discrete
 from metarl_jax.envs.rotated_point_robot import RotatedPointRobot, RotatedTask
 from metarl_jax.learners.structured import Modular, TunedHypernetwork, connection_gates
+from metarl_jax.program import make_spec
 from metarl_jax.routing import mutual_information, skill_information
+from metarl_jax.step import make_init, make_meta_batch, sample_tasks
 from metarl_jax.structures import GeneratedPolicy, ModularPolicy
 from metarl_jax.structures.modular import connection_strength, route
 from metarl_jax.train import train
@@ -85,13 +87,18 @@ def test_bias_hyper_init_starts_from_an_ordinary_policy(name):
     for hyper_init, same in (("bias", True), ("normal", False)):
         structure = generated(name, hyper_init)
         _, params = init(structure)
-        first, second = (structure.apply(params, code, observation).value for code in codes)
-        assert (np.abs(first - second).max() < 1e-6) == same
+        first, second = (structure.apply(params, code, observation) for code in codes)
+        for one, other in ((first.value, second.value), (logits(first), logits(second))):
+            assert (np.abs(one - other).max() < 1e-6) == same
     kernel = init(generated(name))[1]["params"]
     first = next(
         layer["kernel"] for key, layer in sorted(kernel.items()) if key.endswith("Dense_0")
     )
     np.testing.assert_allclose(first @ first.T, 2.0 * np.eye(5), atol=1e-4)
+
+
+def logits(out):
+    return out.distribution.logits
 
 
 def test_route_keeps_the_largest_and_the_gradient_of_the_softmax():
@@ -113,6 +120,8 @@ def test_a_cut_connection_passes_nothing():
     params, observation = perturbed(params), jax.random.normal(jax.random.key(2), (6, 5))
     gates = params["params"]["gates"]
     assert (connection_strength(gates) > 0).all()
+    slope = jax.grad(lambda g: connection_strength(g).sum())(gates)
+    assert (slope > 0.05).all(), "the policy must be able to move them"
     params["params"]["gates"] = gates.at[0, 1].set(-9.0)  # module 1 of the first layer reaches none
     before = structure.apply(params, code, observation).value
     params["params"]["kernels_0"] = params["params"]["kernels_0"].at[1].add(1.0)
@@ -145,30 +154,51 @@ def test_maml_moves_all_and_anil_the_head():
     assert learners.get("anil")().num_adapted(env) == (64 * 2 + 2) + 2
 
 
+def collected(config):
+    """A state, noisy meta-parameters, the meta-batch, and the trial of its first task."""
+    spec = make_spec(config)
+    state = jax.jit(make_init(spec))(jax.random.key(0))
+    meta_params = perturbed(state.meta_params)  # a generator that starts at zero would hide much
+    batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(1), 8, "train"))
+    trials = jax.jit(batch.collect)(meta_params, jax.random.key(2))
+    return state, meta_params, batch, jax.tree.map(lambda x: x[0], trials)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("modular", {"routing": "top_k"}),
+        ("hypernetwork", {"generation": "chunked"}),
+        pytest.param("tuned_modular", {"routing": "top_k"}, marks=pytest.mark.slow),
+        pytest.param("hypernetwork", {"generation": "low_rank"}, marks=pytest.mark.slow),
+        pytest.param("tuned_hypernetwork", {"generation": "film"}, marks=pytest.mark.slow),
+    ],
+)
+def test_options_keep_the_ratio_of_replay_to_record_at_one(small_config, name, option):
+    config = small_config(name, "point_robot")
+    config = dataclasses.replace(config, learner=dataclasses.replace(config.learner, **option))
+    state, meta_params, batch, trial = collected(config)
+    out = jax.jit(lambda params: batch.replay(params, state.memory, trial, 0))(meta_params)
+    log_ratio = out.distribution.log_prob(trial.rollout.action) - trial.rollout.log_prob
+    valid = trial.rollout.timestep.valid
+    np.testing.assert_allclose(np.where(valid, log_ratio, 0.0), 0.0, atol=2e-4)
+
+
 def test_balance_pushes_routing_away_from_modules_that_all_tasks_use(small_config):
     config = small_config("modular", "grid_navi", num_episodes=1)
-    program = metarl_jax.build(config)
-    learner = program.learner
-    meta_params = learner.init(jax.random.key(0))
-    weights = jnp.full((1, 1, 1, 2, 4), 0.25)
-    valid = jnp.ones((1, 1, 1), bool)
-
-    class Record:  # of a trial of one step, what the loss reads
-        class rollout:  # noqa: N801
-            class timestep:  # noqa: N801
-                pass
-
-    Record.rollout.timestep.valid = valid
-    out = metarl_jax.types.PolicyOut(None, jnp.zeros((1, 1, 1)), weights)
+    learner = config.learner.make(config.env)
+    state, _, _, trial = collected(config)
+    out = trial.rollout.policy
+    weights = jnp.full_like(out.latent, 0.25)
 
     def imbalance(weights, load):
         answer = out.replace(latent=weights)
-        return learner.aux_loss(meta_params, load, answer, Record)[1]["imbalance"]
+        return learner.aux_loss(state.meta_params, load, answer, trial)[1]["imbalance"]
 
     even = learner.init_memory()
     np.testing.assert_allclose(imbalance(weights, even), 1.0, rtol=1e-6)
     load = jnp.array([[0.7, 0.1, 0.1, 0.1], [0.25, 0.25, 0.25, 0.25]])
-    gradient = jax.grad(imbalance)(weights, load)[0, 0, 0]
+    gradient = jax.grad(imbalance)(weights, load).sum(axis=(0, 1, 2))
     assert gradient[0, 0] > gradient[0, 1] > 0
     np.testing.assert_allclose(gradient[1], gradient[1, 0])
 
@@ -194,7 +224,7 @@ def test_sparsity_cost_closes_gates(small_config):
 
 def test_more_active_modules_than_there_are_is_an_error(small_config):
     config = small_config("modular", "grid_navi")
-    config = dataclasses.replace(config, learner=Modular(num_active=5))
+    config = dataclasses.replace(config, learner=Modular(routing="top_k", num_active=5))
     with pytest.raises(ValueError, match=r"learner.num_active=5 .* choose 4 or fewer"):
         metarl_jax.build(config)
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from metarl_jax.commands.backend import start_backend
 from metarl_jax.commands.options import parse
 from metarl_jax.metrics import number
-from metarl_jax.run_folder import open_existing, write_json
+from metarl_jax.run_folder import finite, open_existing, write_json
 from metarl_jax.validation import bounded, check_fields
 
 HELP = """Show the structure that a modular learner has learned, from the best checkpoint of a run: how
@@ -27,7 +27,7 @@ there from before are written again."""
 
 
 @dataclasses.dataclass(frozen=True)
-class StructureOptions:
+class ShowOptions:
     """Options of `metarl structure`."""
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
@@ -42,7 +42,7 @@ class StructureOptions:
 
 def main(args: list[str]) -> int:
     """`metarl structure RUN_DIR …`."""
-    options = parse(StructureOptions, args, prog="metarl structure", description=HELP)
+    options = parse(ShowOptions, args, prog="metarl structure", description=HELP)
     check_fields(options)
     _, config = open_existing(options.run_dir)
     start_backend(config.runtime.platform)
@@ -56,7 +56,7 @@ def main(args: list[str]) -> int:
     plots.module_graph(learned.strength, learned.routing.mean(0), out / "modules.png")
     plots.routing_map(learned.routing, learned.skill, out / "routing.png")
     if options.json:
-        print(json.dumps(summary, indent=2))
+        print(json.dumps(finite(summary), indent=2))
     else:
         print_structure(summary, out)
     return 0
@@ -67,11 +67,11 @@ def print_structure(summary: dict[str, Any], out: Path) -> None:
     console = Console()
     table = Table(title="Mean weight of each module in the last round", title_justify="left")
     by_skill = summary["routing_by_skill"]
-    for name in ("layer.module", *(f"skill {s}" for s in range(len(by_skill))), "all tasks"):
+    for name in ("layer.module", *(f"skill {row['skill']}" for row in by_skill), "all tasks"):
         table.add_column(name, justify="right", no_wrap=True)
     for layer, weights in enumerate(summary["routing"]):
         for module, weight in enumerate(weights):
-            others = [number(routing[layer][module]) for routing in by_skill]
+            others = [number(row["routing"][layer][module]) for row in by_skill]
             table.add_row(f"{layer + 1}.{module + 1}", *others, number(weight))
     console.print(table)
     console.print(

@@ -90,8 +90,8 @@ def linear_recurrence(decay: Array, increment: Array, start: Array) -> Array:
     """h_t = a_t ∘ h_{t−1} + b_t over the leading axis of `[S, ...]`, from h_0 = `start` `[...]`: all h_t `[S, ...]`.
 
     The cotangents of b are a linear recurrence too, in reverse: β_t = v_t + a_{t+1} ∘ β_{t+1}, those of a are
-    α_t = β_t ∘ h_{t−1}. An accelerator reads the sequence in log₂ S associative scans; a CPU, which has no width to
-    spare for the twofold work, step after step.
+    α_t = β_t ∘ h_{t−1}. An accelerator reads the sequence in an associative scan of depth log₂ S; a CPU, which has
+    no width to spare for the twofold work, step after step.
     """
     increment = increment.at[0].add(decay[0] * start)
     return jax.lax.platform_dependent(

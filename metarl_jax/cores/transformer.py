@@ -97,7 +97,7 @@ class Transformer(nn.Module):
 
     def __call__(self, carry: Cache, projected: Array, valid: Array) -> tuple[Cache, Array]:
         # The slot of the new step held the one that its context no longer reaches: the ring is all it has to read.
-        position = carry.count[:, None]
+        position = (carry.count + valid - 1)[:, None]
         mask = self._ring_position(position) >= 0
         slot = jnp.where(valid, carry.count % self.context_length, self.context_length)
         rows = jnp.arange(len(slot))

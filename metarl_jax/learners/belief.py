@@ -142,6 +142,9 @@ class VariBAD(SequenceLearner):
             policy_trains_encoder=self.policy_trains_encoder,
         )
 
+    def num_adapted(self, env: TaskDistribution) -> int:
+        return 2 * self.latent_size
+
     def make(self, env: TaskDistribution) -> MetaLearner:
         module, learner = self.make_policy(env), super().make(env)
 

@@ -49,16 +49,16 @@ class SequencePolicy(nn.Module):
         scalars = jnp.stack([timestep.previous_reward, first], axis=-1)
         return [timestep.observation, timestep.previous_action, scalars]
 
-    def encode(self, timestep: TimeStep, memory: Memory) -> Array:
-        """What the core reads, projected: `[..., P]`."""
+    def encode(self, timestep: TimeStep, memory: Memory) -> PyTree:
+        """What the core reads, projected: arrays `[..., P]`."""
         seen = jnp.concatenate(self.read(timestep, memory), axis=-1)
         return self.core.project(self.encoder(seen))
 
-    def advance(self, carry: PyTree, encoded: Array, valid: Array) -> tuple[PyTree, Array]:
+    def advance(self, carry: PyTree, encoded: PyTree, valid: Array) -> tuple[PyTree, Array]:
         """One step of the core: the next carry, and features `[E, F]`."""
         return self.core(carry, encoded, valid)
 
-    def advance_all(self, carry: PyTree, encoded: Array, valid: Array) -> tuple[PyTree, Array]:
+    def advance_all(self, carry: PyTree, encoded: PyTree, valid: Array) -> tuple[PyTree, Array]:
         """All steps of a parallel core: the last carry, and features `[S, E, F]`."""
         return self.core.sequence(carry, encoded, valid)
 

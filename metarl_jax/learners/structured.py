@@ -5,7 +5,7 @@ what the trial has shown, or it is *tuned* on the task by gradient while everyth
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -24,6 +24,7 @@ from metarl_jax.structures import (
     HyperInit,
     ModularPolicy,
     Routing,
+    Structure,
 )
 from metarl_jax.types import Array, Memory, MetaParams, Metrics, PolicyOut, TimeStep, Trial
 from metarl_jax.validation import bounded
@@ -32,7 +33,7 @@ from metarl_jax.validation import bounded
 class InferredPolicy(SequencePolicy):
     """An encoder of the trial into a code, and the structure that acts on it."""
 
-    structure: Any
+    structure: Structure
 
     def setup(self):
         super().setup()
@@ -45,7 +46,7 @@ class InferredPolicy(SequencePolicy):
 class TunedPolicy(nn.Module):
     """A structure whose code is a parameter."""
 
-    structure: Any
+    structure: Structure
 
     @nn.compact
     def __call__(self, observation: Array) -> PolicyOut:
@@ -59,9 +60,14 @@ class StructureOptions(LearnerConfig):
     policy_activation: Activation = "tanh"
     """Activation of the policy."""
 
-    def make_structure(self, env: TaskDistribution, log_std_init: float, has_value: bool) -> Any:
+    def make_structure(
+        self, env: TaskDistribution, log_std_init: float, has_value: bool
+    ) -> Structure:
         """The structure (see `metarl_jax.structures`)."""
         raise TypeError(f"{type(self).__name__} must define make_structure")
+
+    def make(self, env: TaskDistribution) -> MetaLearner:
+        return self.with_losses(super().make(env))
 
     def with_losses(self, learner: MetaLearner) -> MetaLearner:
         """The learner, with what the structure wants beside the reward."""
@@ -75,9 +81,6 @@ class Inferred(StructureOptions, RL2):
     def make_policy(self, env: TaskDistribution) -> SequencePolicy:
         structure = self.make_structure(env, self.log_std_init, has_value=True)
         return InferredPolicy(**self.policy_options(env), structure=structure)
-
-    def make(self, env: TaskDistribution) -> MetaLearner:
-        return self.with_losses(super().make(env))
 
     def num_adapted(self, env: TaskDistribution) -> int:
         return self.make_structure(env, self.log_std_init, has_value=True).code_size
@@ -97,9 +100,6 @@ class Tuned(StructureOptions, GradientLearner):
     def make_policy(self, env: TaskDistribution) -> nn.Module:
         return TunedPolicy(self.make_structure(env, self.log_std_init, has_value=False))
 
-    def make(self, env: TaskDistribution) -> MetaLearner:
-        return self.with_losses(super().make(env))
-
 
 @dataclasses.dataclass(frozen=True)
 class HypernetworkOptions(StructureOptions):
@@ -117,7 +117,9 @@ class HypernetworkOptions(StructureOptions):
     """Initialisation of the generator: `bias`, by which the policy starts as an ordinary one whatever the code, or
     `normal`."""
 
-    def make_structure(self, env: TaskDistribution, log_std_init: float, has_value: bool) -> Any:
+    def make_structure(
+        self, env: TaskDistribution, log_std_init: float, has_value: bool
+    ) -> Structure:
         return GeneratedPolicy(
             action_space=env.action_space,
             code_size=self.code_size,
@@ -179,17 +181,19 @@ class ModularOptions(StructureOptions):
     balance_coefficient: float = bounded(0.01, at_least=0)
     """Weight c_b of the cost of routing that favours the same modules in all tasks."""
     sparsity_coefficient: float = bounded(0.0, at_least=0)
-    """Weight c_s of the cost of connections between modules."""
+    """Weight c_s of the cost of connections between modules; 0 leaves them as strong as the policy wants them."""
 
     def validate(self) -> None:
         super().validate()
-        if self.num_active > self.num_modules:
+        if self.routing == "top_k" and self.num_active > self.num_modules:
             raise ValueError(
-                f"learner.num_active={self.num_active} is more than learner.num_modules={self.num_modules}: choose "
-                f"{self.num_modules} or fewer"
+                f"learner.num_active={self.num_active} is more than learner.num_modules={self.num_modules}: with "
+                f"learner.routing='top_k' choose {self.num_modules} or fewer"
             )
 
-    def make_structure(self, env: TaskDistribution, log_std_init: float, has_value: bool) -> Any:
+    def make_structure(
+        self, env: TaskDistribution, log_std_init: float, has_value: bool
+    ) -> Structure:
         return ModularPolicy(
             action_space=env.action_space,
             num_layers=self.num_layers_of_modules,
@@ -208,8 +212,8 @@ class ModularOptions(StructureOptions):
         def aux_loss(
             meta_params: MetaParams, memory: Memory, out: PolicyOut, trial: Trial
         ) -> tuple[Array, Metrics]:
-            valid = trial.rollout.timestep.valid[-len(out.value) :]
-            imbalance = self.num_modules * jnp.vdot(memory, mean_routing(out.latent, valid))
+            now = mean_routing(out.latent, trial.rollout.timestep.valid)
+            imbalance = self.num_modules * jnp.vdot(memory, now)
             imbalance /= self.num_layers_of_modules
             connections = jax.nn.sigmoid(connection_gates(meta_params))
             cost = connections.mean() if connections.size else jnp.zeros(())
@@ -218,7 +222,9 @@ class ModularOptions(StructureOptions):
 
         def consolidate(meta_params: MetaParams, memory: Memory, trials: Trial) -> Memory:
             del meta_params
-            rollout = trials.rollout
+            # Before a learner has descended, its routing is the same in all tasks.
+            first = -1 if self.adapts_by_gradient else 0
+            rollout = jax.tree.map(lambda x: x[:, first:], trials.rollout)
             now = mean_routing(rollout.policy.latent, rollout.timestep.valid)
             return 0.9 * memory + 0.1 * now
 

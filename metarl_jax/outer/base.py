@@ -34,11 +34,12 @@ class MetaBatch(NamedTuple):
         `[K', T, E]`, differentiable in the meta-parameters.
       adapted: (meta_params, memory, trial of one task) to the inner state after all of its rounds, the last included.
       absorb: the learner's `absorb`, where it has one.
-      aux_loss: (meta_params, memory, answers of a replay, trial of one task) to the learner's own loss and metrics.
+      aux_loss: (meta_params, memory, answers, trial of one task) to the learner's own loss and metrics; of a trial that
+        was replayed, the rounds that the objective counts.
       axis: maps functions of one task over all of them.
       block: size of the blocks in which to go through the tasks when differentiating.
       step: meta-steps done before this one, `[]` int32.
-      progress: their share of all meta-steps of the run, `[]` in [0, 1).
+      progress: their share of all meta-steps of the run, `[]` in [0, 1].
     """
 
     collect: Callable[[MetaParams, Key], Trial]

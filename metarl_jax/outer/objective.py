@@ -60,7 +60,7 @@ class ReplayObjective(OuterConfig):
     entropy_coefficient: float = bounded(0.0, at_least=0)
     """Weight of the entropy of the policy in the counted rounds."""
     final_entropy_coefficient: float | None = bounded(None, at_least=0)
-    """That weight at the last meta-step, reached linearly; the same as at the first when not given."""
+    """That weight at the end of the run, reached linearly; the same as at its beginning when not given."""
     value_coefficient: float = bounded(0.0, at_least=0)
     """Weight of the squared error of the learner's value function; 0 for learners without one."""
     worst_fraction: float = bounded(1.0, above=0, at_most=1)
@@ -146,7 +146,9 @@ def task_loss(
         loss, metrics = loss + early_loss, metrics | early_metrics
     if weights.share is not None:
         loss = weights.share * loss
-    aux_loss, aux_metrics = batch.aux_loss(meta_params, memory, out, trial)
+    aux_loss, aux_metrics = batch.aux_loss(
+        meta_params, memory, counted[0], trial.replace(rollout=counted[1])
+    )
     loss = loss + config.value_coefficient * metrics["value_loss"] + aux_loss
     return loss, metrics | aux_metrics | {"loss": loss}
 

@@ -28,10 +28,10 @@ class Reptile(AdamOptions, OuterConfig):
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         del advantage
-        if not learner.adapts_by_gradient or getattr(learner, "adapts", None) == "context":
+        if getattr(learner, "fast_pattern", None) != "":
             raise ValueError(
                 f"outer method 'reptile' moves the weights to where a task adapts them, and learner {learner.name!r} "
-                "has none that it could follow: choose learner 'maml', or another outer method"
+                "does not adapt them all: choose learner 'maml' with adapts='all', or another outer method"
             )
         if getattr(learner, "learn_inner_lr", "none") != "none":
             raise ValueError(

@@ -73,33 +73,33 @@ class FullDense(GeneratedDense):
 
 
 class ChunkedDense(GeneratedDense):
-    """Δ in C chunks of columns, each by the same small network from the code and an embedding of the chunk.
+    """Δ in C chunks of a few columns, each by the same small network from the code and an embedding of the chunk.
 
-    Δ_c(e) = g(e, v_c) with g = dense ∘ tanh ∘ dense: the number of parameters hardly grows with that of weights.
+    Δ_c(e) = g(e, v_c) with g = dense ∘ tanh ∘ dense: beyond W₀, a wider layer has more embeddings, and no more else.
 
     References:
       von Oswald et al., «Continual learning with hypernetworks», ICLR 2020.
     """
 
-    num_chunks: int = 4
+    chunk_size: int = 8
     embedding_size: int = 8
     hidden_size: int = 32
 
     def change(self, code, x, kernel, bias, generator_init) -> Array:
-        columns = -(-self.size // self.num_chunks)  # the last chunk may have more than is needed
-        shape = (self.num_chunks, self.embedding_size)
+        num_chunks = -(-self.size // self.chunk_size)  # the last may have more than is needed
+        shape = (num_chunks, self.embedding_size)
         embeddings = self.param("chunks", nn.initializers.normal(1.0), shape)
         leading = code.shape[:-1]
         inputs = jnp.concatenate(
             [
-                jnp.broadcast_to(code[..., None, :], (*leading, self.num_chunks, code.shape[-1])),
+                jnp.broadcast_to(code[..., None, :], (*leading, num_chunks, code.shape[-1])),
                 jnp.broadcast_to(embeddings, (*leading, *shape)),
             ],
             axis=-1,
         )
         hidden = jnp.tanh(nn.Dense(self.hidden_size, kernel_init=orthogonal())(inputs))
-        out = nn.Dense((x.shape[-1] + 1) * columns, kernel_init=generator_init)(hidden)
-        change = out.reshape(*leading, self.num_chunks, x.shape[-1] + 1, columns)
+        out = nn.Dense((x.shape[-1] + 1) * self.chunk_size, kernel_init=generator_init)(hidden)
+        change = out.reshape(*leading, num_chunks, x.shape[-1] + 1, self.chunk_size)
         change = jnp.moveaxis(change, -3, -2).reshape(*leading, x.shape[-1] + 1, -1)
         change = change[..., : self.size]
         if code.ndim == 1:

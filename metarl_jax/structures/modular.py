@@ -16,7 +16,8 @@ Routing = Literal["soft", "top_k"]
 def route(logits: Array, routing: Routing, num_active: int) -> Array:
     """Weights of modules from logits `[..., M]`: w = softmax(logits), or its k largest, scaled to the sum of 1.
 
-    `top_k` has the gradient of the softmax (straight-through).
+    `top_k` has the gradient of the softmax (straight-through). Where two logits are the same but for rounding, a replay
+    may choose another module than was recorded.
 
     References:
       Bengio, Léonard & Courville, «Estimating or Propagating Gradients Through Stochastic Neurons», 2013.
@@ -31,7 +32,8 @@ def route(logits: Array, routing: Routing, num_active: int) -> Array:
 
 
 def connection_strength(gates: Array) -> Array:
-    """Strength in [0, 1] of a connection: clip(1.2 σ(gate) − 0.1, 0, 1); one of 0 is cut, and stays so.
+    """Strength in [0, 1] of a connection: clip(1.2 σ(gate) − 0.1, 0, 1). One of 0 is cut: the policy has no more use of
+    it, nor a gradient that would open it again.
 
     The stretched sigmoid of the hard concrete distribution, without its noise: a replay answers what was recorded.
 
@@ -88,8 +90,8 @@ class ModularPolicy(nn.Module):
 
         kernels, biases = modules(0, observation.shape[-1])
         hidden = activate(jnp.einsum("...i,mid->...md", observation, kernels) + biases)
-        full = nn.initializers.constant(3.0)
-        gates = self.param("gates", full, (num_layers - 1, num_modules, num_modules))
+        open_ = nn.initializers.constant(2.0)
+        gates = self.param("gates", open_, (num_layers - 1, num_modules, num_modules))
         strength = connection_strength(gates)
         for layer in range(1, num_layers):
             kernels, biases = modules(layer, size)
