@@ -35,7 +35,9 @@ RL2_TABULAR_MDP = replace(
     rl2_bandit.CONFIG,
     name="rl2-tabular-mdp",
     env=TabularMDPs(),
-    advantage=replace(rl2_bandit.CONFIG.advantage, discount=0.99, gae_lambda=0.9),
+    advantage=replace(
+        rl2_bandit.CONFIG.advantage, discount=0.99, gae_lambda=0.9, reward_scaling=0.03
+    ),
     num_tasks=256,
     evaluation=EvaluationConfig(every=100, num_tasks=2000, deterministic=True),
 )

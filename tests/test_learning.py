@@ -12,6 +12,7 @@ import metarl_jax
 from metarl_jax import experiments
 from metarl_jax.config import EvaluationConfig, RuntimeConfig
 from metarl_jax.env import Discrete, EnvState, TaskDistribution
+from metarl_jax.routing import learned_structure
 
 replace = dataclasses.replace
 
@@ -51,10 +52,11 @@ def train(config, num_steps):
     return returns_before_and_after(config, num_steps)[1]
 
 
-def test_rl2_remembers_which_lever_paid(small_config):
+@pytest.mark.parametrize("learner", ["rl2", "hypernetwork", "modular"])
+def test_a_trial_tells_which_lever_paid(small_config, learner):
     """Chance in the first episode, certainty from the second on."""
     config = small_config(
-        "rl2",
+        learner,
         num_tasks=64,
         num_rounds=4,
         num_episodes=1,
@@ -74,6 +76,8 @@ GRADIENT_FAMILY = {
     "trpo": ("maml", {}, "trpo", {}),
     "es": ("maml", {}, "es", {"sigma": 0.1, "learning_rate": 0.1}),
     "reptile": ("maml", {}, "reptile", {"learning_rate": 3e-2}),
+    "tuned hypernetwork": ("tuned_hypernetwork", {"inner_lr": 3.0}, "ppo", {}),
+    "tuned modular": ("tuned_modular", {"inner_lr": 10.0}, "ppo", {}),
     # The same but for an option: slow for being many, not for being long.
     "fomaml": ("maml", {"first_order": True}, "ppo", {}),
     "dice": ("maml", {"surrogate": "dice"}, "ppo", {}),
@@ -82,7 +86,7 @@ GRADIENT_FAMILY = {
     "e-maml": ("maml", {"surrogate": "log_likelihood"}, "ppo", {"sampling_correction": 0.01}),
     "policy gradient": ("maml", {}, "policy_gradient", {}),
 }
-DEFAULT = ("maml", "trpo", "es", "reptile")
+DEFAULT = ("maml", "trpo", "es", "reptile", "tuned hypernetwork", "tuned modular")
 METHODS = [
     pytest.param(name, marks=() if name in DEFAULT else pytest.mark.slow)
     for name in GRADIENT_FAMILY
@@ -96,7 +100,9 @@ def test_gradient_family_adapts_to_the_lever(small_config, method):
     config = small_config(
         learner, outer_method=outer_method, num_tasks=16, num_rounds=2, num_episodes=20
     )
-    learner = replace(config.learner, hidden_sizes=(16,), inner_lr=0.3, **options)
+    known = {field.name for field in dataclasses.fields(config.learner)}
+    sizes = {name: (16,) for name in ("hidden_sizes", "policy_sizes") if name in known}
+    learner = replace(config.learner, **{"inner_lr": 0.3} | sizes | options)
     if "learning_rate" in {field.name for field in dataclasses.fields(config.outer)}:
         outer_options = {"learning_rate": 2e-2} | outer_options
     outer = replace(config.outer, **outer_options)
@@ -152,3 +158,20 @@ def test_rl2_on_the_grid():
     assert config.num_meta_steps * config.num_tasks * 60 <= 20_000_000
     total = train(config, config.num_meta_steps).sum()
     assert 35.5 <= total <= 37.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["modular", "tuned-modular"])
+def test_routing_tells_which_of_four_skills_a_task_asks_for(name):
+    """Nearly two bits, where skills that are shuffled have a tenth of one, and the robot goes where it should."""
+    config = preset(f"{name}-rotated-point-robot")
+    program = metarl_jax.build(config)
+    run = jax.jit(
+        lambda s: jax.lax.scan(lambda s, _: program.step(s), s, length=config.num_meta_steps)
+    )
+    state, _ = run(jax.jit(program.init)(jax.random.key(0)))
+    found = learned_structure(program, state).summary()
+    assert found["skill_information"] > 1.5, found
+    assert found["shuffled_information"] < 0.3, found
+    returns = np.asarray(jax.jit(program.evaluate)(state, jax.random.key(1))).mean(axis=0)
+    assert returns[-1] > -2.0, returns

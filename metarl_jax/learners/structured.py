@@ -114,8 +114,8 @@ class HypernetworkOptions(StructureOptions):
     by piece), `low_rank` (the code scales a few directions of a shared layer), or `film` (it scales and shifts the
     outputs of one)."""
     hyper_init: HyperInit = "bias"
-    """Initialisation of the generator: `bias`, by which the policy starts as an ordinary one whatever the code, or
-    `normal`."""
+    """Initialisation of the generator: `bias`, by which the policy starts as an ordinary one whatever the code, `small`,
+    by which it starts near one, or `normal`."""
 
     def make_structure(
         self, env: TaskDistribution, log_std_init: float, has_value: bool
@@ -153,6 +153,9 @@ class TunedHypernetwork(HypernetworkOptions, Tuned):
     """
 
     name: ClassVar[str] = "tuned_hypernetwork"
+
+    hyper_init: HyperInit = "small"
+    """Initialisation of the generator, `bias`, `small` or `normal`. With `bias`, codes have no gradient at first."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,15 +12,17 @@ from metarl_jax.networks import ACTIVATIONS, ActionDistribution, num_outputs, or
 from metarl_jax.types import Array, Key, PolicyOut
 
 Generation = Literal["full", "chunked", "low_rank", "film"]
-HyperInit = Literal["bias", "normal"]
+HyperInit = Literal["bias", "small", "normal"]
 
 
 class GeneratedDense(nn.Module):
     """A dense layer y = (W₀ + ΔW(e)) x + b₀ + Δb(e) of inputs `[..., I]` for codes e `[Z]` or `[..., Z]`.
 
-    With the initialisation `bias`, W₀ is that of an ordinary layer and Δ = 0 for every code (Bias-HyperInit); with
-    `normal`, W₀ = 0 (but for FiLM) and the generator has the initialisation of an ordinary layer, so that the generated
-    weights have no scale of their own. Subclasses say what Δ is.
+    With the initialisation `bias`, W₀ is that of an ordinary layer and Δ = 0 for every code (Bias-HyperInit). With
+    `small`, the generator has a fifth of the initialisation of an ordinary layer instead of zeros: where all tasks start
+    from one code, zeros are a saddle, at which neither the code nor the generator has a use for the other. With `normal`,
+    W₀ = 0 (but for FiLM) and the generator is initialised as an ordinary layer, so that the generated weights have no
+    scale of their own. Subclasses say what Δ is.
 
     References:
       Ha, Dai & Le, «HyperNetworks», ICLR 2017.
@@ -36,12 +38,12 @@ class GeneratedDense(nn.Module):
 
     @nn.compact
     def __call__(self, code: Array, x: Array) -> Array:
-        is_bias = self.hyper_init == "bias"
-        has_base = is_bias or self.only_modulates
+        has_base = self.hyper_init != "normal" or self.only_modulates
         base_init = orthogonal(self.kernel_scale) if has_base else nn.initializers.zeros
         kernel = self.param("kernel", base_init, (x.shape[-1], self.size))
         bias = self.param("bias", nn.initializers.zeros, (self.size,))
-        generator_init = nn.initializers.zeros if is_bias else orthogonal(self.kernel_scale)
+        generator_scale = {"bias": 0.0, "small": 0.2, "normal": 1.0}[self.hyper_init]
+        generator_init = orthogonal(generator_scale * self.kernel_scale)
         return self.change(code, x, kernel, bias, generator_init)
 
     def change(self, code, x, kernel, bias, generator_init) -> Array:
