@@ -48,16 +48,14 @@ MODULAR_HALF_CHEETAH_VEL = replace(
 TUNED_HYPERNETWORK_POINT_ROBOT = replace(
     maml_point_robot.CONFIG,
     name="tuned-hypernetwork-point-robot",
-    learner=TunedHypernetwork(
-        policy_sizes=(64, 64), inner_lr=1.0, learn_inner_lr="parameter", log_std_init=-0.7
-    ),
+    learner=TunedHypernetwork(policy_sizes=(64, 64), learn_inner_lr="parameter", log_std_init=-0.7),
 )
 """A hypernetwork whose code descends, in the protocol of `maml-point-robot`."""
 
 TUNED_MODULAR_POINT_ROBOT = replace(
     maml_point_robot.CONFIG,
     name="tuned-modular-point-robot",
-    learner=TunedModular(inner_lr=1.0, learn_inner_lr="parameter", log_std_init=-0.7),
+    learner=TunedModular(learn_inner_lr="parameter", log_std_init=-0.7),
 )
 """Modules whose routing descends, in the protocol of `maml-point-robot`."""
 
@@ -111,6 +109,6 @@ MAML_ROTATED = Config(
 TUNED_MODULAR_ROTATED = replace(
     MAML_ROTATED,
     name="tuned-modular-rotated-point-robot",
-    learner=TunedModular(inner_lr=1.0, learn_inner_lr="parameter", log_std_init=-0.5),
+    learner=TunedModular(learn_inner_lr="parameter", log_std_init=-0.5),
 )
 """Modules whose routing descends, in tasks that are made of four skills."""

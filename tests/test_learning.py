@@ -76,8 +76,13 @@ GRADIENT_FAMILY = {
     "trpo": ("maml", {}, "trpo", {}),
     "es": ("maml", {}, "es", {"sigma": 0.1, "learning_rate": 0.1}),
     "reptile": ("maml", {}, "reptile", {"learning_rate": 3e-2}),
-    "tuned hypernetwork": ("tuned_hypernetwork", {"inner_lr": 3.0}, "ppo", {}),
-    "tuned modular": ("tuned_modular", {"inner_lr": 10.0}, "ppo", {}),
+    "tuned hypernetwork": (
+        "tuned_hypernetwork",
+        {"inner_lr": 10.0},
+        "ppo",
+        {"learning_rate": 3e-3},
+    ),
+    "tuned modular": ("tuned_modular", {"inner_lr": 10.0}, "ppo", {"learning_rate": 3e-3}),
     # The same but for an option: slow for being many, not for being long.
     "fomaml": ("maml", {"first_order": True}, "ppo", {}),
     "dice": ("maml", {"surrogate": "dice"}, "ppo", {}),

@@ -90,7 +90,7 @@ class Inferred(StructureOptions, RL2):
 class Tuned(StructureOptions, GradientLearner):
     """Learners that descend on the code, and on nothing else, after every round."""
 
-    inner_lr: float = bounded(1.0, at_least=0)
+    inner_lr: float = bounded(10.0, at_least=0)
     """Step size of the inner gradient step."""
 
     @property
@@ -114,8 +114,8 @@ class HypernetworkOptions(StructureOptions):
     by piece), `low_rank` (the code scales a few directions of a shared layer), or `film` (it scales and shifts the
     outputs of one)."""
     hyper_init: HyperInit = "bias"
-    """Initialisation of the generator: `bias`, by which the policy starts as an ordinary one whatever the code, `small`,
-    by which it starts near one, or `normal`."""
+    """Initialisation of the generator: `bias`, by which the policy starts as an ordinary one whatever the code,
+    `small`, by which it starts near one, or `normal`."""
 
     def make_structure(
         self, env: TaskDistribution, log_std_init: float, has_value: bool

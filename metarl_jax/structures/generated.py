@@ -1,5 +1,6 @@
 """Hypernetworks: dense layers whose weights are a function of a code of the task."""
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -19,10 +20,10 @@ class GeneratedDense(nn.Module):
     """A dense layer y = (W₀ + ΔW(e)) x + b₀ + Δb(e) of inputs `[..., I]` for codes e `[Z]` or `[..., Z]`.
 
     With the initialisation `bias`, W₀ is that of an ordinary layer and Δ = 0 for every code (Bias-HyperInit). With
-    `small`, the generator has a fifth of the initialisation of an ordinary layer instead of zeros: where all tasks start
-    from one code, zeros are a saddle, at which neither the code nor the generator has a use for the other. With `normal`,
-    W₀ = 0 (but for FiLM) and the generator is initialised as an ordinary layer, so that the generated weights have no
-    scale of their own. Subclasses say what Δ is.
+    `small`, the generator has a fifth of the initialisation of an ordinary layer instead of zeros: where all tasks
+    start from one code, zeros are a saddle, at which neither the code nor the generator has a use for the other. With
+    `normal`, W₀ = 0 (but for FiLM) and the generator is initialised as an ordinary layer, so that the generated weights
+    have no scale of their own. Subclasses say what Δ is.
 
     References:
       Ha, Dai & Le, «HyperNetworks», ICLR 2017.
@@ -159,7 +160,8 @@ class GeneratedPolicy(nn.Module):
     has_value: bool
 
     def init_code(self, key: Key) -> Array:
-        return jax.random.normal(key, (self.code_size,))
+        """A code of length 1 or so: a step of an optimizer in each map moves a weight by Σ_z |e_z| as much."""
+        return jax.random.normal(key, (self.code_size,)) / math.sqrt(self.code_size)
 
     @nn.compact
     def __call__(self, code: Array, observation: Array) -> PolicyOut:
