@@ -162,7 +162,12 @@ def routing_map(routing: np.ndarray, skill: np.ndarray, path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     shades = axes.imshow(
-        routing[order].reshape(len(routing), -1), aspect="auto", cmap="Blues", vmin=0.0, vmax=1.0
+        routing[order].reshape(len(routing), -1),
+        aspect="auto",
+        cmap="Blues",
+        vmin=0.0,
+        vmax=1.0,
+        interpolation="nearest",
     )
     names = [f"{i + 1}.{j + 1}" for i in range(num_layers) for j in range(num_modules)]
     axes.set_xticks(range(len(names)), names)

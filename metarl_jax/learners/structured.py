@@ -17,7 +17,7 @@ from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import GradientLearner
 from metarl_jax.learners.recurrent import RL2
 from metarl_jax.learners.sequence import SequencePolicy
-from metarl_jax.networks import Activation
+from metarl_jax.networks import Activation, orthogonal
 from metarl_jax.structures import (
     GeneratedPolicy,
     Generation,
@@ -37,7 +37,7 @@ class InferredPolicy(SequencePolicy):
 
     def setup(self):
         super().setup()
-        self.code_head = nn.Dense(self.structure.code_size)
+        self.code_head = nn.Dense(self.structure.code_size, kernel_init=orthogonal(3.0))
 
     def answer(self, features: Array, timestep: TimeStep) -> PolicyOut:
         return self.structure(self.code_head(features), timestep.observation)
