@@ -26,6 +26,7 @@ from metarl_jax.structures import (
     Routing,
     Structure,
 )
+from metarl_jax.structures.modular import openness
 from metarl_jax.types import Array, Memory, MetaParams, Metrics, PolicyOut, TimeStep, Trial
 from metarl_jax.validation import bounded
 
@@ -162,7 +163,7 @@ class TunedHypernetwork(HypernetworkOptions, Tuned):
 class ModularOptions(StructureOptions):
     """Options of policies made of modules, and the costs that shape them.
 
-    Beside the policy's loss they minimise c_b M/L Σ_lm f_lm w_lm + c_s mean σ(gate). The first keeps modules alive: f
+    Beside the policy's loss they minimise c_b M/L Σ_lm f_lm w_lm + c_s mean σ(10 gate). The first keeps modules alive: f
     is the routing averaged over tasks, a running mean kept in the memory of the run, and taken as constant. The second
     cuts connections.
 
@@ -218,7 +219,7 @@ class ModularOptions(StructureOptions):
             now = mean_routing(out.latent, trial.rollout.timestep.valid)
             imbalance = self.num_modules * jnp.vdot(memory, now)
             imbalance /= self.num_layers_of_modules
-            connections = jax.nn.sigmoid(connection_gates(meta_params))
+            connections = openness(connection_gates(meta_params))
             cost = connections.mean() if connections.size else jnp.zeros(())
             loss = self.balance_coefficient * imbalance + self.sparsity_coefficient * cost
             return loss, {"imbalance": imbalance, "connection_cost": cost}

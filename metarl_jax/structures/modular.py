@@ -31,16 +31,25 @@ def route(logits: Array, routing: Routing, num_active: int) -> Array:
     return soft + jax.lax.stop_gradient(hard - soft)
 
 
+GATE_SPEED = 10.0
+"""How much faster than other parameters a gate moves: a run has to be long enough for it to close."""
+
+
+def openness(gates: Array) -> Array:
+    """σ(10 gate): what a connection costs."""
+    return jax.nn.sigmoid(GATE_SPEED * gates)
+
+
 def connection_strength(gates: Array) -> Array:
-    """Strength in [0, 1] of a connection: clip(1.2 σ(gate) − 0.1, 0, 1). One of 0 is cut: the policy has no more use of
-    it, nor a gradient that would open it again.
+    """Strength in [0, 1] of a connection: clip(1.2 σ(10 gate) − 0.1, 0, 1). One of 0 is cut: the policy has no more use
+    of it, nor a gradient that would open it again.
 
     The stretched sigmoid of the hard concrete distribution, without its noise: a replay answers what was recorded.
 
     References:
       Louizos, Welling & Kingma, «Learning Sparse Neural Networks through L0 Regularization», ICLR 2018.
     """
-    return jnp.clip(1.2 * jax.nn.sigmoid(gates) - 0.1, 0.0, 1.0)
+    return jnp.clip(1.2 * openness(gates) - 0.1, 0.0, 1.0)
 
 
 class ModularPolicy(nn.Module):
@@ -91,7 +100,7 @@ class ModularPolicy(nn.Module):
 
         kernels, biases = modules(0, observation.shape[-1])
         hidden = activate(jnp.einsum("...i,mid->...md", observation, kernels) + biases)
-        open_ = nn.initializers.constant(2.0)
+        open_ = nn.initializers.constant(2.0 / GATE_SPEED)
         gates = self.param("gates", open_, (num_layers - 1, num_modules, num_modules))
         strength = connection_strength(gates)
         for layer in range(1, num_layers):
