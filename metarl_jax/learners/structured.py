@@ -163,9 +163,9 @@ class TunedHypernetwork(HypernetworkOptions, Tuned):
 class ModularOptions(StructureOptions):
     """Options of policies made of modules, and the costs that shape them.
 
-    Beside the policy's loss they minimise c_b M/L Σ_lm f_lm w_lm + c_s mean σ(10 gate). The first keeps modules alive: f
-    is the routing averaged over tasks, a running mean kept in the memory of the run, and taken as constant. The second
-    cuts connections.
+    Beside the policy's loss they minimise c_b M/L Σ_lm f_lm w_lm + c_s mean σ(10 gate). The first keeps modules alive:
+    f is the routing averaged over tasks, a running mean kept in the memory of the run, and taken as constant. The
+    second cuts connections.
 
     References:
       Fedus, Zoph & Shazeer, «Switch Transformers», JMLR 2022, for the first cost.
