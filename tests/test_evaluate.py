@@ -22,8 +22,10 @@ def test_percentiles_over_tasks():
 def test_percentiles_are_printed():
     console = Console(file=io.StringIO(), width=100)
     evaluation = {"split": "test", "num_tasks": 101, "step": 7, "controls": {}}
+    evaluation["parameters"] = {"all": 1200, "adapted": 8}
     Reporter(console).curve(evaluation | summarize(RETURNS))
     text = console.file.getvalue()
     assert "Percentiles over tasks" in text
     assert "10%" in text
     assert "90.00" in text
+    assert "A new task moves 8 numbers; there are 1,200 parameters." in text

@@ -82,7 +82,7 @@ GRADIENT_FAMILY = {
         "ppo",
         {"learning_rate": 3e-3},
     ),
-    "tuned modular": ("tuned_modular", {"inner_lr": 10.0}, "ppo", {"learning_rate": 3e-3}),
+    "tuned modular": ("tuned_modular", {"inner_lr": 30.0}, "ppo", {"learning_rate": 1e-3}),
     # The same but for an option: slow for being many, not for being long.
     "fomaml": ("maml", {"first_order": True}, "ppo", {}),
     "dice": ("maml", {"surrogate": "dice"}, "ppo", {}),

@@ -118,7 +118,7 @@ def test_a_cut_connection_passes_nothing():
     structure = modular()
     code, params = init(structure)
     params, observation = perturbed(params), jax.random.normal(jax.random.key(2), (6, 5))
-    gates = params["params"]["gates"]
+    gates = init(structure)[1]["params"]["gates"]
     assert (connection_strength(gates) > 0).all()
     slope = jax.grad(lambda g: connection_strength(g).sum())(gates)
     assert (slope > 0.05).all(), "the policy must be able to move them"

@@ -234,7 +234,7 @@ class ModularOptions(StructureOptions):
 
         return learner._replace(
             aux_loss=aux_loss,
-            init_memory=lambda: jnp.full(shape, 1.0 / self.num_modules),
+            init_memory=lambda: jnp.full(shape, 1.0 / self.num_modules, jnp.float32),
             consolidate=consolidate,
         )
 
