@@ -22,6 +22,8 @@ class ES(AdamOptions, OuterConfig):
     population. Both signs of a perturbation meet the same tasks and the same noise. One more collect, without
     perturbation, gives the reported returns.
 
+    A learner's own losses (`aux_loss`) are no part of it.
+
     References:
       Salimans et al., «Evolution Strategies as a Scalable Alternative to Reinforcement Learning», 2017.
       Song et al., «ES-MAML: Simple Hessian-Free Meta Learning», ICLR 2020.
