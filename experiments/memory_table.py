@@ -48,17 +48,16 @@ def configuration(problem: str, learner: str) -> Config:
         base = dataclasses.replace(base, env=Bandit(num_arms=num_arms))
         if num_arms > 10:  # so many arms want more to be remembered
             network = dataclasses.replace(network, hidden_size=2 * network.hidden_size)
+        if num_rounds > 10:
+            # Credit over a long trial has less noise with a discount. Values are scaled to the order of 1: their
+            # gradient would otherwise be nearly all of one whose norm is bounded.
+            advantage = dataclasses.replace(
+                base.advantage, discount=0.99, gae_lambda=0.9, reward_scaling=0.1
+            )
+            base = dataclasses.replace(base, advantage=advantage)
     else:
         base, num_rounds = memory_family.RL2_TABULAR_MDP, int(sizes[0])
     num_steps = num_rounds * base.env.episode_length
-    if num_steps > 10:
-        # Credit over a long trial has less noise with a discount. Values are scaled to the order of 1: their gradient
-        # would otherwise be nearly all of one whose norm is bounded.
-        scaling = 0.1 if family == "bandit" else 0.03
-        advantage = dataclasses.replace(
-            base.advantage, discount=0.99, gae_lambda=0.9, reward_scaling=scaling
-        )
-        base = dataclasses.replace(base, advantage=advantage)
     return dataclasses.replace(
         base,
         name=f"{problem}-{learner}",
