@@ -9,6 +9,7 @@ the first episode in a task whose goal it does not meet, each cell with the step
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -16,32 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.envs.grid_navi import GridNavi
-from metarl_jax.program import Program
-from metarl_jax.returns import AdvantageConfig, make_estimator
-from metarl_jax.rollout import collect_trial
-from metarl_jax.types import TrainState, Trial
-
-
-def live_through(program: Program, state: TrainState, goals: jax.Array, num_rounds: int) -> Trial:
-    """Trials `[G, K, T, 1]` of the greedy policy in the tasks with these goals `[G, 2]`."""
-    unused = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
-
-    def one(goal: jax.Array) -> Trial:
-        return collect_trial(
-            program.env,
-            program.learner,
-            unused,
-            state.meta_params,
-            state.memory,
-            state.normalizer,
-            goal,
-            jax.random.key(0),
-            num_rounds=num_rounds,
-            num_episodes=1,
-            deterministic=True,
-        )
-
-    return jax.jit(jax.vmap(one))(goals)
+from metarl_jax.evaluate import greedy_trial
 
 
 def first_entered(observations: np.ndarray, size: int) -> np.ndarray:
@@ -68,7 +44,8 @@ def main(args: list[str]) -> None:
         if not isinstance(env, GridNavi):
             raise SystemExit(f"{run_dir} is a run on {env.name!r}: give runs on 'grid_navi'")
         num_rounds = program.config.num_rounds
-        trials = live_through(program, state, jnp.asarray(env.goals()), num_rounds)
+        live = partial(greedy_trial, program, state, key=jax.random.key(0), num_rounds=num_rounds)
+        trials = jax.jit(jax.vmap(live))(jnp.asarray(env.goals()))
         returns = np.asarray(trials.episode_returns()[..., 0])
         ceiling = env.bayes_optimal_value(num_rounds)
         words = ", ".join(f"{x:.3f}" for x in returns.mean(0))

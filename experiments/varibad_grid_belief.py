@@ -17,11 +17,10 @@ import numpy as np
 
 from metarl_jax.env import encode_action
 from metarl_jax.envs.grid_navi import GridNavi
+from metarl_jax.evaluate import greedy_trial
 from metarl_jax.learners.belief import VariBAD
 from metarl_jax.plots import grid_belief
 from metarl_jax.program import Program
-from metarl_jax.returns import AdvantageConfig, make_estimator
-from metarl_jax.rollout import collect_trial
 from metarl_jax.trees import join_leading
 from metarl_jax.types import TrainState
 
@@ -32,19 +31,7 @@ def beliefs(program: Program, state: TrainState, goal: jax.Array) -> tuple[np.nd
     assert isinstance(env, GridNavi)
     assert isinstance(config, VariBAD)
     module = config.make_policy(env)
-    trial = collect_trial(
-        env,
-        program.learner,
-        make_estimator(AdvantageConfig(baseline="none", normalization="none")),
-        state.meta_params,
-        (),
-        state.normalizer,
-        goal,
-        jax.random.key(0),
-        num_rounds=2,
-        num_episodes=1,
-        deterministic=True,
-    )
+    trial = greedy_trial(program, state, goal, jax.random.key(0), num_rounds=2)
     observation, posterior = join_leading(
         (trial.rollout.timestep.observation, trial.rollout.policy.latent)
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,14 @@ import numpy as np
 from metarl_jax.distributions import Categorical, Uniform
 from metarl_jax.env import SPLITS, Discrete, EnvState, TaskDistribution, check_split
 from metarl_jax.learner import MetaLearner
+from metarl_jax.returns import AdvantageConfig, make_estimator
 from metarl_jax.rollout import collect_trial
 from metarl_jax.step import StepSpec, keys_by_index, sample_tasks
 from metarl_jax.strategies import parse_strategy
-from metarl_jax.types import Array, Key, PolicyOut, TrainState
+from metarl_jax.types import Array, Key, PolicyOut, TrainState, Trial
+
+if TYPE_CHECKING:
+    from metarl_jax.program import Program
 
 PERCENTILES = (10, 25, 50, 75, 90)
 """Percentiles of the return over tasks that are reported: what rare tasks cost is not seen in a mean."""
@@ -58,6 +62,26 @@ def make_evaluate(
         return spec.axis.map(one, state, tasks, keys, block=spec.collect_block)[:num_tasks]
 
     return evaluate
+
+
+def greedy_trial(
+    program: "Program", state: TrainState, task: Any, key: Key, num_rounds: int
+) -> Trial:
+    """One trial `[K, T, 1]` of a learner that infers, acting by the mode of its policy; it has no advantages."""
+    unused = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
+    return collect_trial(
+        program.env,
+        program.learner,
+        unused,
+        state.meta_params,
+        state.memory,
+        state.normalizer,
+        task,
+        key,
+        num_rounds=num_rounds,
+        num_episodes=1,
+        deterministic=True,
+    )
 
 
 def random_policy(env: TaskDistribution) -> MetaLearner:
