@@ -28,8 +28,17 @@ VARIBAD_BANDIT = replace(
 KEY_VALUE_GRID_NAVI = replace(rl2_grid_navi.CONFIG, name="key-value-grid-navi", learner=KeyValue())
 """An external memory on the grid with a hidden goal."""
 
-VARIBAD_GRID_NAVI = replace(rl2_grid_navi.CONFIG, name="varibad-grid-navi", learner=VariBAD())
-"""VariBAD on the grid with a hidden goal, the problem of its paper's figure 3."""
+VARIBAD_GRID_NAVI = replace(
+    rl2_grid_navi.CONFIG,
+    name="varibad-grid-navi",
+    learner=VariBAD(elbo_coefficient=0.02),
+    advantage=replace(rl2_grid_navi.CONFIG.advantage, reward_scaling=0.1),
+)
+"""VariBAD on the grid with a hidden goal, the problem of its paper's figure 3.
+
+Encoder and policy share no parameters, but one gradient whose norm is bounded. The variational loss, a sum over all
+steps of the trial, and unscaled values would take nearly all of it: with weights of 1 both, the policy had 1.8 in the
+last episode after 500 meta-steps, and so weighed it has 4.2 then, and 11.03 of 11.07 after 1600."""
 
 RL2_TABULAR_MDP = replace(
     rl2_bandit.CONFIG,

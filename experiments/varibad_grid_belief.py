@@ -4,7 +4,9 @@
     python experiments/varibad_grid_belief.py runs/varibad-grid --goal 4 1 --out belief.png
 
 One trial of the greedy policy in the task with this goal. After each step of the first episode, and at the first of
-the second, the reward decoder is asked, with the mean of the posterior, what staying on each cell would pay.
+the second, the reward decoder is asked, with the mean of the posterior, what it would pay to arrive on each cell: the
+mean over the moves from its neighbours. (Not what staying would pay. In training hardly anyone stays but on the goal,
+and the decoder takes the action for the proof.)
 """
 
 import argparse
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.env import encode_action
-from metarl_jax.envs.grid_navi import GridNavi
+from metarl_jax.envs.grid_navi import MOVES, GridNavi
 from metarl_jax.evaluate import greedy_trial
 from metarl_jax.learners.belief import VariBAD
 from metarl_jax.plots import grid_belief
@@ -37,19 +39,29 @@ def beliefs(program: Program, state: TrainState, goal: jax.Array) -> tuple[np.nd
     )
     latent = posterior.mean[: env.episode_length + 1]  # [F, 1, Z]
 
-    cells = jnp.eye(env.size**2)[None]
-    stay = encode_action(env.action_space, jnp.zeros(cells.shape[:2], jnp.int32))
-    shape = (len(latent), env.size**2)
+    start, action, end = arrivals(env.size)
+    shape = len(latent), len(start)
     reward, _ = module.apply(
         state.meta_params,
         jnp.broadcast_to(latent, (*shape, latent.shape[-1])),
-        jnp.broadcast_to(cells, (*shape, cells.shape[-1])),
-        jnp.broadcast_to(stay, (*shape, stay.shape[-1])),
+        jnp.broadcast_to(jnp.eye(env.size**2)[start], (*shape, env.size**2)),
+        jnp.broadcast_to(encode_action(env.action_space, action), (*shape, len(MOVES))),
         method="decode",
     )
+    onto = np.eye(env.size**2)[end]
+    belief = np.asarray(reward) @ (onto / onto.sum(axis=0))
     index = np.argmax(observation[: len(latent), 0], axis=-1)
     path = np.stack(np.unravel_index(index, (env.size, env.size)), axis=-1)
-    return np.asarray(reward).reshape(-1, env.size, env.size), path
+    return belief.reshape(-1, env.size, env.size), path
+
+
+def arrivals(size: int) -> tuple[jax.Array, jax.Array, np.ndarray]:
+    """Every move from a cell to another: the index of the cell, the action, and the index of the other, `[P]`."""
+    cell, action = np.divmod(np.arange(size**2 * len(MOVES)), len(MOVES))
+    to = np.stack(np.divmod(cell, size), axis=-1) + MOVES[action]
+    moves = (action > 0) & (to >= 0).all(axis=-1) & (to < size).all(axis=-1)
+    end = to @ np.array([size, 1])
+    return jnp.asarray(cell[moves]), jnp.asarray(action[moves]), end[moves]
 
 
 def main(args: list[str]) -> None:
