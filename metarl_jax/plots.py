@@ -1,4 +1,4 @@
-"""Figures: the adaptation curve, the bias of estimators, and the belief over a grid."""
+"""Figures: adaptation curves, the bias of estimators, beliefs, returns over tasks, and learned structures."""
 
 import itertools
 from collections.abc import Sequence
@@ -117,6 +117,34 @@ def grid_belief(
             axes.plot(*goal, "*", color="#2f8f4e", ms=9)
             axes.set_title(f"step {frame}", fontsize="small")
     figure.colorbar(images[0], ax=panels.tolist(), label="expected reward", shrink=0.7)
+    _save(figure, path)
+
+
+def returns_against(
+    value: np.ndarray, name: str, returns: dict[str, np.ndarray], path: Path, num_bins: int = 12
+) -> None:
+    """Draws the return of each task against a number that belongs to it, and lines of 10th percentile and median.
+
+    Args:
+      value: `[N]`.
+      name: what the number is, and its unit.
+      returns: by the name of a run, `[N]`.
+      num_bins: how many parts, of the same number of tasks, the lines are drawn over.
+      path: where to write the PNG.
+    """
+    figure, axes = _figure()
+    bins = np.array_split(np.argsort(value, kind="stable"), min(num_bins, len(value)))
+    centres = [value[tasks].mean() for tasks in bins]
+    for (run, found), color in zip(
+        returns.items(), itertools.cycle((LEARNER_COLOR, "#b0622b", "#2f8f4e"))
+    ):
+        axes.plot(value, found, ".", ms=2, alpha=0.4, color=color)
+        for percent, style, label in ((50, "-", run), (10, "--", f"{run}, 10th percentile")):
+            line = [np.percentile(found[tasks], percent) for tasks in bins]
+            axes.plot(centres, line, style, color=color, label=label)
+    axes.set_xlabel(name)
+    axes.set_ylabel("return")
+    axes.legend(frameon=False, loc="best")
     _save(figure, path)
 
 

@@ -1,0 +1,88 @@
+"""Return of hoppers against the mass of their torso: EPOpt beside the same policy trained on the mean.
+
+    metarl train epopt-hopper-small --run-dir runs/worst
+    metarl train epopt-hopper-small-mean --run-dir runs/mean
+    python experiments/hopper_by_mass.py runs/worst runs/mean --out hopper.png
+
+Every run lives one episode, greedily, with each of the same bodies. Printed are the mean and the 10th percentile of its
+return, and the difference of the percentiles of the first run and each other, with 95% bootstrap intervals over bodies.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from metarl_jax.envs.hopper_ensemble import HopperBody, HopperEnsemble
+from metarl_jax.evaluate import greedy_trial
+from metarl_jax.plots import returns_against
+
+NUM_RESAMPLES = 2000
+
+
+def percentile(returns: np.ndarray) -> np.ndarray:
+    """The 10th percentile over the last axis."""
+    return np.percentile(returns, 10, axis=-1)
+
+
+def resampled(num_tasks: int) -> np.ndarray:
+    """Bootstrap samples of the indices of tasks, `[B, N]`; the same for every run, so that differences are paired."""
+    return np.random.default_rng(0).integers(num_tasks, size=(NUM_RESAMPLES, num_tasks))
+
+
+def with_interval(value: float, draws: np.ndarray) -> str:
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return f"{value:.1f} ({low:.1f} to {high:.1f})"
+
+
+def returns_of(run_dir: Path, num_tasks: int) -> tuple[HopperBody, np.ndarray]:
+    """The bodies `[N]`, and the greedy return of the run with each, `[N]`."""
+    from metarl_jax.train import load
+
+    program, state = load(run_dir)
+    env = program.env
+    if not isinstance(env, HopperEnsemble):
+        raise SystemExit(f"{run_dir} is a run on {env.name!r}: give runs on 'hopper_ensemble'")
+    keys = jax.random.split(jax.random.key(0), num_tasks)
+
+    def one(key):
+        body = env.sample(key, "test")
+        trial = greedy_trial(program, state, body, key, num_rounds=1)
+        return body, trial.episode_returns()[0, 0]
+
+    bodies, returns = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=100))(keys)
+    return jax.tree.map(np.asarray, bodies), np.asarray(returns)
+
+
+def main(args: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run_dirs", type=Path, nargs="+")
+    parser.add_argument("--num-tasks", type=int, default=1000, help="held-out bodies")
+    parser.add_argument("--out", type=Path, default=Path("hopper.png"))
+    options = parser.parse_args(args)
+
+    found, mass = {}, np.zeros(0)
+    for run_dir in options.run_dirs:
+        bodies, found[run_dir.name] = returns_of(run_dir, options.num_tasks)
+        mass = bodies.torso_mass
+    samples = resampled(options.num_tasks)
+    draws = {name: percentile(returns[samples]) for name, returns in found.items()}
+    first = next(iter(found))
+    for name, returns in found.items():
+        tenth = percentile(returns)
+        print(f"{name}: mean {with_interval(returns.mean(), returns[samples].mean(-1))}", end=", ")
+        print(f"10th percentile {with_interval(tenth, draws[name])}, least {returns.min():.1f}")
+        if name != first:
+            difference = percentile(found[first]) - tenth
+            interval = with_interval(difference, draws[first] - draws[name])
+            print(f"{first} - {name}: 10th percentile {interval}")
+    returns_against(mass, "torso mass, kg", found, options.out)
+    print(f"drawn to {options.out}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
