@@ -13,7 +13,7 @@ from metarl_jax.cores.gated import GRU
 from metarl_jax.distributions import DiagonalGaussian
 from metarl_jax.env import TaskDistribution, encode_action, encoded_action_size
 from metarl_jax.learner import MetaLearner
-from metarl_jax.learners.sequence import SequenceLearner, SequencePolicy
+from metarl_jax.learners.sequence import SequenceLearner, SequencePolicy, SequenceState
 from metarl_jax.networks import MLP, Dense, NarrowDense
 from metarl_jax.returns import masked_mean
 from metarl_jax.trees import join_leading
@@ -70,10 +70,10 @@ class BeliefPolicy(SequencePolicy):
         change = self.transition_head(self.transition_decoder(inputs))
         return reward, observation + change
 
-    def init_all(self, carry, timestep: TimeStep, memory) -> Any:
+    def init_all(self, state: SequenceState, timestep: TimeStep) -> Any:
         latent = jnp.zeros((1, self.latent_size))
         decoded = self.decode(latent, timestep.observation, timestep.previous_action)
-        return self(carry, timestep, memory), decoded
+        return self(state, timestep), decoded
 
 
 class Steps(struct.PyTreeNode):

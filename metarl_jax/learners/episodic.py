@@ -22,11 +22,11 @@ class EpisodicPolicy(SequencePolicy):
     num_neighbors: int
     bandwidth: float
 
-    def read(self, timestep: TimeStep, memory: Memory) -> list[Array]:
+    def read(self, timestep: TimeStep, previous: Array | None, memory: Memory) -> list[Array]:
         value, familiarity = store.recall(
             memory, timestep.observation, self.num_neighbors, self.bandwidth
         )
-        return [*super().read(timestep, memory), value, familiarity[..., None]]
+        return [*super().read(timestep, previous, memory), value, familiarity[..., None]]
 
 
 @dataclasses.dataclass(frozen=True)

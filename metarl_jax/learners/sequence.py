@@ -21,10 +21,12 @@ class SequenceState(struct.PyTreeNode):
 
     Attributes:
       carry: what the core carries, of `[E, ...]`.
+      previous: the observation of the last valid step, `[E, O]`; None where the learner does not read it.
       memory: what outlives trials, as it was when this one began; the learner only reads it.
     """
 
     carry: PyTree
+    previous: Array | None
     memory: Memory
 
 
@@ -42,16 +44,17 @@ class SequencePolicy(nn.Module):
         self.policy_head = PolicyHead(self.action_space, self.log_std_init)
         self.value_head = NarrowDense(1, 1.0)
 
-    def read(self, timestep: TimeStep, memory: Memory) -> list[Array]:
-        """What is seen in a step: arrays `[..., I]`."""
+    def read(self, timestep: TimeStep, previous: Array | None, memory: Memory) -> list[Array]:
+        """What is seen in a step: arrays `[..., I]`. `previous` is the observation before it, or None."""
         del memory
         first = timestep.is_first.astype(jnp.float32)
         scalars = jnp.stack([timestep.previous_reward, first], axis=-1)
-        return [timestep.observation, timestep.previous_action, scalars]
+        seen = [timestep.observation, timestep.previous_action, scalars]
+        return seen if previous is None else [*seen, previous]
 
-    def encode(self, timestep: TimeStep, memory: Memory) -> PyTree:
+    def encode(self, timestep: TimeStep, previous: Array | None, memory: Memory) -> PyTree:
         """What the core reads, projected: arrays `[..., P]`."""
-        seen = jnp.concatenate(self.read(timestep, memory), axis=-1)
+        seen = jnp.concatenate(self.read(timestep, previous, memory), axis=-1)
         return self.core.project(self.encoder(seen))
 
     def advance(self, carry: PyTree, encoded: PyTree, valid: Array) -> tuple[PyTree, Array]:
@@ -67,15 +70,17 @@ class SequencePolicy(nn.Module):
         del timestep
         return PolicyOut(self.policy_head(features), self.value_head(features)[..., 0])
 
-    def init_all(self, carry: PyTree, timestep: TimeStep, memory: Memory) -> Any:
+    def init_all(self, state: SequenceState, timestep: TimeStep) -> Any:
         """Uses every part once, so that all have parameters."""
-        return self(carry, timestep, memory)
+        return self(state, timestep)
 
-    def __call__(
-        self, carry: PyTree, timestep: TimeStep, memory: Memory
-    ) -> tuple[PolicyOut, PyTree]:
-        carry, features = self.core(carry, self.encode(timestep, memory), timestep.valid)
-        return self.answer(features, timestep), carry
+    def __call__(self, state: SequenceState, timestep: TimeStep) -> tuple[PolicyOut, SequenceState]:
+        encoded = self.encode(timestep, state.previous, state.memory)
+        carry, features = self.core(state.carry, encoded, timestep.valid)
+        _, previous = previous_observations(
+            state.previous, timestep.observation[None], timestep.valid[None]
+        )
+        return self.answer(features, timestep), state.replace(carry=carry, previous=previous)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +99,10 @@ class SequenceLearner(LearnerConfig):
     """Activation of the encoder."""
     log_std_init: float = 0.0
     """First log standard deviation of continuous actions, in units of the action bound."""
+    reads_previous_observation: bool = False
+    """Also read the observation in which the last action was taken, so that one step shows a whole transition. A core
+    that looks up what it read (`transformer`, `min_gru`, a key–value memory) needs it where a reward depends on the
+    state; `gru` and `lstm` can learn to keep it."""
 
     def make_core(self) -> nn.Module:
         """The core of this learner."""
@@ -122,22 +131,23 @@ class SequenceLearner(LearnerConfig):
         core, module = self.make_core(), self.make_policy(env)
 
         def init(key):
-            timestep = blank_timestep(env)
-            carry = core.init_carry(1)
-            return module.init(key, carry, timestep, self.init_memory(env), method="init_all")
+            state = begin({}, self.init_memory(env), key, num_episodes=1)
+            return module.init(key, state, blank_timestep(env), method="init_all")
 
         def begin(meta_params, memory, key, num_episodes):
             del meta_params, key
-            return SequenceState(core.init_carry(num_episodes), memory)
+            previous = None
+            if self.reads_previous_observation:
+                previous = jnp.zeros((num_episodes, env.observation_size), jnp.float32)
+            return SequenceState(core.init_carry(num_episodes), previous, memory)
 
         def act(meta_params, state: SequenceState, timestep):
-            out, carry = module.apply(meta_params, state.carry, timestep, state.memory)
-            return out, state.replace(carry=carry)
+            return module.apply(meta_params, state, timestep)
 
         def unroll(meta_params, state: SequenceState, timesteps):
-            carry, features = read_sequence(module, meta_params, state, timesteps)
+            state, features = read_sequence(module, meta_params, state, timesteps)
             out: Any = module.apply(meta_params, features, timesteps, method="answer")
-            return out, state.replace(carry=carry)
+            return out, state
 
         return MetaLearner(
             init=init,
@@ -150,20 +160,46 @@ class SequenceLearner(LearnerConfig):
 
 def read_sequence(
     module: SequencePolicy, meta_params: PyTree, state: SequenceState, timesteps: TimeStep
-) -> tuple[PyTree, Array]:
-    """The carry after timesteps `[S, E]`, and the features of every step, `[S, E, F]`."""
-    encoded = module.apply(meta_params, timesteps, state.memory, method="encode")
+) -> tuple[SequenceState, Array]:
+    """The state after timesteps `[S, E]`, and the features of every step, `[S, E, F]`."""
+    valid = timesteps.valid
+    previous, last = previous_observations(state.previous, timesteps.observation, valid)
+    encoded: Any = module.apply(meta_params, timesteps, previous, state.memory, method="encode")
 
     def advance(method: str, carry: PyTree, encoded: Any, valid: Array) -> Any:
         return module.apply(meta_params, carry, encoded, valid, method=method)
 
-    if module.core.is_parallel:
-        return advance("advance_all", state.carry, encoded, timesteps.valid)
-
     def step(carry, inputs):
         return advance("advance", carry, *inputs)
 
-    return jax.lax.scan(step, state.carry, (encoded, timesteps.valid))
+    if module.core.is_parallel:
+        carry, features = advance("advance_all", state.carry, encoded, valid)
+    else:
+        carry, features = jax.lax.scan(step, state.carry, (encoded, valid))
+    return state.replace(carry=carry, previous=last), features
+
+
+def previous_observations(
+    first: Array | None, observations: Array, valid: Array
+) -> tuple[Array | None, Array | None]:
+    """What was observed at the valid step before each of `[S, E]`, and at the last valid one.
+
+    Args:
+      first: `[E, O]`, the observation before the first step; None for a learner that has no use of it.
+      observations: `[S, E, O]`.
+      valid: `[S, E]`.
+
+    Returns:
+      `[S, E, O]` and `[E, O]`, or None and None.
+    """
+    if first is None:
+        return None, None
+    steps = jnp.arange(1, len(valid) + 1)[:, None]
+    latest = jax.lax.cummax(jnp.where(valid, steps, 0))  # 0 stands for `first`
+    before = jnp.concatenate([jnp.zeros_like(latest[:1]), latest[:-1]])
+    known = jnp.concatenate([first[None], observations])
+    episodes = jnp.arange(first.shape[0])
+    return known[before, episodes], known[latest[-1], episodes]
 
 
 def blank_timestep(env: TaskDistribution) -> TimeStep:

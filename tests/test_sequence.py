@@ -1,0 +1,88 @@
+"""What learners that read a trial as one sequence see of the observation before."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metarl_jax
+from metarl_jax.learners.sequence import previous_observations
+from metarl_jax.types import TimeStep
+
+
+def random_timesteps(env, num_steps=9, num_episodes=3) -> TimeStep:
+    """Timesteps `[S, E]` of which some are not valid, in which anything may have been seen."""
+    keys = jax.random.split(jax.random.key(0), 5)
+    shape = num_steps, num_episodes
+    return TimeStep(
+        observation=jax.random.normal(keys[0], (*shape, env.observation_size)),
+        previous_action=jax.random.normal(keys[1], (*shape, env.action_space.size)),
+        previous_reward=jax.random.normal(keys[2], shape),
+        is_first=jax.random.bernoulli(keys[3], 0.3, shape),
+        valid=jax.random.bernoulli(keys[4], 0.6, shape),
+    )
+
+
+def test_previous_observations_are_those_of_valid_steps():
+    first = np.full((3, 2), -1.0)
+    observations = np.arange(7 * 3 * 2.0).reshape(7, 3, 2)
+    valid = np.array(jax.random.bernoulli(jax.random.key(0), 0.5, (7, 3)))
+    before, last = previous_observations(jnp.array(first), jnp.array(observations), valid)
+    assert before is not None
+    assert last is not None
+    for episode in range(3):
+        seen = first[episode]
+        for step in range(7):
+            np.testing.assert_array_equal(before[step, episode], seen)
+            if valid[step, episode]:
+                seen = observations[step, episode]
+        np.testing.assert_array_equal(last[episode], seen)
+
+
+def test_a_learner_without_use_of_it_keeps_none():
+    assert previous_observations(None, jnp.zeros((4, 3, 2)), jnp.ones((4, 3), bool)) == (None, None)
+
+
+@pytest.fixture(params=["rl2-gru", "rl2-transformer", "key_value", "episodic", "varibad"])
+def program(request, small_config):
+    name, *core = request.param.split("-")
+    config = small_config(name)
+    learner = dataclasses.replace(config.learner, hidden_size=16, reads_previous_observation=True)
+    if core:
+        learner = dataclasses.replace(learner, core=core[0])
+    return metarl_jax.build(dataclasses.replace(config, learner=learner))
+
+
+def test_unroll_is_act_with_the_previous_observation(program, trees_close):
+    """Episodes end at different steps, so that what came before lies elsewhere in each."""
+    learner, timesteps = program.learner, random_timesteps(program.env)
+    meta_params = learner.init(jax.random.key(1))
+    memory = () if learner.init_memory is None else learner.init_memory()
+    state = learner.begin(meta_params, memory, jax.random.key(2), 3)
+
+    def step(state, timestep):
+        out, state = learner.act(meta_params, state, timestep)
+        return state, out
+
+    end, stepped = jax.lax.scan(step, state, timesteps)
+    unrolled, unrolled_end = learner.unroll(meta_params, state, timesteps)
+    valid = np.asarray(timesteps.valid)
+    np.testing.assert_allclose(unrolled.value[valid], stepped.value[valid], atol=1e-5)
+    trees_close(unrolled_end, end)
+
+
+def test_the_previous_observation_is_read(program):
+    """Another observation at the first step changes what a later one is answered, by way of one step alone."""
+    learner, timesteps = program.learner, random_timesteps(program.env, num_steps=2)
+    timesteps = timesteps.replace(valid=jnp.ones((2, 3), bool))
+    meta_params = learner.init(jax.random.key(1))
+    memory = () if learner.init_memory is None else learner.init_memory()
+    state = learner.begin(meta_params, memory, jax.random.key(2), 3)
+    first = jax.tree.map(lambda x: x[0], timesteps)
+    second = jax.tree.map(lambda x: x[1], timesteps)
+    _, after = learner.act(meta_params, state, first)
+    out, _ = learner.act(meta_params, after, second)
+    other, _ = learner.act(meta_params, after.replace(previous=after.previous + 1.0), second)
+    assert np.abs(out.value - other.value).max() > 1e-5
