@@ -44,6 +44,10 @@ RL2_TABULAR_MDP = replace(
     rl2_bandit.CONFIG,
     name="rl2-tabular-mdp",
     env=TabularMDPs(),
+    learner=RL2(hidden_size=128, encoder_sizes=(64,), reads_previous_observation=True),
+    outer=replace(
+        rl2_bandit.CONFIG.outer, entropy_coefficient=0.05, final_entropy_coefficient=1e-3
+    ),
     advantage=replace(
         rl2_bandit.CONFIG.advantage, discount=0.99, gae_lambda=0.9, reward_scaling=0.03
     ),

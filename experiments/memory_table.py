@@ -27,8 +27,8 @@ LEARNERS: dict[str, LearnerConfig] = {
     "gru": RL2(),
     "lstm": RL2(core="lstm"),
     "min_gru": RL2(core="min_gru"),
-    "transformer": RL2(core="transformer", hidden_size=64, num_layers=2),
-    "key_value": KeyValue(),
+    "transformer": RL2(core="transformer", hidden_size=64),
+    "key_value": KeyValue(num_slots=64),
     "varibad": VariBAD(decoder_sizes=(32,)),
 }
 PROBLEMS = [f"bandit-{n}-{k}" for n, k in ((10, 5), (10, 50), (100, 5), (100, 10), (100, 50))]
@@ -36,58 +36,77 @@ PROBLEMS += [f"mdp-{n}" for n in (10, 25, 50)]
 BANDIT_STRATEGIES = ("gittins", "ucb1", "thompson", "greedy")
 MDP_STRATEGIES = ("psrl", "opsrl", "ucrl2")
 STEPS_OF_A_META_STEP = 25_600
-"""Env-steps that a meta-step collects, where that takes between 128 and 1024 tasks."""
+"""Env-steps that a meta-step collects, where that takes at least 128 tasks."""
 
 
-def configuration(problem: str, learner: str) -> Config:
+def configuration(
+    problem: str, learner: str, steps_of_a_meta_step: int = STEPS_OF_A_META_STEP
+) -> Config:
     """The configuration of a cell: `bandit-PULLS-ARMS` or `mdp-EPISODES`, and a key of `LEARNERS`."""
     family, *sizes = problem.split("-")
-    network: Any = LEARNERS[learner]
+    num_rounds = int(sizes[0])
     if family == "bandit":
-        base, num_rounds, num_arms = rl2_bandit.CONFIG, *map(int, sizes)
-        base = dataclasses.replace(base, env=Bandit(num_arms=num_arms))
-        if num_arms > 10:  # so many arms want more to be remembered
-            network = dataclasses.replace(network, hidden_size=2 * network.hidden_size)
-        if num_rounds > 10:
-            # Credit over a long trial has less noise with a discount. Values are scaled to the order of 1: their
-            # gradient would otherwise be nearly all of one whose norm is bounded.
-            advantage = dataclasses.replace(
-                base.advantage, discount=0.99, gae_lambda=0.9, reward_scaling=0.1
-            )
-            base = dataclasses.replace(base, advantage=advantage)
+        base = dataclasses.replace(rl2_bandit.CONFIG, env=Bandit(num_arms=int(sizes[1])))
     else:
-        base, num_rounds = memory_family.RL2_TABULAR_MDP, int(sizes[0])
+        base = memory_family.RL2_TABULAR_MDP
     num_steps = num_rounds * base.env.episode_length
+    outer, advantage, network = base.outer, base.advantage, sized(LEARNERS[learner], num_steps)
+    if num_steps >= 100:
+        # Credit over a long trial has less noise with a discount. Values are scaled to the order of 1: their gradient
+        # would otherwise be nearly all of one whose norm is bounded. Exploring must be dear at first, and end.
+        scaling = {"bandit": 0.1, "mdp": 0.03}[family]
+        advantage = dataclasses.replace(
+            advantage, discount=0.99, gae_lambda=0.9, reward_scaling=scaling
+        )
+        outer = dataclasses.replace(outer, entropy_coefficient=0.05, final_entropy_coefficient=1e-3)
+    if learner == "transformer":
+        outer = dataclasses.replace(outer, learning_rate=1e-3)
+    if family == "mdp":
+        network = dataclasses.replace(network, reads_previous_observation=True)
     return dataclasses.replace(
         base,
         name=f"{problem}-{learner}",
         learner=network,
+        outer=outer,
+        advantage=advantage,
         num_rounds=num_rounds,
-        num_tasks=max(128, min(1024, STEPS_OF_A_META_STEP // num_steps // 8 * 8)),
+        num_tasks=max(128, steps_of_a_meta_step // num_steps // 8 * 8),
         evaluation=dataclasses.replace(base.evaluation, num_tasks=1000),
     )
 
 
-def cell(problem: str, learner: str, root: Path, num_meta_steps: int, num_tasks: int) -> dict:
+def sized(learner: LearnerConfig, num_steps: int) -> LearnerConfig:
+    """The learner for trials of so many steps, all of which it can look back on."""
+    options: dict[str, Any] = {}
+    if isinstance(learner, RL2):
+        options["context_length"] = num_steps
+    if isinstance(learner, VariBAD):
+        # Of a mean step, not of the sum over all of them, which would take nearly all of the bounded gradient.
+        options["elbo_coefficient"] = 1.0 / num_steps
+    return dataclasses.replace(learner, **options)
+
+
+def cell(config: Config, run_dir: Path, num_tasks: int) -> dict:
     """The evaluation of one cell, trained if need be; kept in `table.json` of its run folder."""
+    import jax
+
     from metarl_jax import train
     from metarl_jax.metrics import Reporter
 
-    run_dir = root / problem / learner
     kept = run_dir / "table.json"
     if kept.exists():
         return json.loads(kept.read_text())
-    config = dataclasses.replace(configuration(problem, learner), num_meta_steps=num_meta_steps)
     if run_dir.exists():
         train.resume(run_dir)
     else:
         train.train(config, run_dir)
-    strategies = BANDIT_STRATEGIES if problem.startswith("bandit") else MDP_STRATEGIES
+    strategies = BANDIT_STRATEGIES if isinstance(config.env, Bandit) else MDP_STRATEGIES
     found = train.evaluate_run(
         run_dir, num_tasks=num_tasks, strategies=strategies, console=Reporter()
     )
     last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
-    found |= {"env_steps": last["env_steps"], "seconds": last["seconds"]}
+    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    found |= {"env_steps": last["env_steps"], "seconds": last["seconds"], "device": device}
     kept.write_text(json.dumps(found))
     return found
 
@@ -113,6 +132,12 @@ def main(args: list[str]) -> None:
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS)
     parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
     parser.add_argument("--num-meta-steps", type=int, default=500)
+    parser.add_argument(
+        "--steps-of-a-meta-step",
+        type=int,
+        default=STEPS_OF_A_META_STEP,
+        help="env-steps that a meta-step collects; an accelerator has room for more",
+    )
     parser.add_argument("--num-tasks", type=int, default=2000, help="held-out tasks of a cell")
     options = parser.parse_args(args)
 
@@ -122,9 +147,12 @@ def main(args: list[str]) -> None:
     table: dict[str, dict[str, dict]] = {learner: {} for learner in options.learners}
     for problem in options.problems:
         for learner in options.learners:
-            table[learner][problem] = cell(
-                problem, learner, options.root, options.num_meta_steps, options.num_tasks
+            config = dataclasses.replace(
+                configuration(problem, learner, options.steps_of_a_meta_step),
+                num_meta_steps=options.num_meta_steps,
             )
+            run_dir = options.root / problem / learner
+            table[learner][problem] = cell(config, run_dir, options.num_tasks)
     print(f"\n|  | {' | '.join(options.problems)} |")
     print("| --- |" + " --- |" * len(options.problems))
     some = [next(iter(table.values()))[problem] for problem in options.problems]
@@ -132,7 +160,10 @@ def main(args: list[str]) -> None:
         print(row(name, list(some)))
     for learner, cells in table.items():
         print(row(learner, [cells[problem] for problem in options.problems]))
-        costs = [f"{c['env_steps'] / 1e6:.1f}M, {c['seconds']:.0f} s" for c in cells.values()]
+        costs = [
+            f"{c['env_steps'] / 1e6:.1f}M, {c['seconds']:.0f} s, {c['device']}"
+            for c in cells.values()
+        ]
         print(f"| training of {learner} | {' | '.join(costs)} |")
 
 
