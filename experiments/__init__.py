@@ -3,6 +3,8 @@
 from metarl_jax.config import Config
 from metarl_jax.registry import Registry
 
+STRUCTURE = "metarl_jax.experiments.structure_family"
+
 registry: Registry[Config] = Registry(
     "preset",
     {
@@ -36,16 +38,25 @@ registry: Registry[Config] = Registry(
         "varibad-bandit": "metarl_jax.experiments.memory_family:VARIBAD_BANDIT",
         "varibad-grid-navi": "metarl_jax.experiments.memory_family:VARIBAD_GRID_NAVI",
         "episodic-recurring-bandit": "metarl_jax.experiments.memory_family:EPISODIC_RECURRING_BANDIT",
-        "hypernetwork-grid-navi": "metarl_jax.experiments.structure_family:HYPERNETWORK_GRID_NAVI",
-        "hypernetwork-half-cheetah-vel-small": "metarl_jax.experiments.structure_family:HYPERNETWORK_HALF_CHEETAH_VEL",
-        "modular-grid-navi": "metarl_jax.experiments.structure_family:MODULAR_GRID_NAVI",
-        "modular-half-cheetah-vel-small": "metarl_jax.experiments.structure_family:MODULAR_HALF_CHEETAH_VEL",
-        "tuned-hypernetwork-point-robot": "metarl_jax.experiments.structure_family:TUNED_HYPERNETWORK_POINT_ROBOT",
-        "tuned-modular-point-robot": "metarl_jax.experiments.structure_family:TUNED_MODULAR_POINT_ROBOT",
-        "rl2-rotated-point-robot": "metarl_jax.experiments.structure_family:RL2_ROTATED",
-        "modular-rotated-point-robot": "metarl_jax.experiments.structure_family:MODULAR_ROTATED",
-        "maml-rotated-point-robot": "metarl_jax.experiments.structure_family:MAML_ROTATED",
-        "tuned-modular-rotated-point-robot": "metarl_jax.experiments.structure_family:TUNED_MODULAR_ROTATED",
+        "hypernetwork-grid-navi": f"{STRUCTURE}:HYPERNETWORK_GRID_NAVI",
+        "hypernetwork-half-cheetah-vel-small": f"{STRUCTURE}:HYPERNETWORK_HALF_CHEETAH_VEL",
+        "modular-grid-navi": f"{STRUCTURE}:MODULAR_GRID_NAVI",
+        "modular-half-cheetah-vel-small": f"{STRUCTURE}:MODULAR_HALF_CHEETAH_VEL",
+        "tuned-hypernetwork-point-robot": f"{STRUCTURE}:TUNED_HYPERNETWORK_POINT_ROBOT",
+        "tuned-modular-point-robot": f"{STRUCTURE}:TUNED_MODULAR_POINT_ROBOT",
+        "maml-grid-navi": f"{STRUCTURE}:MAML_GRID_NAVI",
+        "tuned-hypernetwork-grid-navi": f"{STRUCTURE}:TUNED_HYPERNETWORK_GRID_NAVI",
+        "tuned-modular-grid-navi": f"{STRUCTURE}:TUNED_MODULAR_GRID_NAVI",
+        "maml-half-cheetah-vel-small": f"{STRUCTURE}:MAML_HALF_CHEETAH_VEL",
+        "tuned-hypernetwork-half-cheetah-vel-small": f"{STRUCTURE}:TUNED_HYPERNETWORK_HALF_CHEETAH_VEL",
+        "tuned-modular-half-cheetah-vel-small": f"{STRUCTURE}:TUNED_MODULAR_HALF_CHEETAH_VEL",
+        "multitask-point-robot": f"{STRUCTURE}:MULTITASK_POINT_ROBOT",
+        "multitask-grid-navi": f"{STRUCTURE}:MULTITASK_GRID_NAVI",
+        "multitask-half-cheetah-vel-small": f"{STRUCTURE}:MULTITASK_HALF_CHEETAH_VEL",
+        "rl2-rotated-point-robot": f"{STRUCTURE}:RL2_ROTATED",
+        "modular-rotated-point-robot": f"{STRUCTURE}:MODULAR_ROTATED",
+        "maml-rotated-point-robot": f"{STRUCTURE}:MAML_ROTATED",
+        "tuned-modular-rotated-point-robot": f"{STRUCTURE}:TUNED_MODULAR_ROTATED",
     },
 )
 

@@ -8,8 +8,15 @@ and a round of RL² is one.
 import dataclasses
 
 from metarl_jax.config import Config, EvaluationConfig
+from metarl_jax.envs.grid_navi import GridNavi
+from metarl_jax.envs.half_cheetah import HalfCheetahVel
 from metarl_jax.envs.rotated_point_robot import RotatedPointRobot
-from metarl_jax.experiments import maml_point_robot, rl2_grid_navi, rl2_half_cheetah_vel
+from metarl_jax.experiments import (
+    maml_half_cheetah_dir,
+    maml_point_robot,
+    rl2_grid_navi,
+    rl2_half_cheetah_vel,
+)
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.learners.recurrent import RL2
 from metarl_jax.learners.structured import (
@@ -45,6 +52,59 @@ MODULAR_HALF_CHEETAH_VEL = replace(
 )
 """A modular policy with inferred routing on half-cheetah velocity, at a size for a CPU."""
 
+MAML_GRID_NAVI = Config(
+    name="maml-grid-navi",
+    env=GridNavi(),
+    learner=MAML(inner_lr=0.3, learn_inner_lr="array"),
+    outer=PPO(learning_rate=3e-3, final_learning_rate=1e-4, num_epochs=5, clip_eps=0.2),
+    advantage=AdvantageConfig(discount=0.97, gae_lambda=0.9),
+    num_meta_steps=150,
+    num_tasks=40,
+    num_rounds=3,
+    num_episodes=20,
+    log_every=5,
+    evaluation=EvaluationConfig(every=50, num_tasks=200),
+)
+"""MAML on the grid with a hidden goal, by rounds of 20 episodes: the first has to find it."""
+
+TUNED_HYPERNETWORK_GRID_NAVI = replace(
+    MAML_GRID_NAVI,
+    name="tuned-hypernetwork-grid-navi",
+    learner=TunedHypernetwork(learn_inner_lr="parameter"),
+)
+"""A hypernetwork whose code descends, in the protocol of `maml-grid-navi`."""
+
+TUNED_MODULAR_GRID_NAVI = replace(
+    MAML_GRID_NAVI,
+    name="tuned-modular-grid-navi",
+    learner=TunedModular(learn_inner_lr="parameter"),
+)
+"""Modules whose routing descends, in the protocol of `maml-grid-navi`."""
+
+MAML_HALF_CHEETAH_VEL = replace(
+    maml_half_cheetah_dir.SMALL,
+    name="maml-half-cheetah-vel-small",
+    env=HalfCheetahVel(variant="finn17", horizon=50),
+    num_meta_steps=80,
+    num_tasks=16,
+    evaluation=EvaluationConfig(every=20, num_tasks=40, num_rounds=3),
+)
+"""MAML on half-cheetah velocity, at a size for a CPU."""
+
+TUNED_HYPERNETWORK_HALF_CHEETAH_VEL = replace(
+    MAML_HALF_CHEETAH_VEL,
+    name="tuned-hypernetwork-half-cheetah-vel-small",
+    learner=TunedHypernetwork(learn_inner_lr="parameter", log_std_init=-0.5),
+)
+"""A hypernetwork whose code descends, in the protocol of `maml-half-cheetah-vel-small`."""
+
+TUNED_MODULAR_HALF_CHEETAH_VEL = replace(
+    MAML_HALF_CHEETAH_VEL,
+    name="tuned-modular-half-cheetah-vel-small",
+    learner=TunedModular(learn_inner_lr="parameter", log_std_init=-0.5),
+)
+"""Modules whose routing descends, in the protocol of `maml-half-cheetah-vel-small`."""
+
 TUNED_HYPERNETWORK_POINT_ROBOT = replace(
     maml_point_robot.CONFIG,
     name="tuned-hypernetwork-point-robot",
@@ -58,6 +118,33 @@ TUNED_MODULAR_POINT_ROBOT = replace(
     learner=TunedModular(learn_inner_lr="parameter", log_std_init=-0.7),
 )
 """Modules whose routing descends, in the protocol of `maml-point-robot`."""
+
+MULTITASK_POINT_ROBOT = replace(
+    maml_point_robot.CONFIG,
+    name="multitask-point-robot",
+    learner=MAML(hidden_sizes=(340, 340), inner_lr=0.1, log_std_init=-0.7),
+    outer=replace(maml_point_robot.CONFIG.outer, rounds="first"),
+    num_rounds=2,
+)
+"""A control: one plain policy for all tasks, as large as the hypernetwork there, and fine-tuned."""
+
+MULTITASK_GRID_NAVI = replace(
+    MAML_GRID_NAVI,
+    name="multitask-grid-navi",
+    learner=MAML(hidden_sizes=(215, 215), inner_lr=0.1),
+    outer=replace(MAML_GRID_NAVI.outer, rounds="first"),
+    num_rounds=2,
+    evaluation=replace(MAML_GRID_NAVI.evaluation, num_rounds=3),
+)
+"""A control: one plain policy for all tasks, as large as the hypernetwork that descends there, and fine-tuned."""
+
+MULTITASK_HALF_CHEETAH_VEL = replace(
+    MAML_HALF_CHEETAH_VEL,
+    name="multitask-half-cheetah-vel-small",
+    learner=MAML(hidden_sizes=(205, 205), inner_lr=0.1, log_std_init=-0.5),
+    outer=replace(MAML_HALF_CHEETAH_VEL.outer, rounds="first"),
+)
+"""A control: one plain policy for all tasks, as large as the hypernetwork that descends there, and fine-tuned."""
 
 RL2_ROTATED = Config(
     name="rl2-rotated-point-robot",

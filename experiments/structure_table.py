@@ -12,31 +12,72 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from metarl_jax import experiments
 from metarl_jax.config import Config
 
-PRESETS = {
-    "point_robot": (
-        "maml-point-robot",
-        "cavia-point-robot",
-        "pretrained-point-robot",
-        "tuned-hypernetwork-point-robot",
-        "tuned-modular-point-robot",
-    ),
-    "rotated_point_robot, descending": (
-        "maml-rotated-point-robot",
-        "tuned-modular-rotated-point-robot",
-    ),
-    "rotated_point_robot, inferring": ("rl2-rotated-point-robot", "modular-rotated-point-robot"),
-    "grid_navi": ("rl2-grid-navi", "hypernetwork-grid-navi", "modular-grid-navi"),
-    "half_cheetah_vel": (
-        "rl2-half-cheetah-vel-small",
-        "hypernetwork-half-cheetah-vel-small",
-        "modular-half-cheetah-vel-small",
-    ),
+
+class Protocol(NamedTuple):
+    """Presets whose trials are alike, and how long each is trained."""
+
+    num_meta_steps: int
+    presets: tuple[str, ...]
+
+
+PROBLEMS: dict[str, dict[str, Protocol]] = {
+    "point_robot": {
+        "descending": Protocol(
+            60,
+            (
+                "maml-point-robot",
+                "multitask-point-robot",
+                "tuned-hypernetwork-point-robot",
+                "tuned-modular-point-robot",
+            ),
+        )
+    },
+    "rotated_point_robot": {
+        "descending": Protocol(
+            60, ("maml-rotated-point-robot", "tuned-modular-rotated-point-robot")
+        ),
+        "inferring": Protocol(300, ("rl2-rotated-point-robot", "modular-rotated-point-robot")),
+    },
+    "grid_navi": {
+        "descending": Protocol(
+            150,
+            (
+                "maml-grid-navi",
+                "multitask-grid-navi",
+                "tuned-hypernetwork-grid-navi",
+                "tuned-modular-grid-navi",
+            ),
+        ),
+        "inferring": Protocol(
+            400, ("rl2-grid-navi", "hypernetwork-grid-navi", "modular-grid-navi")
+        ),
+    },
+    "half_cheetah_vel": {
+        "descending": Protocol(
+            80,
+            (
+                "maml-half-cheetah-vel-small",
+                "multitask-half-cheetah-vel-small",
+                "tuned-hypernetwork-half-cheetah-vel-small",
+                "tuned-modular-half-cheetah-vel-small",
+            ),
+        ),
+        "inferring": Protocol(
+            200,
+            (
+                "rl2-half-cheetah-vel-small",
+                "hypernetwork-half-cheetah-vel-small",
+                "modular-half-cheetah-vel-small",
+            ),
+        ),
+    },
 }
-"""By problem and protocol, the presets that are compared."""
+"""A round is 20 episodes for learners that descend (10 on half-cheetah), and one for those that infer."""
 
 
 def train_sweep(config: Config, run_dir: Path, num_seeds: int) -> None:
@@ -65,26 +106,24 @@ def main(args: list[str]) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--root", type=Path, default=Path("runs/structure"))
-    parser.add_argument("--problems", nargs="+", choices=PRESETS, default=list(PRESETS))
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--num-meta-steps", type=int, help="other than those of the presets")
     options = parser.parse_args(args)
 
     from metarl_jax.commands.backend import start_backend
     from metarl_jax.commands.comparing import main as compare
 
     start_backend("auto")
-    folders = {problem: [] for problem in options.problems}
     for problem in options.problems:
-        for name in PRESETS[problem]:
-            config = experiments.get(name)
-            if options.num_meta_steps is not None:
-                config = dataclasses.replace(config, num_meta_steps=options.num_meta_steps)
-            folders[problem].append(options.root / name)
-            train_sweep(config, folders[problem][-1], options.seeds)
-    for problem, runs in folders.items():
-        print(f"\n{problem}\n")
-        compare([*map(str, runs), "--markdown"])
+        for protocol in PROBLEMS[problem].values():
+            for name in protocol.presets:
+                config = experiments.get(name)
+                config = dataclasses.replace(config, num_meta_steps=protocol.num_meta_steps)
+                train_sweep(config, options.root / name, options.seeds)
+    for problem in options.problems:
+        for name, protocol in PROBLEMS[problem].items():
+            print(f"\n{problem}, {name}\n")
+            compare([*(str(options.root / preset) for preset in protocol.presets), "--markdown"])
 
 
 if __name__ == "__main__":
