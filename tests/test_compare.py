@@ -27,6 +27,7 @@ def trained(tmp_path):
     """A run of two rounds and a sweep of three, which have ended."""
     write(tmp_path / "run/config.json", {"name": "one"})
     write(tmp_path / "run/eval.json", evaluation(-3.0))
+    (tmp_path / "run/metrics.jsonl").write_text('{"env_steps": 100}\n{"env_steps": 1230000}\n')
     row = {
         "values": {"learner.inner_lr": 0.1},
         "return_mean": [-9.0, -8.0, None],
@@ -48,12 +49,12 @@ def test_runs_and_sweeps_stand_side_by_side(trained, capsys):
     assert main(["compare", str(trained / "run"), str(trained / "sweep"), "--markdown"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "|  | seeds | tasks | moved | parameters | round 1 | round 2 | round 3 |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        "| one | 1 | 7 | 8 | 120 | -3.00 (-3.50 to -2.50) | -2.00 (-2.75 to -1.25) |  |",
-        "| many (inner_lr=0.1) | 4 | 5 | 25 | 4000 | -9.00 (-10.00 to -8.50) | -8.00 (-8.50 to -7.50) |"
+        "|  | seeds | tasks | env-steps | moved | parameters | round 1 | round 2 | round 3 |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| one | 1 | 7 | 1.23M | 8 | 120 | -3.00 (-3.50 to -2.50) | -2.00 (-2.75 to -1.25) |  |",
+        "| many (inner_lr=0.1) | 4 | 5 |  | 25 | 4000 | -9.00 (-10.00 to -8.50) | -8.00 (-8.50 to -7.50) |"
         " nan (nan to nan) |",
-        "| control: random |  | 7 |  |  | -60.00 | -61.00 |  |",
+        "| control: random |  | 7 |  |  |  | -60.00 | -61.00 |  |",
     ]
     assert main(["compare", str(trained / "run")]) == 0
     assert "round 2" in capsys.readouterr().out

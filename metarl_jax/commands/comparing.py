@@ -13,8 +13,8 @@ from metarl_jax.commands.options import parse
 from metarl_jax.metrics import number
 
 HELP = """Compare trained runs and sweeps: held-out return of each round of the trial with its 95%
-interval, over seeds and tasks for a sweep and over tasks for a run, how many numbers a new task moves and how
-many parameters there are, and the controls of the first.
+interval, over seeds and tasks for a sweep and over tasks for a run, the env-steps that each was trained with, how
+many numbers a new task moves and how many parameters there are, and the controls of the first.
 
   metarl compare runs/maml-point-robot-seed0 runs/anil-point-robot-seeds
   metarl compare runs/family/* --markdown"""
@@ -30,7 +30,7 @@ class CompareOptions:
     """Print the table in Markdown."""
 
 
-COUNTS = 5
+COUNTS = 6
 """Columns before those of the rounds."""
 
 
@@ -40,6 +40,7 @@ class Row(NamedTuple):
     Attributes:
       name: what it is.
       num_seeds, num_tasks: how many went into the means; None for what does not apply.
+      env_steps: of the training, of each seed; None where they are not known.
       parameters: how many there are (`all`), and how many numbers a new task moves (`adapted`); empty for a control.
       return_mean: `[K]`.
       ci95: `[K, 2]`; empty where none is known.
@@ -48,6 +49,7 @@ class Row(NamedTuple):
     name: str
     num_seeds: int | None
     num_tasks: int | None
+    env_steps: float | None
     parameters: dict[str, int]
     return_mean: list[float]
     ci95: list[list[float]]
@@ -92,6 +94,7 @@ def _header(rows: list[Row]) -> list[str]:
         "",
         "seeds",
         "tasks",
+        "env-steps",
         "moved",
         "parameters",
         *(f"round {index + 1}" for index in range(num_rounds)),
@@ -104,8 +107,12 @@ def _cells(row: Row, num_rounds: int) -> list[str]:
         number(mean) + (f" ({number(interval[0])} to {number(interval[1])})" if interval else "")
         for mean, interval in zip(row.return_mean, intervals, strict=True)
     ]
-    numbers = row.num_seeds, row.num_tasks, *map(row.parameters.get, ("adapted", "all"))
-    counts = ["" if n is None else str(n) for n in numbers]
+    seeds, tasks, moved, parameters = (
+        "" if n is None else str(n)
+        for n in (row.num_seeds, row.num_tasks, *map(row.parameters.get, ("adapted", "all")))
+    )
+    env_steps = "" if row.env_steps is None else f"{row.env_steps / 1e6:.2f}M"
+    counts = [seeds, tasks, env_steps, moved, parameters]
     return [row.name, *counts, *cells, *[""] * (num_rounds - len(cells))]
 
 
@@ -118,6 +125,7 @@ def _rows(path: Path) -> list[Row]:
                 _label(name, row["values"]),
                 results["num_seeds"],
                 results["num_tasks"],
+                _env_steps(next((path / "members").glob("*/metrics.jsonl"), None)),
                 results.get("parameters", {}),
                 row["return_mean"],
                 row["ci95"],
@@ -125,8 +133,17 @@ def _rows(path: Path) -> list[Row]:
             for row in results["combinations"]
         ]
     evaluation, name = _read(path / "eval.json"), _read(path / "config.json")["name"]
-    counts = 1, evaluation["num_tasks"], evaluation.get("parameters", {})
-    return [Row(name, *counts, evaluation["return_mean"], evaluation["ci95"])]
+    env_steps, parameters = _env_steps(path / "metrics.jsonl"), evaluation.get("parameters", {})
+    returns = evaluation["return_mean"], evaluation["ci95"]
+    return [Row(name, 1, evaluation["num_tasks"], env_steps, parameters, *returns)]
+
+
+def _env_steps(metrics: Path | None) -> float | None:
+    """The env-steps in the last line of the metrics of a run, if there are any."""
+    if metrics is None or not metrics.is_file():
+        return None
+    lines = metrics.read_text().splitlines()
+    return json.loads(lines[-1])["env_steps"] if lines else None
 
 
 def _controls(path: Path) -> list[Row]:
@@ -134,7 +151,7 @@ def _controls(path: Path) -> list[Row]:
     members = sorted((path / "members").glob("*/eval.json"))
     evaluation = _read(members[0] if members else path / "eval.json")
     return [
-        Row(f"control: {name}", None, evaluation["num_tasks"], {}, control["return_mean"], [])
+        Row(f"control: {name}", None, evaluation["num_tasks"], None, {}, control["return_mean"], [])
         for name, control in evaluation["controls"].items()
     ]
 
