@@ -50,7 +50,7 @@ def modular(routing="soft", num_active=2):
     )
 
 
-GENERATIONS = ("full", "chunked", "low_rank", "film")
+GENERATIONS = ("full", "chunked", "low_rank", "film", "concat")
 STRUCTURES = {name: generated(name) for name in GENERATIONS}
 STRUCTURES |= {"modular": modular(), "top_k": modular("top_k")}
 

@@ -112,8 +112,8 @@ class HypernetworkOptions(StructureOptions):
     """Hidden layers of the generated policy."""
     generation: Generation = "full"
     """How a layer depends on the code: `full` (a linear map to every weight), `chunked` (a shared small network, piece
-    by piece), `low_rank` (the code scales a few directions of a shared layer), or `film` (it scales and shifts the
-    outputs of one)."""
+    by piece), `low_rank` (the code scales a few directions of a shared layer), `film` (it scales and shifts the outputs
+    of one), or, as a control, `concat` (it is one more input of a shared layer)."""
     hyper_init: HyperInit = "bias"
     """Initialisation of the generator: `bias`, by which the policy starts as an ordinary one whatever the code,
     `small`, by which it starts near one, or `normal`."""

@@ -12,7 +12,7 @@ from metarl_jax.env import ActionSpace
 from metarl_jax.networks import ACTIVATIONS, ActionDistribution, num_outputs, orthogonal
 from metarl_jax.types import Array, Key, PolicyOut
 
-Generation = Literal["full", "chunked", "low_rank", "film"]
+Generation = Literal["full", "chunked", "low_rank", "film", "concat"]
 HyperInit = Literal["bias", "small", "normal"]
 
 
@@ -141,11 +141,22 @@ class FiLMDense(GeneratedDense):
         return (1.0 + scale) * (x @ kernel + bias) + shift
 
 
+class ConcatDense(GeneratedDense):
+    """y = W₀ x + b₀ + B e: the code is one more input of a layer whose weights all tasks share."""
+
+    only_modulates: ClassVar[bool] = True
+
+    def change(self, code, x, kernel, bias, generator_init) -> Array:
+        shift = nn.Dense(self.size, use_bias=False, kernel_init=generator_init, name="shift")(code)
+        return x @ kernel + bias + shift
+
+
 LAYERS: dict[Generation, type[GeneratedDense]] = {
     "full": FullDense,
     "chunked": ChunkedDense,
     "low_rank": LowRankDense,
     "film": FiLMDense,
+    "concat": ConcatDense,
 }
 
 
