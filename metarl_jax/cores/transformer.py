@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from metarl_jax.networks import Dense, orthogonal
@@ -15,12 +16,17 @@ class Cache(struct.PyTreeNode):
 
     Attributes:
       keys, values: `[E, L, C, H]`; the step with position p lies in slot p mod C.
-      count: `[E]` int32, the valid steps up to now, which is the position of the next.
+      count: `[E]` int32, the valid steps up to now, which is the position of the next. A numpy array, as that of a
+        trial that begins, is known while tracing.
     """
 
     keys: Array
     values: Array
-    count: Array
+    count: Array | np.ndarray
+
+    def is_surely_empty(self) -> bool:
+        """Whether nothing was read yet, as far as is known while tracing."""
+        return isinstance(self.count, np.ndarray) and not self.count.any()
 
 
 class TransformerLayer(nn.Module):
@@ -89,7 +95,7 @@ class Transformer(nn.Module):
 
     def init_carry(self, num_episodes: int) -> Cache:
         shape = (num_episodes, self.num_layers, self.context_length, self.size)
-        count = jnp.zeros(num_episodes, jnp.int32)
+        count = np.zeros(num_episodes, np.int32)
         return Cache(jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.float32), count)
 
     def project(self, inputs: Array) -> Array:
@@ -116,7 +122,9 @@ class Transformer(nn.Module):
         valid = valid.T  # [E, S]: attention wants the episodes first
         num_new = valid.sum(1)
         position = carry.count[:, None] + jnp.cumsum(valid, axis=1) - 1
-        mask = self._mask(carry.count, position, valid)
+        # A whole trial is read from an empty ring, which would double the keys that are looked at.
+        has_past = not carry.is_surely_empty()
+        mask = self._mask(carry.count, position, valid, has_past)
         end = carry.count + num_new
         # Of the new steps the last C stay; a slot beyond the ring is written by none.
         stays = valid & (position >= (end - self.context_length)[:, None])
@@ -126,20 +134,24 @@ class Transformer(nn.Module):
         features, keys, values = projected.swapaxes(0, 1), carry.keys, carry.values
         for index, layer in enumerate(self.layers):
             query, key, value = layer.look(features, position)
-            all_keys = jnp.concatenate([carry.keys[:, index], key], axis=1)
-            all_values = jnp.concatenate([carry.values[:, index], value], axis=1)
-            features = layer.answer(features, query, all_keys, all_values, mask)
+            seen = key, value
+            if has_past:
+                past = carry.keys[:, index], carry.values[:, index]
+                seen = (jnp.concatenate(pair, axis=1) for pair in zip(past, seen, strict=True))
+            features = layer.answer(features, query, *seen, mask)
             keys = keys.at[rows, index, slots].set(key, mode="drop")
             values = values.at[rows, index, slots].set(value, mode="drop")
         return Cache(keys, values, end), self.norm(features).swapaxes(0, 1)
 
-    def _mask(self, count: Array, position: Array, valid: Array) -> Array:
-        """Which step may look at which slot of the ring, and at which new step: `[E, S, C + S]`."""
-        ring_position = self._ring_position((count - 1)[:, None])
-        key_position = jnp.concatenate([ring_position, position], axis=1)[:, None]
-        exists = jnp.concatenate([ring_position >= 0, valid], axis=1)[:, None]
-        distance = position[:, :, None] - key_position
-        return exists & (distance >= 0) & (distance < self.context_length)
+    def _mask(self, count: Array, position: Array, valid: Array, has_past: bool) -> Array:
+        """Which step may look at which slot of the ring, if it has any, and at which new step: `[E, S, C + S]`."""
+        key_position, exists = position, valid
+        if has_past:
+            ring_position = self._ring_position((count - 1)[:, None])
+            key_position = jnp.concatenate([ring_position, position], axis=1)
+            exists = jnp.concatenate([ring_position >= 0, valid], axis=1)
+        distance = position[:, :, None] - key_position[:, None]
+        return exists[:, None] & (distance >= 0) & (distance < self.context_length)
 
     def _ring_position(self, last: Array) -> Array:
         """The position in each slot when the last step had position `last` `[E, 1]`, negative if none: `[E, C]`."""
