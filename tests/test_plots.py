@@ -42,3 +42,12 @@ def test_grid_belief(tmp_path):
         generator.normal(size=(10, 5, 5)), np.zeros((10, 2)), (4, 1), tmp_path / "belief.png"
     )
     assert matplotlib.image.imread(tmp_path / "belief.png").std() > 0
+
+
+@pytest.mark.parametrize("num_tasks", [3, 200])
+def test_returns_against(tmp_path, num_tasks):
+    generator = np.random.default_rng(0)
+    mass = generator.normal(size=num_tasks)
+    returns = {"one": mass**2, "other": generator.normal(size=num_tasks)}
+    plots.returns_against(mass, "mass, kg", returns, tmp_path / "returns.png")
+    assert matplotlib.image.imread(tmp_path / "returns.png").std() > 0
