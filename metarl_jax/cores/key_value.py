@@ -17,7 +17,7 @@ class Slots(struct.PyTreeNode):
     """A memory of M slots beside its controller.
 
     Attributes:
-      keys, values: `[E, M, D]`.
+      keys, values: `[E, M, D]`, the keys of length 1.
       usage: `[E, M]`, how much a slot was read and written lately; 0 where nothing was ever written.
       hidden: the carry of the controller, `[E, H]`.
       recalled: what was read last, `[E, R·D]`.
@@ -79,13 +79,13 @@ class KeyValueCore(nn.Module):
         weights = self._weights(hidden, carry)
         recalled = jnp.einsum("erm,emd->erd", weights, carry.values).reshape(carry.recalled.shape)
 
-        slot = jax.nn.one_hot(jnp.argmin(carry.usage, axis=-1), self.num_slots)
+        slot = jnp.arange(len(valid)), jnp.argmin(carry.usage, axis=-1)
         key, value = jnp.split(self.key_value(hidden), 2, axis=-1)
         usage = self.usage_decay * carry.usage + jax.lax.stop_gradient(weights.sum(1))
         written: Any = carry.replace(
-            keys=_overwrite(carry.keys, slot, key),
-            values=_overwrite(carry.values, slot, value),
-            usage=jnp.where(slot > 0, 1.0, usage),
+            keys=carry.keys.at[slot].set(_unit(key)),
+            values=carry.values.at[slot].set(value),
+            usage=usage.at[slot].set(1.0),
             hidden=hidden,
             recalled=recalled,
         )
@@ -95,7 +95,7 @@ class KeyValueCore(nn.Module):
     def _weights(self, hidden: Array, carry: Slots) -> Array:
         """With what weight each head reads each slot, `[E, R, M]`; all zero while nothing was written."""
         query = self.queries(hidden).reshape(*hidden.shape[:-1], self.num_heads, self.slot_size)
-        similarity = jnp.einsum("erd,emd->erm", _unit(query), _unit(carry.keys))
+        similarity = jnp.einsum("erd,emd->erm", _unit(query), carry.keys)
         scores = nn.softplus(5.0 * self.sharpness)[:, None] * similarity
         written = carry.usage[:, None] > 0
         weights = nn.softmax(jnp.where(written, scores, -1e9))
@@ -105,9 +105,3 @@ class KeyValueCore(nn.Module):
 def _unit(x: Array) -> Array:
     """Vectors `[..., D]` of length 1, and zero where they are."""
     return x * jax.lax.rsqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-6)
-
-
-def _overwrite(slots: Array, slot: Array, content: Array) -> Array:
-    """Slots `[E, M, D]` with `content` `[E, D]` in the one that `slot` `[E, M]` marks."""
-    chosen = slot[..., None]
-    return slots * (1.0 - chosen) + chosen * content[:, None]
