@@ -165,18 +165,41 @@ def test_rl2_on_the_grid():
     assert 35.5 <= total <= 37.3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "bits"), [("modular", 0.7), ("tuned-modular", 1.5)])
-def test_routing_tells_which_of_four_skills_a_task_asks_for(name, bits):
-    """Of two bits, where skills that are shuffled have a tenth of one; and the robot goes where it should."""
-    config = preset(f"{name}-rotated-point-robot")
+def trained_program(config):
+    """The program of a configuration and its state at the end."""
     program = metarl_jax.build(config)
     run = jax.jit(
         lambda s: jax.lax.scan(lambda s, _: program.step(s), s, length=config.num_meta_steps)
     )
-    state, _ = run(jax.jit(program.init)(jax.random.key(0)))
+    return program, run(jax.jit(program.init)(jax.random.key(0)))[0]
+
+
+def held_out_returns(program, state):
+    return np.asarray(jax.jit(program.evaluate)(state, jax.random.key(1))).mean(axis=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "bits"), [("modular", 0.7), ("tuned-modular", 1.5)])
+def test_routing_tells_which_of_four_skills_a_task_asks_for(name, bits):
+    """Of two bits, where skills that are shuffled have a tenth of one; and the robot goes where it should."""
+    program, state = trained_program(preset(f"{name}-rotated-point-robot"))
     found = learned_structure(program, state).summary()
     assert found["skill_information"] > bits, found
     assert found["shuffled_information"] < 0.3, found
-    returns = np.asarray(jax.jit(program.evaluate)(state, jax.random.key(1))).mean(axis=0)
+    returns = held_out_returns(program, state)
     assert returns[-1] > -2.0, returns
+
+
+@pytest.mark.slow
+def test_connections_that_cost_are_cut_at_no_loss():
+    """From all sixteen connections to one way for each of four skills, or little more; the robot walks as well."""
+    left, returns = [], []
+    for cost in (0.0, 0.3):
+        config = replace(preset("tuned-modular-rotated-point-robot"), num_meta_steps=60)
+        learner = replace(config.learner, sparsity_coefficient=cost)
+        program, state = trained_program(replace(config, learner=learner))
+        left.append(learned_structure(program, state).summary()["connections"])
+        returns.append(held_out_returns(program, state)[-1])
+    assert left[0] == 16, left
+    assert 4 <= left[1] <= 6, left
+    assert returns[1] > returns[0] - 0.05, returns
