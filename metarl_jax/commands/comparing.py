@@ -30,8 +30,8 @@ class CompareOptions:
     """Print the table in Markdown."""
 
 
-COUNTS = 6
-"""Columns before those of the rounds."""
+COLUMNS = ("", "seeds", "tasks", "env-steps", "moved", "parameters")
+"""Those before the rounds."""
 
 
 class Row(NamedTuple):
@@ -74,7 +74,7 @@ def main(args: list[str]) -> int:
 def markdown(rows: list[Row]) -> str:
     """The rows as a table in Markdown."""
     header = _header(rows)
-    lines = [header, ["---"] * len(header), *(_cells(row, len(header) - COUNTS) for row in rows)]
+    lines = [header, ["---"] * len(header), *(_cells(row, len(header)) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -84,24 +84,16 @@ def _table(rows: list[Row]) -> Table:
     for index, name in enumerate(header):
         table.add_column(name, justify="right" if index else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*_cells(row, len(header) - COUNTS))
+        table.add_row(*_cells(row, len(header)))
     return table
 
 
 def _header(rows: list[Row]) -> list[str]:
     num_rounds = max(len(row.return_mean) for row in rows)
-    return [
-        "",
-        "seeds",
-        "tasks",
-        "env-steps",
-        "moved",
-        "parameters",
-        *(f"round {index + 1}" for index in range(num_rounds)),
-    ]
+    return [*COLUMNS, *(f"round {index + 1}" for index in range(num_rounds))]
 
 
-def _cells(row: Row, num_rounds: int) -> list[str]:
+def _cells(row: Row, num_columns: int) -> list[str]:
     intervals = row.ci95 or [[]] * len(row.return_mean)
     cells = [
         number(mean) + (f" ({number(interval[0])} to {number(interval[1])})" if interval else "")
@@ -112,8 +104,8 @@ def _cells(row: Row, num_rounds: int) -> list[str]:
         for n in (row.num_seeds, row.num_tasks, *map(row.parameters.get, ("adapted", "all")))
     )
     env_steps = "" if row.env_steps is None else f"{row.env_steps / 1e6:.2f}M"
-    counts = [seeds, tasks, env_steps, moved, parameters]
-    return [row.name, *counts, *cells, *[""] * (num_rounds - len(cells))]
+    known = [row.name, seeds, tasks, env_steps, moved, parameters, *cells]
+    return known + [""] * (num_columns - len(known))
 
 
 def _rows(path: Path) -> list[Row]:
