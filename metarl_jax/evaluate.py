@@ -11,7 +11,7 @@ import numpy as np
 from metarl_jax.distributions import Categorical, Uniform
 from metarl_jax.env import SPLITS, Discrete, EnvState, TaskDistribution, check_split
 from metarl_jax.learner import MetaLearner
-from metarl_jax.returns import AdvantageConfig, make_estimator
+from metarl_jax.returns import AdvantageConfig, AdvantageEstimator, make_estimator
 from metarl_jax.rollout import collect_trial
 from metarl_jax.step import StepSpec, keys_by_index, sample_tasks
 from metarl_jax.strategies import parse_strategy
@@ -44,13 +44,11 @@ def make_evaluate(
         keys = keys_by_index(trial_key, num_padded)
 
         def one(state, task, key):
-            trial = collect_trial(
+            trial = live_trial(
                 spec.env,
                 spec.learner,
                 spec.advantages,
-                state.meta_params,
-                state.memory,
-                state.normalizer,
+                state,
                 task,
                 key,
                 num_rounds=num_rounds,
@@ -64,18 +62,30 @@ def make_evaluate(
     return evaluate
 
 
+def live_trial(
+    env: TaskDistribution,
+    learner: MetaLearner,
+    advantages: AdvantageEstimator,
+    state: TrainState,
+    task: Any,
+    key: Key,
+    **sizes: Any,
+) -> Trial:
+    """One trial `[K, T, E]` of a learner as it is in `state`; `sizes` are the keywords of `collect_trial`."""
+    learned = state.meta_params, state.memory, state.normalizer
+    return collect_trial(env, learner, advantages, *learned, task, key, **sizes)
+
+
 def greedy_trial(
     program: "Program", state: TrainState, task: Any, key: Key, num_rounds: int
 ) -> Trial:
     """One trial `[K, T, 1]` of a learner that infers, acting by the mode of its policy; it has no advantages."""
     unused = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
-    return collect_trial(
+    return live_trial(
         program.env,
         program.learner,
         unused,
-        state.meta_params,
-        state.memory,
-        state.normalizer,
+        state,
         task,
         key,
         num_rounds=num_rounds,

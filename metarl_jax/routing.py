@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.evaluate import live_trial
 from metarl_jax.learners.structured import ModularOptions, connection_gates, mean_routing
 from metarl_jax.program import Program
 from metarl_jax.returns import AdvantageConfig, make_estimator
-from metarl_jax.rollout import collect_trial
 from metarl_jax.step import keys_by_index
 from metarl_jax.structures.modular import connection_strength
 from metarl_jax.types import TrainState
@@ -66,13 +66,11 @@ def learned_structure(
         advantages = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
 
     def one(task, key):
-        trial = collect_trial(
+        trial = live_trial(
             env,
             program.learner,
             advantages,
-            state.meta_params,
-            state.memory,
-            state.normalizer,
+            state,
             task,
             key,
             num_rounds=options.num_rounds or config.num_rounds,
