@@ -11,6 +11,7 @@ return, and the difference of the percentiles of the first run and each other, w
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,7 +23,7 @@ from metarl_jax.plots import returns_against
 NUM_RESAMPLES = 2000
 
 
-def percentile(returns: np.ndarray) -> np.ndarray:
+def percentile(returns: np.ndarray) -> Any:
     """The 10th percentile over the last axis."""
     return np.percentile(returns, 10, axis=-1)
 
@@ -65,16 +66,20 @@ def main(args: list[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path("hopper.png"))
     options = parser.parse_args(args)
 
-    found, mass = {}, np.zeros(0)
+    found: dict[str, np.ndarray] = {}
+    mass = np.zeros(0)
     for run_dir in options.run_dirs:
         bodies, found[run_dir.name] = returns_of(run_dir, options.num_tasks)
-        mass = bodies.torso_mass
+        mass = np.asarray(bodies.torso_mass)
     samples = resampled(options.num_tasks)
     draws = {name: percentile(returns[samples]) for name, returns in found.items()}
     first = next(iter(found))
     for name, returns in found.items():
         tenth = percentile(returns)
-        print(f"{name}: mean {with_interval(returns.mean(), returns[samples].mean(-1))}", end=", ")
+        print(
+            f"{name}: mean {with_interval(float(returns.mean()), returns[samples].mean(-1))}",
+            end=", ",
+        )
         print(f"10th percentile {with_interval(tenth, draws[name])}, least {returns.min():.1f}")
         if name != first:
             difference = percentile(found[first]) - tenth

@@ -214,7 +214,7 @@ def test_the_memory_of_a_modular_run_is_its_mean_routing(small_config):
 
 def test_sparsity_cost_closes_gates(small_config):
     config = small_config("modular", "grid_navi", num_episodes=1)
-    config = dataclasses.replace(config, learner=Modular(sparsity_coefficient=1.0))
+    config = dataclasses.replace(config, learner=Modular(sparsity_coefficient=10.0))
     program = metarl_jax.build(config)
     state = jax.jit(program.init)(jax.random.key(0))
     before = connection_gates(state.meta_params)

@@ -1,6 +1,6 @@
 """A causal transformer over the steps of a trial, with a cache for acting."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ class Cache(struct.PyTreeNode):
 
     keys: Array
     values: Array
-    count: Array | np.ndarray
+    count: Array
 
     def is_surely_empty(self) -> bool:
         """Whether nothing was read yet, as far as is known while tracing."""
@@ -95,7 +95,7 @@ class Transformer(nn.Module):
 
     def init_carry(self, num_episodes: int) -> Cache:
         shape = (num_episodes, self.num_layers, self.context_length, self.size)
-        count = np.zeros(num_episodes, np.int32)
+        count: Any = np.zeros(num_episodes, np.int32)
         return Cache(jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.float32), count)
 
     def project(self, inputs: Array) -> Array:
