@@ -104,7 +104,7 @@ def print_variants(report: dict[str, Any]) -> None:
         f"{device['cores']} cores, jax {device['jax']}: whole meta-step"
     )
     for column in ("", "env-steps/s", "least", "greatest", "ratio", "compile, s"):
-        table.add_column(column, justify="right" if column else "left")
+        table.add_column(column, justify="right" if column else "left", overflow="fold")
     for name, found in report["variants"].items():
         rate = found["env_steps_per_second"]
         rates = (f"{rate[x]:,.0f}" for x in ("median", "min", "max"))
