@@ -29,7 +29,7 @@ STATISTICS: dict[str, Callable[[np.ndarray], Any]] = {
     "mean": lambda returns: returns.mean(-1),
     "10th percentile": lambda returns: np.percentile(returns, 10, axis=-1),
     "mean of the worst tenth": lambda returns: np.sort(returns)[
-        ..., : returns.shape[-1] // 10
+        ..., : -(-returns.shape[-1] // 10)
     ].mean(-1),
 }
 """Of returns over bodies, `[..., N]` to `[...]`."""
@@ -60,8 +60,9 @@ def returns_of(run_dir: Path, num_tasks: int) -> tuple[HopperBody, np.ndarray]:
     keys = jax.random.split(jax.random.key(0), num_tasks)
 
     def one(key):
-        body = env.sample(key, "test")
-        trial = greedy_trial(program, state, body, key, num_rounds=1)
+        task_key, trial_key = jax.random.split(key)
+        body = env.sample(task_key, "test")
+        trial = greedy_trial(program, state, body, trial_key, num_rounds=1)
         return body, trial.episode_returns()[0, 0]
 
     bodies, returns = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=100))(keys)
@@ -80,7 +81,7 @@ def main(args: list[str]) -> None:
     found: dict[str, np.ndarray] = {}
     mass = np.zeros(0)
     for run_dir in options.run_dirs:
-        bodies, found[run_dir.name] = returns_of(run_dir, options.num_tasks)
+        bodies, found[str(run_dir)] = returns_of(run_dir, options.num_tasks)
         mass = np.asarray(bodies.torso_mass)
     samples = resampled(options.num_tasks)
     values = {

@@ -1,4 +1,4 @@
-"""Trains every learner of the memory family on the bandits and MDPs of Duan et al. (2016), and prints the table.
+"""Trains the learners that remember within a trial on the bandits and MDPs of Duan et al. (2016), and prints the table.
 
     python experiments/memory_table.py --root runs/memory
     python experiments/memory_table.py --problems bandit-10-5 bandit-100-10 --learners gru min_gru varibad
@@ -50,10 +50,11 @@ def configuration(
     else:
         base = memory_family.RL2_TABULAR_MDP
     num_steps = num_rounds * base.env.episode_length
-    outer, advantage, network = base.outer, base.advantage, sized(LEARNERS[learner], num_steps)
+    outer, advantage = base.outer, base.advantage
+    network = sized(LEARNERS[learner], num_steps, has_dynamics=family == "mdp")
     if num_steps >= 100:
         # Credit over a long trial has less noise with a discount. Values are scaled to the order of 1: their gradient
-        # would otherwise be nearly all of one whose norm is bounded. Exploring must be dear at first, and end.
+        # would otherwise be nearly all of one whose norm is bounded. Exploring is rewarded at first, and then no more.
         scaling = {"bandit": 0.1, "mdp": 0.03}[family]
         advantage = dataclasses.replace(
             advantage, discount=0.99, gae_lambda=0.9, reward_scaling=scaling
@@ -75,28 +76,37 @@ def configuration(
     )
 
 
-def sized(learner: LearnerConfig, num_steps: int) -> LearnerConfig:
-    """The learner for trials of so many steps, all of which it can look back on."""
+def sized(learner: LearnerConfig, num_steps: int, has_dynamics: bool) -> LearnerConfig:
+    """The learner for trials of so many steps."""
     options: dict[str, Any] = {}
     if isinstance(learner, RL2):
         options["context_length"] = num_steps
     if isinstance(learner, VariBAD):
         # Of a mean step, not of the sum over all of them, which would take nearly all of the bounded gradient.
         options["elbo_coefficient"] = 1.0 / num_steps
+        options["transition_coefficient"] = 1.0 if has_dynamics else 0.0
     return dataclasses.replace(learner, **options)
 
 
 def cell(config: Config, run_dir: Path, num_tasks: int) -> dict:
-    """The evaluation of one cell, trained if need be; kept in `table.json` of its run folder."""
+    """The evaluation of one cell, trained if need be; kept in `table.json` of its run folder.
+
+    Raises:
+      ValueError: if something else was trained in this folder.
+    """
     import jax
 
     from metarl_jax import train
     from metarl_jax.metrics import Reporter
+    from metarl_jax.run_folder import open_existing
 
     kept = run_dir / "table.json"
-    if kept.exists():
-        return json.loads(kept.read_text())
     if run_dir.exists():
+        if open_existing(run_dir)[1] != config:
+            raise ValueError(f"{run_dir} holds a run with other settings: give another --root")
+        found = json.loads(kept.read_text()) if kept.exists() else {}
+        if found.get("num_tasks") == num_tasks:
+            return found
         train.resume(run_dir)
     else:
         train.train(config, run_dir)

@@ -42,6 +42,7 @@ def trained(tmp_path):
     }
     write(tmp_path / "sweep/sweep.json", {"config": {"name": "many"}})
     write(tmp_path / "sweep/results.json", results)
+    write(tmp_path / "sweep/members/a=1/metrics.jsonl", {"env_steps": 456000})
     return tmp_path
 
 
@@ -52,7 +53,7 @@ def test_runs_and_sweeps_stand_side_by_side(trained, capsys):
         "|  | seeds | tasks | env-steps | moved | parameters | round 1 | round 2 | round 3 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         "| one | 1 | 7 | 1.23M | 8 | 120 | -3.00 (-3.50 to -2.50) | -2.00 (-2.75 to -1.25) |  |",
-        "| many (inner_lr=0.1) | 4 | 5 |  | 25 | 4000 | -9.00 (-10.00 to -8.50) | -8.00 (-8.50 to -7.50) |"
+        "| many (inner_lr=0.1) | 4 | 5 | 0.46M | 25 | 4000 | -9.00 (-10.00 to -8.50) | -8.00 (-8.50 to -7.50) |"
         " nan (nan to nan) |",
         "| control: random |  | 7 |  |  |  | -60.00 | -61.00 |  |",
     ]

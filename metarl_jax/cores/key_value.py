@@ -34,7 +34,7 @@ class KeyValueCore(nn.Module):
     """A GRU that writes a key and a value at every step, and reads by content with R heads.
 
     A head reads Σ_i w_i v_i with w = softmax(β cos(q, k_i)) over the slots that were written; β is learned for each
-    head. Usage decays by `usage_decay`, grows by the weights with which a slot is read and by 1 when it is written;
+    head. Usage decays by `usage_decay`, grows by the weights with which a slot is read and is 1 after a write;
     a step writes to the slot of the least usage. The gradient runs through keys, values and weights, not through the
     choice of a slot. The features are the GRU's state and what was read, `[E, H + R·D]`.
 

@@ -87,7 +87,8 @@ class SequencePolicy(nn.Module):
 class SequenceLearner(LearnerConfig):
     """Options of the learners that read a trial as one sequence, and how they are built.
 
-    They read the observation, the last action and reward, and whether an episode begins. The trial is one long episode
+    They read the observation, the last action and reward, whether an episode begins and, with
+    `reads_previous_observation`, the observation before. The trial is one long episode
     for credit: set `advantage.credit` to `trial`.
     """
 
@@ -101,8 +102,8 @@ class SequenceLearner(LearnerConfig):
     """First log standard deviation of continuous actions, in units of the action bound."""
     reads_previous_observation: bool = False
     """Also read the observation in which the last action was taken, so that one step shows a whole transition. A core
-    that looks up what it read (`transformer`, `min_gru`, a key–value memory) needs it where a reward depends on the
-    state; `gru` and `lstm` can learn to keep it."""
+    whose keys or gates see one step alone (a layer of `transformer` or `min_gru`) cannot join a reward with the
+    observation before it; `gru`, `lstm` and the controller of `key_value` can learn to keep it."""
 
     def make_core(self) -> nn.Module:
         """The core of this learner."""

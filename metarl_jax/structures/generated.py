@@ -22,8 +22,8 @@ class GeneratedDense(nn.Module):
     With the initialisation `bias`, W₀ is that of an ordinary layer and Δ = 0 for every code (Bias-HyperInit). With
     `small`, the generator has a fifth of the initialisation of an ordinary layer instead of zeros: where all tasks
     start from one code, zeros are a saddle, at which neither the code nor the generator has a use for the other. With
-    `normal`, W₀ = 0 (but for FiLM) and the generator is initialised as an ordinary layer, so that the generated weights
-    have no scale of their own. Subclasses say what Δ is.
+    `normal`, W₀ = 0 (but for FiLM and concat) and the generator is initialised as an ordinary layer, so that the
+    generated weights have no scale of their own. Subclasses say what Δ is.
 
     References:
       Ha, Dai & Le, «HyperNetworks», ICLR 2017.
@@ -56,8 +56,8 @@ class FullDense(GeneratedDense):
     """ΔW(e) = Σ_z e_z K_z, and Δb likewise: every weight has a linear map of its own from the code.
 
     For a code at each step the weights are never written out: y_o = Σ_z e_z Σ_i K_{zio} x_i is one product, to what
-    each entry of the code would add, `[..., Z, O]`, and a weighted sum. (With outer products e ⊗ x instead, which is as
-    much arithmetic, XLA:CPU took five times as long for the gradient.)
+    each entry of the code would add, `[..., Z, O]`, and a weighted sum. (The outer products e ⊗ x are as much
+    arithmetic, but XLA:CPU is several times as slow with them.)
     """
 
     def change(self, code, x, kernel, bias, generator_init) -> Array:

@@ -42,7 +42,7 @@ def openness(gates: Array) -> Array:
 
 def connection_strength(gates: Array) -> Array:
     """Strength in [0, 1] of a connection: clip(2 σ(10 gate) − ½, 0, 1). One of 0 is cut: the policy has no more use of
-    it, nor a gradient that would open it again.
+    it, nor a gradient that would open it again. One of 1 has none either, until a cost has closed its gate a little.
 
     The stretched sigmoid of the hard concrete distribution, without its noise: a replay answers what was recorded. It
     is stretched further than there, so that what a cost has closed to a quarter is cut and not merely weak.
