@@ -54,7 +54,7 @@ def test_a_meta_step_is_that_of_a_cpu(small_config, trees_close, learner):
     trees_close(first_step(config, "auto"), first_step(config, "cpu"), rtol=2e-3, atol=3e-4)
 
 
-def test_a_run_is_trained_evaluated_and_resumed(tmp_path):
+def test_a_run_is_trained_evaluated_and_opened_again(tmp_path):
     config = dataclasses.replace(
         experiments.get("rl2-bandit"),
         num_meta_steps=2,

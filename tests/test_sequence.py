@@ -1,6 +1,7 @@
 """What learners that read a trial as one sequence see of the observation before."""
 
 import dataclasses
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,10 @@ import numpy as np
 import pytest
 
 import metarl_jax
-from metarl_jax.learners.sequence import previous_observations
+from metarl_jax import learners
+from metarl_jax.cores import CoreName
+from metarl_jax.learners.sequence import SequenceLearner, previous_observations
+from metarl_jax.trees import normal_like
 from metarl_jax.types import TimeStep
 
 
@@ -45,7 +49,18 @@ def test_a_learner_without_use_of_it_keeps_none():
     assert previous_observations(None, jnp.zeros((4, 3, 2)), jnp.ones((4, 3), bool)) == (None, None)
 
 
-@pytest.fixture(params=["rl2-gru", "rl2-transformer", "key_value", "episodic", "varibad"])
+def begin(learner):
+    """Parameters, with noise so that every one counts, and the state of three episodes before their first step."""
+    init = learner.init(jax.random.key(1))
+    meta_params = jax.tree.map(lambda x, e: x + 0.1 * e, init, normal_like(jax.random.key(2), init))
+    return meta_params, learner.begin(meta_params, learner.init_memory(), jax.random.key(3), 3)
+
+
+READERS = [name for name in learners.names() if issubclass(learners.get(name), SequenceLearner)]
+CASES = [name for name in READERS if name != "rl2"] + [f"rl2-{core}" for core in get_args(CoreName)]
+
+
+@pytest.fixture(params=CASES)
 def program(request, small_config):
     name, *core = request.param.split("-")
     config = small_config(name)
@@ -58,9 +73,7 @@ def program(request, small_config):
 def test_unroll_is_act_with_the_previous_observation(program, trees_close):
     """Episodes end at different steps, so that what came before lies elsewhere in each."""
     learner, timesteps = program.learner, random_timesteps(program.env)
-    meta_params = learner.init(jax.random.key(1))
-    memory = () if learner.init_memory is None else learner.init_memory()
-    state = learner.begin(meta_params, memory, jax.random.key(2), 3)
+    meta_params, state = begin(learner)
 
     def step(state, timestep):
         out, state = learner.act(meta_params, state, timestep)
@@ -77,9 +90,7 @@ def test_the_previous_observation_is_read(program):
     """Another observation at the first step changes what a later one is answered, by way of one step alone."""
     learner, timesteps = program.learner, random_timesteps(program.env, num_steps=2)
     timesteps = timesteps.replace(valid=jnp.ones((2, 3), bool))
-    meta_params = learner.init(jax.random.key(1))
-    memory = () if learner.init_memory is None else learner.init_memory()
-    state = learner.begin(meta_params, memory, jax.random.key(2), 3)
+    meta_params, state = begin(learner)
     first = jax.tree.map(lambda x: x[0], timesteps)
     second = jax.tree.map(lambda x: x[1], timesteps)
     _, after = learner.act(meta_params, state, first)
