@@ -69,7 +69,8 @@ class FullDense(GeneratedDense):
 
         maps = self.param("maps", init, (code_size, num_inputs, self.size))
         if code.ndim == 1:
-            change = jnp.tensordot(code, maps, axes=1)
+            # Not as a product, whose derivatives are outer products.
+            change = jnp.sum(code[:, None, None] * maps, axis=0)
             return x @ (kernel + change[:-1]) + bias + change[-1]
         inputs = jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1))], axis=-1)
         added = inputs @ maps.swapaxes(0, 1).reshape(num_inputs, -1)
