@@ -38,7 +38,8 @@ class InferredPolicy(SequencePolicy):
 
     def setup(self):
         super().setup()
-        self.code_head = nn.Dense(self.structure.code_size, kernel_init=orthogonal(3.0))
+        init = orthogonal(self.structure.code_scale)
+        self.code_head = nn.Dense(self.structure.code_size, kernel_init=init)
 
     def answer(self, features: Array, timestep: TimeStep) -> PolicyOut:
         return self.structure(self.code_head(features), timestep.observation)

@@ -1,6 +1,6 @@
 """What a structure is."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from metarl_jax.types import Array, Key, PolicyOut
 
@@ -10,7 +10,10 @@ class Structure(Protocol):
 
     Attributes:
       code_size: entries Z of a code.
+      code_scale: gain of the orthogonal initialisation of the layer that infers a code from features.
     """
+
+    code_scale: ClassVar[float]
 
     @property
     def code_size(self) -> int: ...

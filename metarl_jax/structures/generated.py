@@ -162,7 +162,13 @@ LAYERS: dict[Generation, type[GeneratedDense]] = {
 
 
 class GeneratedPolicy(nn.Module):
-    """A feed-forward policy and value function all of whose layers are generated from the code."""
+    """A feed-forward policy and value function all of whose layers are generated from the code.
+
+    Codes have a length of 1 or so at first, for a step of an optimizer in each map moves a weight by Σ_z |e_z| as much:
+    with a scale of 3, half-cheetahs had learned half as much after the same experience.
+    """
+
+    code_scale: ClassVar[float] = 0.4
 
     action_space: ActionSpace
     code_size: int
@@ -174,7 +180,7 @@ class GeneratedPolicy(nn.Module):
     has_value: bool
 
     def init_code(self, key: Key) -> Array:
-        """A code of length 1 or so: a step of an optimizer in each map moves a weight by Σ_z |e_z| as much."""
+        """A code of length 1 or so."""
         return jax.random.normal(key, (self.code_size,)) / math.sqrt(self.code_size)
 
     @nn.compact

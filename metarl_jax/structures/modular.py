@@ -1,6 +1,6 @@
 """Modular networks: layers of modules, a routing over them for each task, and learned connections between them."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -64,6 +64,8 @@ class ModularPolicy(nn.Module):
     References:
       Yang et al., «Multi-Task Reinforcement Learning with Soft Modularization», NeurIPS 2020.
     """
+
+    code_scale: ClassVar[float] = 3.0
 
     action_space: ActionSpace
     num_layers: int
