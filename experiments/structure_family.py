@@ -178,18 +178,11 @@ MODULAR_ROTATED = replace(
 )
 """Modules with inferred routing, in tasks that are made of four skills."""
 
-MAML_ROTATED = Config(
+MAML_ROTATED = replace(
+    MAML_GRID_NAVI,
     name="maml-rotated-point-robot",
     env=RotatedPointRobot(),
     learner=MAML(inner_lr=0.05, learn_inner_lr="array", log_std_init=-0.5),
-    outer=PPO(learning_rate=3e-3, final_learning_rate=1e-4, num_epochs=5, clip_eps=0.2),
-    advantage=AdvantageConfig(discount=0.97, gae_lambda=0.9),
-    num_meta_steps=150,
-    num_tasks=40,
-    num_rounds=3,
-    num_episodes=20,
-    log_every=5,
-    evaluation=EvaluationConfig(every=50, num_tasks=200),
 )
 """MAML on a robot whose actions are turned by one of four angles."""
 
