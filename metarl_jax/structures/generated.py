@@ -165,7 +165,7 @@ class GeneratedPolicy(nn.Module):
     """A feed-forward policy and value function all of whose layers are generated from the code.
 
     Codes have a length of 1 or so at first, for a step of an optimizer in each map moves a weight by Σ_z |e_z| as much:
-    with a scale of 3, half-cheetahs had learned half as much after the same experience.
+    with a scale of 3, half-cheetahs learned far more slowly.
     """
 
     code_scale: ClassVar[float] = 0.4
