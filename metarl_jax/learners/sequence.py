@@ -12,6 +12,7 @@ from flax import struct
 from metarl_jax.env import ActionSpace, TaskDistribution, encoded_action_size
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.networks import MLP, Activation, NarrowDense, PolicyHead
+from metarl_jax.trees import where_leading
 from metarl_jax.types import Array, Memory, PolicyOut, PyTree, TimeStep
 from metarl_jax.validation import bounded
 
@@ -77,9 +78,9 @@ class SequencePolicy(nn.Module):
     def __call__(self, state: SequenceState, timestep: TimeStep) -> tuple[PolicyOut, SequenceState]:
         encoded = self.encode(timestep, state.previous, state.memory)
         carry, features = self.core(state.carry, encoded, timestep.valid)
-        _, previous = previous_observations(
-            state.previous, timestep.observation[None], timestep.valid[None]
-        )
+        previous = state.previous
+        if previous is not None:
+            previous = where_leading(timestep.valid, timestep.observation, previous)
         return self.answer(features, timestep), state.replace(carry=carry, previous=previous)
 
 
