@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.env import Discrete, EnvState, TaskDistribution, check_split
+from metarl_jax.env import Discrete, EnvState, Regret, TaskDistribution, check_split
 from metarl_jax.envs.bandit_strategies import STRATEGIES
 from metarl_jax.envs.ceilings import bandit_ceiling
 from metarl_jax.exact import TabularMDP
@@ -67,12 +67,21 @@ class Bandit(TaskDistribution):
         del observation
         return jnp.argmax(task).astype(jnp.int32)
 
+    def regret(self, task: jax.Array) -> Regret:
+        return regret_of_arms(task)
+
     def make_strategy(self, name: str, num_rounds: int, **options) -> MetaLearner:
         strategy = build_strategy(STRATEGIES, self.name, name, options)
         return strategy.make(self.num_arms, num_rounds)
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
         return bandit_ceiling(self.num_arms, num_rounds)
+
+
+def regret_of_arms(probabilities: jax.Array) -> Regret:
+    """What a pull loses in expectation, max p − p[a], where the arms pay with probabilities p `[k]`."""
+    of_arms = probabilities.max() - probabilities
+    return lambda state, action: of_arms[action]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from metarl_jax.env import Discrete, EnvState, TaskDistribution, check_split
+from metarl_jax.env import Discrete, EnvState, Regret, TaskDistribution, check_split
+from metarl_jax.envs.bandit import regret_of_arms
 from metarl_jax.validation import bounded
 
 
@@ -111,9 +112,8 @@ class RecurringBandit(TaskDistribution):
         del observation
         return jnp.argmax(task.probabilities).astype(jnp.int32)
 
-    def regret(self, task: CuedArms, action: jax.Array) -> jax.Array:
-        """What a pull of this arm loses in expectation, max p − p[a], `[]`."""
-        return jnp.max(task.probabilities) - task.probabilities[action]
+    def regret(self, task: CuedArms) -> Regret:
+        return regret_of_arms(task.probabilities)
 
     def validate(self) -> None:
         if self.pool_size > self._num_cues:

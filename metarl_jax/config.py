@@ -5,7 +5,7 @@ import typing
 from typing import Any, Literal
 
 from metarl_jax import envs, learners, outer
-from metarl_jax.env import TaskDistribution
+from metarl_jax.env import TaskDistribution, knows_regret
 from metarl_jax.learner import LearnerConfig
 from metarl_jax.outer.base import OuterConfig
 from metarl_jax.registry import suggestion
@@ -147,6 +147,16 @@ def _check_credit(config: Config) -> None:
         raise ValueError(
             f"advantage.baseline='value' does not fit learner {config.learner.name!r}, which has no value head: "
             "choose 'linear' or 'none'"
+        )
+    if advantage.payoff == "regret" and config.learner.adapts_by_gradient:
+        raise ValueError(
+            f"advantage.payoff='regret' does not fit learner {config.learner.name!r}, whose inner step would be told "
+            "the task: choose advantage.payoff='reward'"
+        )
+    if advantage.payoff == "regret" and not knows_regret(config.env):
+        raise ValueError(
+            f"advantage.payoff='regret' is not known in env {config.env.name!r}, which defines no regret: choose "
+            "advantage.payoff='reward'"
         )
     if advantage.credit == "trial" and advantage.normalization == "round":
         raise ValueError(

@@ -1,6 +1,7 @@
 """What a distribution over tasks is: the interface that `metarl_jax.envs` implements and users subclass."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
@@ -50,6 +51,10 @@ class EnvState(struct.PyTreeNode):
     reward: jax.Array
     done: jax.Array
     simulator: Any
+
+
+Regret = Callable[[EnvState, jax.Array], jax.Array]
+"""An episode at one moment, and the action taken there, to what the action costs (see `TaskDistribution.regret`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +126,17 @@ class TaskDistribution:
         del task, observation
         return None
 
+    def regret(self, task: Task) -> "Regret | None":
+        """What actions cost in a task, for training that is told it; None where it is not known.
+
+        Returns:
+          (state, action) to V*(s) − Q*(s, a) `[]`, not negative: how much less the best policy that knows the task and
+          the time can expect of the rest of the episode once this action is taken. What depends on the task alone is
+          computed before, once a trial.
+        """
+        del task
+        return None
+
     def make_strategy(self, name: str, num_rounds: int, **options: Any) -> "MetaLearner":
         """A known strategy, as a learner without meta-parameters that lives through trials of K = `num_rounds` rounds.
 
@@ -151,6 +167,11 @@ class TaskDistribution:
 
     def validate(self) -> None:
         """Raises `ValueError` (field, value, remedy) for options that cannot work."""
+
+
+def knows_regret(env: TaskDistribution) -> bool:
+    """Whether training can be told what actions cost in a task (`advantage.payoff`)."""
+    return type(env).regret is not TaskDistribution.regret
 
 
 def encode_action(action_space: ActionSpace, action: jax.Array) -> jax.Array:

@@ -140,6 +140,9 @@ class OracleControlled(TaskDistribution):
     def sample(self, key: jax.Array, split: str = "train"):
         return self.env.sample(key, split)
 
+    def regret(self, task):
+        return self.env.regret(task)
+
     def reset(self, task, key: jax.Array) -> EnvState:
         return self.env.reset(task, key)
 

@@ -71,16 +71,17 @@ def exact_return(policy: Array, mdp: TabularMDP, horizon: int | None = None) -> 
 
 
 def optimal_action_values(mdp: TabularMDP, horizon: int) -> Array:
-    """Q(s, a) `[S, A]` with `horizon` steps to go, under the best policy that knows the time.
+    """Q(t, s, a) `[T, S, A]` of an episode of `horizon` steps, under the best policy that knows the time.
 
-    The optimal return is `start @ Q.max(axis=-1)`.
+    Q(t, s, a) = r(s, a) + γ Σ P(s' | s, a) max_a' Q(t + 1, s', a'). The optimal return is `start @ Q[0].max(axis=-1)`.
     """
 
-    def backup(action_values: Array, _):
-        value = action_values.max(axis=-1)
-        return mdp.reward + mdp.discount * mdp.transition @ value, None
+    def backup(value: Array, _):
+        action_values = mdp.reward + mdp.discount * mdp.transition @ value
+        return action_values.max(axis=-1), action_values
 
-    return jax.lax.scan(backup, jnp.zeros_like(mdp.reward), length=horizon)[0]
+    start = jnp.zeros_like(mdp.reward[:, 0])
+    return jax.lax.scan(backup, start, length=horizon, reverse=True)[1]
 
 
 def policy_matrix(

@@ -39,16 +39,24 @@ class AdvantageConfig:
     head; `none`."""
     credit: Literal["episode", "trial"] = "episode"
     """`episode`: each episode alone (MAML); `trial`: across the episodes of a trial (RL²)."""
+    payoff: Literal["reward", "regret"] = "reward"
+    """What a step counts for: its `reward` or, where the task distribution knows it, the negative of its `regret`, what
+    the action costs by itself in the task at hand. Policies are trained for the same, with far less noise; only
+    training is told the task."""
     normalization: Literal["round", "trial", "batch", "none"] = "round"
     """Scope over which advantages get mean 0 and deviation 1: `round`, `trial`, `batch` or `none`."""
 
 
 class AdvantageEstimator(NamedTuple):
-    """Fills `advantage` and `target` of a record, each function at its own clock."""
+    """Fills `advantage` and `target` of a record, each function at its own clock, from the payoffs of its steps.
+
+    `pays_regret` says that these are regrets, and not rewards.
+    """
 
     after_round: Callable[[Transition], Transition]  # [T, E]
     after_trial: Callable[[Trial], Trial]  # [K, T, E]
     after_batch: Callable[[Trial], Trial]  # [N, K, T, E]
+    pays_regret: bool
 
 
 def gae(
@@ -166,7 +174,7 @@ def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
     def estimate(rollout: Transition) -> Transition:
         valid = rollout.timestep.valid
         value = _baseline(config, rollout)
-        reward = config.reward_scaling * rollout.reward
+        reward = config.reward_scaling * rollout.payoff
         advantage = gae(reward, value, valid, config.discount, config.gae_lambda)
         return rollout.replace(advantage=advantage, target=advantage + value)
 
@@ -189,7 +197,7 @@ def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
             return trials
         return trials.replace(rollout=_normalized(trials.rollout))
 
-    return AdvantageEstimator(after_round, after_trial, after_batch)
+    return AdvantageEstimator(after_round, after_trial, after_batch, config.payoff == "regret")
 
 
 def _baseline(config: AdvantageConfig, rollout: Transition) -> Array:
@@ -198,7 +206,7 @@ def _baseline(config: AdvantageConfig, rollout: Transition) -> Array:
     if config.baseline == "none":
         return jnp.zeros_like(rollout.reward)
     valid = rollout.timestep.valid
-    reward = config.reward_scaling * rollout.reward
+    reward = config.reward_scaling * rollout.payoff
     returns = discounted_returns(reward, valid, config.discount)
     return linear_feature_baseline(rollout.timestep.observation, returns, valid)
 

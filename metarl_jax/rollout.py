@@ -60,10 +60,12 @@ def collect_trial(
     no_action = jnp.zeros((num_episodes, encoded_action_size(env.action_space)), jnp.float32)
     carry = inner_state, no_action, jnp.zeros(num_episodes, jnp.float32)
 
+    regret = env.regret(task) if advantages.pays_regret else None
+
     def round_(carry, index):
         round_key = jax.random.fold_in(rounds_key, index)
         carry, raw = _collect_round(
-            env, learner, meta_params, normalizer, task, carry, round_key, deterministic
+            env, learner, meta_params, normalizer, task, regret, carry, round_key, deterministic
         )
         statistics, rollout = _observe(normalizer, raw)
         rollout = advantages.after_round(rollout)
@@ -151,7 +153,7 @@ def adapt_through(
     return inner_state
 
 
-def _collect_round(env, learner, meta_params, normalizer, task, carry, key, deterministic):
+def _collect_round(env, learner, meta_params, normalizer, task, regret, carry, key, deterministic):
     """One round of E episodes: the carry after it, and the transitions `[T, E]` with raw observations."""
     inner_state, previous_action, previous_reward = carry
     num_episodes = previous_reward.shape[0]
@@ -181,6 +183,9 @@ def _collect_round(env, learner, meta_params, normalizer, task, carry, key, dete
         next_state = env_step(task, env_state, action)
         _check_env_state(env, next_state, num_episodes)
         reward = jnp.where(valid, next_state.reward, 0.0)
+        payoff = reward
+        if regret is not None:
+            payoff = jnp.where(valid, -jax.vmap(regret)(env_state, action), 0.0)
         # The simulator may run on after the end, but nobody looks at it any more.
         observation = where_leading(valid, next_state.observation, env_state.observation)
         encoded = encode_action(env.action_space, action)
@@ -191,18 +196,20 @@ def _collect_round(env, learner, meta_params, normalizer, task, carry, key, dete
             jnp.where(valid, reward, previous_reward),
             valid & ~next_state.done,
         )
-        return carry, (timestep, action, out, reward)
+        return carry, (timestep, action, out, reward, payoff)
 
     all_valid = jnp.ones(num_episodes, bool)
     start = env_state, inner_state, previous_action, previous_reward, all_valid
     is_first = jnp.arange(env.episode_length) == 0
-    carry, (timestep, action, policy, reward) = jax.lax.scan(step, start, (action_keys, is_first))
+    carry, recorded = jax.lax.scan(step, start, (action_keys, is_first))
+    timestep, action, policy, reward, payoff = recorded
     rollout = Transition(
         timestep=timestep,
         action=action,
         policy=policy,
         log_prob=policy.distribution.log_prob(action),
         reward=reward,
+        payoff=payoff,
         advantage=jnp.zeros_like(reward),
         target=jnp.zeros_like(reward),
     )

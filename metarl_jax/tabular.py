@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.env import Discrete, EnvState, Task, TaskDistribution
+from metarl_jax.env import Discrete, EnvState, Regret, Task, TaskDistribution
 from metarl_jax.exact import TabularMDP, optimal_action_values
 from metarl_jax.types import Array, Key
 
 
 class Episode(NamedTuple):
-    """The simulator of a tabular task: the state, γᵗ, and the key of the noise to come."""
+    """The simulator of a tabular task: the state, the steps done, γᵗ, and the key of the noise to come."""
 
     state: Array
+    time: Array
     weight: Array
     key: Key
 
@@ -57,24 +58,35 @@ class TabularTasks(TaskDistribution):
     def reset(self, task: Task, key: Key) -> EnvState:
         start_key, key = jax.random.split(key)
         state = _draw(start_key, self.mdp(task).start)
-        episode = Episode(state, jnp.ones((), jnp.float32), key)
+        episode = Episode(state, jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32), key)
         return self._observe(episode, jnp.zeros((), jnp.float32))
 
     def step(self, task: Task, state: EnvState, action: Array) -> EnvState:
-        mdp, (cell, weight, key) = self.mdp(task), state.simulator
+        mdp, (cell, time, weight, key) = self.mdp(task), state.simulator
         state_key, noise_key, key = jax.random.split(key, 3)
         reward = mdp.reward[cell, action]
         if self.reward_std:
             reward = reward + self.reward_std * jax.random.normal(noise_key)
         next_cell = _draw(state_key, mdp.transition[cell, action])
-        return self._observe(Episode(next_cell, weight * mdp.discount, key), weight * reward)
+        episode = Episode(next_cell, time + 1, weight * mdp.discount, key)
+        return self._observe(episode, weight * reward)
 
     def oracle_action(self, task: Task, observation: Array) -> Array:
         """The best action where all steps of the episode are still to go: near the optimum, which knows the
         time, and of which it is the first step."""
-        action_values = optimal_action_values(self.mdp(task), self.episode_length)
+        action_values = optimal_action_values(self.mdp(task), self.episode_length)[0]
         state = jnp.argmax(jnp.asarray(self.observations) @ observation)
         return jnp.argmax(action_values[state]).astype(jnp.int32)
+
+    def regret(self, task: Task) -> Regret:
+        action_values = optimal_action_values(self.mdp(task), self.episode_length)
+        of_actions = action_values.max(axis=-1, keepdims=True) - action_values
+
+        def regret(state: EnvState, action: Array) -> Array:
+            episode: Episode = state.simulator
+            return episode.weight * of_actions[episode.time, episode.state, action]
+
+        return regret
 
     def _observe(self, episode: Episode, reward: Array) -> EnvState:
         observation = jnp.asarray(self.observations)[episode.state]

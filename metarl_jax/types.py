@@ -82,6 +82,8 @@ class Transition(struct.PyTreeNode):
       policy: what the learner answered when the step was recorded.
       log_prob: `[...]` log-likelihood of `action` under `policy`.
       reward: `[...]`, zero on invalid steps.
+      payoff: `[...]`, what advantages count for the step (`advantage.payoff`): its reward, or the negative of what its
+        action costs. Zero on invalid steps.
       advantage: `[...]`, zero on invalid steps (see `metarl_jax.returns`).
       target: `[...]` regression target of the value function.
     """
@@ -91,6 +93,7 @@ class Transition(struct.PyTreeNode):
     policy: PolicyOut
     log_prob: Array
     reward: Array
+    payoff: Array
     advantage: Array
     target: Array
 

@@ -56,6 +56,7 @@ def record(learner, meta_params, inner_state, actions, weights):
         policy=PolicyOut(out.distribution, zeros),
         log_prob=out.distribution.log_prob(action),
         reward=REWARD[action],
+        payoff=REWARD[action],
         advantage=weights * REWARD[action],
         target=zeros,
     )

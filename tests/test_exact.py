@@ -163,7 +163,7 @@ def test_tabular_mdp_has_the_known_optimum():
 
     def one(key):
         mdp = env.mdp(env.sample(key))
-        optimum = mdp.start @ optimal_action_values(mdp, env.horizon).max(axis=-1)
+        optimum = mdp.start @ optimal_action_values(mdp, env.horizon)[0].max(axis=-1)
         uniform = jnp.full(env.sizes, 1.0 / env.num_actions)
         greedy = jax.vmap(env.oracle_action, (None, 0))(mdp, jnp.eye(env.num_states))
         oracle = jax.nn.one_hot(greedy, env.num_actions)

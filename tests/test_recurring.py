@@ -81,7 +81,8 @@ def test_regret_and_known_means():
     env = envs.make("recurring_bandit")
     task = jax.tree.map(lambda x: x[0], env.pool_tasks())
     best = env.oracle_action(task, task.cue)
-    regrets = jax.vmap(lambda arm: env.regret(task, arm))(jnp.arange(10))
+    state = env.reset(task, jax.random.key(0))
+    regrets = jax.vmap(env.regret(task), (None, 0))(state, jnp.arange(10))
     assert float(regrets[best]) == 0.0
     assert float(regrets.mean()) == pytest.approx(0.9 - 0.18, abs=1e-6)
 
