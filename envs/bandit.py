@@ -54,13 +54,10 @@ class Bandit(TaskDistribution):
 
     def reset(self, task: jax.Array, key: jax.Array) -> EnvState:
         del task
-        nothing = jnp.zeros(0, jnp.float32)
-        return EnvState(nothing, jnp.zeros((), jnp.float32), jnp.zeros((), bool), key)
+        return before_pull(jnp.zeros(0, jnp.float32), key)
 
     def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
-        draw_key, next_key = jax.random.split(state.simulator)
-        reward = jax.random.bernoulli(draw_key, task[action]).astype(jnp.float32)
-        return state.replace(reward=reward, simulator=next_key)
+        return pull(task, state, action)
 
     def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
         """Always the best arm."""
@@ -76,6 +73,17 @@ class Bandit(TaskDistribution):
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
         return bandit_ceiling(self.num_arms, num_rounds)
+
+
+def before_pull(observation: jax.Array, key: jax.Array) -> EnvState:
+    """An episode of one pull, whose chance, uniform in [0, 1), is drawn when it begins."""
+    chance = jax.random.uniform(key)
+    return EnvState(observation, jnp.zeros((), jnp.float32), jnp.zeros((), bool), chance)
+
+
+def pull(probabilities: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
+    """The pull of one of the arms, which pay with these probabilities `[k]`."""
+    return state.replace(reward=(state.simulator < probabilities[action]).astype(jnp.float32))
 
 
 def regret_of_arms(probabilities: jax.Array) -> Regret:

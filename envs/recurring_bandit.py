@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from metarl_jax.env import Discrete, EnvState, Regret, TaskDistribution, check_split
-from metarl_jax.envs.bandit import regret_of_arms
+from metarl_jax.envs.bandit import before_pull, pull, regret_of_arms
 from metarl_jax.validation import bounded
 
 
@@ -100,12 +100,10 @@ class RecurringBandit(TaskDistribution):
         return jax.vmap(lambda number, arm: self._task(number, arm, odd=False))(numbers, best)
 
     def reset(self, task: CuedArms, key: jax.Array) -> EnvState:
-        return EnvState(task.cue, jnp.zeros((), jnp.float32), jnp.zeros((), bool), key)
+        return before_pull(task.cue, key)
 
     def step(self, task: CuedArms, state: EnvState, action: jax.Array) -> EnvState:
-        draw_key, next_key = jax.random.split(state.simulator)
-        reward = jax.random.bernoulli(draw_key, task.probabilities[action]).astype(jnp.float32)
-        return state.replace(reward=reward, simulator=next_key)
+        return pull(task.probabilities, state, action)
 
     def oracle_action(self, task: CuedArms, observation: jax.Array) -> jax.Array:
         """Always the best arm."""

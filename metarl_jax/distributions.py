@@ -14,7 +14,15 @@ LOG_2PI = 1.8378770664093453
 
 
 class Distribution(Protocol):
-    """What the library asks of a distribution over actions."""
+    """What the library asks of a distribution over actions.
+
+    A sample is a function of noise that depends on nothing but the shapes of the distribution: `sample(key)` is
+    `transform(noise(key))`. So the noise of many steps can be drawn at once, before their distributions are known.
+    """
+
+    def noise(self, key: jax.Array) -> jax.Array: ...
+
+    def transform(self, noise: jax.Array) -> jax.Array: ...
 
     def sample(self, key: jax.Array) -> jax.Array: ...
 
@@ -27,14 +35,34 @@ class Distribution(Protocol):
     def kl(self, other) -> jax.Array: ...
 
 
-class Categorical(struct.PyTreeNode):
+class _Sampled:
+    """`sample`, of distributions that say what their noise is and how it becomes a sample."""
+
+    def noise(self, key: jax.Array) -> jax.Array:
+        """The noise of one sample. Also where only the shapes of the distribution are known (`jax.eval_shape`)."""
+        raise TypeError(f"{type(self).__name__} must define noise")
+
+    def transform(self, noise: jax.Array) -> jax.Array:
+        """The sample that this noise is."""
+        raise TypeError(f"{type(self).__name__} must define transform")
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """An action."""
+        return self.transform(self.noise(key))
+
+
+class Categorical(_Sampled, struct.PyTreeNode):
     """Distribution over `{0, …, A-1}` with unnormalised log-probabilities `logits` `[..., A]`."""
 
     logits: jax.Array
 
-    def sample(self, key: jax.Array) -> jax.Array:
-        """An int32 action `[...]`."""
-        return jax.random.categorical(key, self.logits).astype(jnp.int32)
+    def noise(self, key: jax.Array) -> jax.Array:
+        """Gumbel noise `[..., A]`."""
+        return jax.random.gumbel(key, self.logits.shape, self.logits.dtype)
+
+    def transform(self, noise: jax.Array) -> jax.Array:
+        """The int32 action `[...]` with the greatest perturbed logit."""
+        return jnp.argmax(self.logits + noise, axis=-1).astype(jnp.int32)
 
     def mode(self) -> jax.Array:
         """The most likely action `[...]`."""
@@ -56,15 +84,18 @@ class Categorical(struct.PyTreeNode):
         return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
 
 
-class DiagonalGaussian(struct.PyTreeNode):
+class DiagonalGaussian(_Sampled, struct.PyTreeNode):
     """Normal distribution with diagonal covariance: `mean` and `log_std`, both `[..., A]`."""
 
     mean: jax.Array
     log_std: jax.Array
 
-    def sample(self, key: jax.Array) -> jax.Array:
+    def noise(self, key: jax.Array) -> jax.Array:
+        """Standard normal noise `[..., A]`."""
+        return jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def transform(self, noise: jax.Array) -> jax.Array:
         """A float action `[..., A]`, not clipped: environments clip."""
-        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
         return self.mean + jnp.exp(self.log_std) * noise
 
     def mode(self) -> jax.Array:
@@ -87,15 +118,19 @@ class DiagonalGaussian(struct.PyTreeNode):
         return jnp.sum(other.log_std - self.log_std + 0.5 * (ratio + scaled**2 - 1.0), axis=-1)
 
 
-class Uniform(struct.PyTreeNode):
+class Uniform(_Sampled, struct.PyTreeNode):
     """Uniform distribution over the box `[low, high]`, both `[..., A]`."""
 
     low: jax.Array
     high: jax.Array
 
-    def sample(self, key: jax.Array) -> jax.Array:
+    def noise(self, key: jax.Array) -> jax.Array:
+        """Uniform noise in [0, 1), `[..., A]`."""
+        return jax.random.uniform(key, self.low.shape, self.low.dtype)
+
+    def transform(self, noise: jax.Array) -> jax.Array:
         """A float action `[..., A]`."""
-        return jax.random.uniform(key, self.low.shape, self.low.dtype, self.low, self.high)
+        return self.low + (self.high - self.low) * noise
 
     def mode(self) -> jax.Array:
         """The middle of the box, `[..., A]`."""

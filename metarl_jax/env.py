@@ -44,7 +44,8 @@ class EnvState(struct.PyTreeNode):
       observation: `[O]` float32.
       reward: `[]` float32, of the step that led here.
       done: `[]` bool, whether the episode *terminated* here. Reaching `episode_length` is not termination.
-      simulator: whatever the simulator carries, a key for its own noise included.
+      simulator: whatever the simulator carries. Noise of its own is best drawn by `reset`, for all steps at once: many
+        small draws are slow.
     """
 
     observation: jax.Array

@@ -4,6 +4,7 @@ Gradients never pass through the simulator: `collect_trial` records, and `replay
 over the record with other meta-parameters. With the same ones it answers what was recorded.
 """
 
+from functools import partial
 from typing import Any
 
 import chex
@@ -61,12 +62,14 @@ def collect_trial(
     carry = inner_state, no_action, jnp.zeros(num_episodes, jnp.float32)
 
     regret = env.regret(task) if advantages.pays_regret else None
+    act = partial(_act, learner, meta_params, normalizer)
+    starts, noise = _draw_chances(
+        env, act, task, carry, rounds_key, num_rounds, stochastic=not deterministic
+    )
 
-    def round_(carry, index):
-        round_key = jax.random.fold_in(rounds_key, index)
-        carry, raw = _collect_round(
-            env, learner, meta_params, normalizer, task, regret, carry, round_key, deterministic
-        )
+    def round_(carry, inputs):
+        index, start, noise = inputs
+        carry, raw = _collect_round(env, act, task, regret, carry, start, noise)
         statistics, rollout = _observe(normalizer, raw)
         rollout = advantages.after_round(rollout)
         inner_state, *previous = carry
@@ -79,7 +82,8 @@ def collect_trial(
             )
         return (inner_state, *previous), (rollout, statistics)
 
-    _, (rollout, statistics) = jax.lax.scan(round_, carry, jnp.arange(num_rounds))
+    inputs = jnp.arange(num_rounds), starts, noise
+    _, (rollout, statistics) = jax.lax.scan(round_, carry, inputs)
     if statistics is not None:
         statistics = normalize.merge(statistics)
     return advantages.after_trial(Trial(rollout, begin_key, statistics))
@@ -153,20 +157,52 @@ def adapt_through(
     return inner_state
 
 
-def _collect_round(env, learner, meta_params, normalizer, task, regret, carry, key, deterministic):
+def _act(learner, meta_params, normalizer, inner_state, timestep: TimeStep):
+    """The learner's answer to a timestep whose observation is raw."""
+    if normalizer is not None:
+        observation = normalize.normalize(normalizer, timestep.observation)
+        timestep = timestep.replace(observation=observation)
+    return learner.act(meta_params, inner_state, timestep)
+
+
+def _draw_chances(env, act, task, carry, key, num_rounds: int, *, stochastic: bool):
+    """All that is random in a trial, drawn at once: where its episodes start, and the noise of its actions.
+
+    A draw within the step scan would be a dozen small kernels at every step, which cost more than a small policy does.
+
+    Returns:
+      The first states `[K, E, ...]`, and the noise `[K, T, ...]` from which distributions over actions make samples, or
+      None where actions are not to be samples.
+    """
+    inner_state, previous_action, previous_reward = carry
+    num_episodes = previous_reward.shape[0]
+
+    def round_keys(index):
+        reset_key, action_key = jax.random.split(jax.random.fold_in(key, index))
+        reset_keys = jax.random.split(reset_key, num_episodes)
+        return reset_keys, jax.random.split(action_key, env.episode_length)
+
+    reset_keys, action_keys = jax.vmap(round_keys)(jnp.arange(num_rounds))
+    reset = jax.vmap(env.reset, in_axes=(None, 0))
+    starts: EnvState = jax.vmap(reset, in_axes=(None, 0))(task, reset_keys)
+    _check_env_state(env, starts, (num_rounds, num_episodes))
+    if not stochastic:
+        return starts, None
+    first = jnp.ones(num_episodes, bool)
+    timestep = TimeStep(starts.observation[0], previous_action, previous_reward, first, first)
+    out, _ = jax.eval_shape(act, inner_state, timestep)
+    return starts, jax.vmap(jax.vmap(out.distribution.noise))(action_keys)
+
+
+def _collect_round(env, act, task, regret, carry, start: EnvState, noise):
     """One round of E episodes: the carry after it, and the transitions `[T, E]` with raw observations."""
     inner_state, previous_action, previous_reward = carry
     num_episodes = previous_reward.shape[0]
-    reset_key, action_key = jax.random.split(key)
-    reset_keys = jax.random.split(reset_key, num_episodes)
-    action_keys = jax.random.split(action_key, env.episode_length)
-    env_state: EnvState = jax.vmap(env.reset, in_axes=(None, 0))(task, reset_keys)
     env_step = jax.vmap(env.step, in_axes=(None, 0, 0))
-    _check_env_state(env, env_state, num_episodes)
 
     def step(carry, inputs):
         env_state, inner_state, previous_action, previous_reward, valid = carry
-        key, is_first = inputs
+        is_first, noise = inputs
         timestep = TimeStep(
             observation=env_state.observation,
             previous_action=previous_action,
@@ -174,14 +210,11 @@ def _collect_round(env, learner, meta_params, normalizer, task, regret, carry, k
             is_first=jnp.full_like(valid, is_first),
             valid=valid,
         )
-        seen = timestep
-        if normalizer is not None:
-            observation = normalize.normalize(normalizer, timestep.observation)
-            seen = timestep.replace(observation=observation)
-        out, inner_state = learner.act(meta_params, inner_state, seen)
-        action = out.distribution.mode() if deterministic else out.distribution.sample(key)
+        out, inner_state = act(inner_state, timestep)
+        distribution = out.distribution
+        action = distribution.mode() if noise is None else distribution.transform(noise)
         next_state = env_step(task, env_state, action)
-        _check_env_state(env, next_state, num_episodes)
+        _check_env_state(env, next_state, (num_episodes,))
         reward = jnp.where(valid, next_state.reward, 0.0)
         payoff = reward
         if regret is not None:
@@ -199,9 +232,9 @@ def _collect_round(env, learner, meta_params, normalizer, task, regret, carry, k
         return carry, (timestep, action, out, reward, payoff)
 
     all_valid = jnp.ones(num_episodes, bool)
-    start = env_state, inner_state, previous_action, previous_reward, all_valid
+    carry = start, inner_state, previous_action, previous_reward, all_valid
     is_first = jnp.arange(env.episode_length) == 0
-    carry, recorded = jax.lax.scan(step, start, (action_keys, is_first))
+    carry, recorded = jax.lax.scan(step, carry, (is_first, noise))
     timestep, action, policy, reward, payoff = recorded
     rollout = Transition(
         timestep=timestep,
@@ -216,10 +249,10 @@ def _collect_round(env, learner, meta_params, normalizer, task, regret, carry, k
     return carry[1:4], rollout
 
 
-def _check_env_state(env: TaskDistribution, state: EnvState, num_episodes: int) -> None:
+def _check_env_state(env: TaskDistribution, state: EnvState, leading: tuple[int, ...]) -> None:
     """Shapes and types of what a task distribution answers, while it is traced."""
-    chex.assert_shape(state.observation, (num_episodes, env.observation_size))
-    chex.assert_shape([state.reward, state.done], (num_episodes,))
+    chex.assert_shape(state.observation, (*leading, env.observation_size))
+    chex.assert_shape([state.reward, state.done], leading)
     chex.assert_type([state.observation, state.reward, state.done], [float, float, bool])
 
 

@@ -13,12 +13,17 @@ from metarl_jax.types import Array, Key
 
 
 class Episode(NamedTuple):
-    """The simulator of a tabular task: the state, the steps done, γᵗ, and the key of the noise to come."""
+    """The simulator of a tabular task: the state, the steps done, γᵗ, and the chances of all steps, drawn at the start.
+
+    `chances` `[T]` are uniform in (0, 1] and choose the next states; `noise` `[T]` is standard normal, or None where
+    rewards have none.
+    """
 
     state: Array
     time: Array
     weight: Array
-    key: Key
+    chances: Array
+    noise: Array | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,20 +61,27 @@ class TabularTasks(TaskDistribution):
         return Discrete(self.sizes[1])
 
     def reset(self, task: Task, key: Key) -> EnvState:
-        start_key, key = jax.random.split(key)
-        state = _draw(start_key, self.mdp(task).start)
-        episode = Episode(state, jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32), key)
+        chance_key, noise_key = jax.random.split(key)
+        # In (0, 1], so that a state of probability zero is never drawn.
+        chances = 1.0 - jax.random.uniform(chance_key, (self.episode_length + 1,))
+        noise = jax.random.normal(noise_key, chances[1:].shape) if self.reward_std else None
+        state = _choose(self.mdp(task).start, chances[0])
+        time, weight = jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32)
+        episode = Episode(state, time, weight, chances[1:], noise)
         return self._observe(episode, jnp.zeros((), jnp.float32))
 
     def step(self, task: Task, state: EnvState, action: Array) -> EnvState:
-        mdp, (cell, time, weight, key) = self.mdp(task), state.simulator
-        state_key, noise_key, key = jax.random.split(key, 3)
-        reward = mdp.reward[cell, action]
-        if self.reward_std:
-            reward = reward + self.reward_std * jax.random.normal(noise_key)
-        next_cell = _draw(state_key, mdp.transition[cell, action])
-        episode = Episode(next_cell, time + 1, weight * mdp.discount, key)
-        return self._observe(episode, weight * reward)
+        mdp, episode = self.mdp(task), state.simulator
+        reward = mdp.reward[episode.state, action]
+        if episode.noise is not None:
+            reward = reward + self.reward_std * episode.noise[episode.time]
+        chance = episode.chances[episode.time]
+        following = episode._replace(
+            state=_choose(mdp.transition[episode.state, action], chance),
+            time=episode.time + 1,
+            weight=episode.weight * mdp.discount,
+        )
+        return self._observe(following, episode.weight * reward)
 
     def oracle_action(self, task: Task, observation: Array) -> Array:
         """The best action where all steps of the episode are still to go: near the optimum, which knows the
@@ -93,9 +105,7 @@ class TabularTasks(TaskDistribution):
         return EnvState(observation, reward, jnp.zeros((), bool), episode)
 
 
-def _draw(key: Key, probabilities: Array) -> Array:
-    """An index with these probabilities `[S]`: the inverse of their distribution function."""
+def _choose(probabilities: Array, chance: Array) -> Array:
+    """An index with these probabilities `[S]`, for a chance in (0, 1]: the inverse of their distribution function."""
     cumulative = jnp.cumsum(probabilities)
-    # In (0, 1], so that an index of probability zero is never drawn.
-    uniform = 1.0 - jax.random.uniform(key)
-    return jnp.sum(cumulative < uniform * cumulative[-1]).astype(jnp.int32)
+    return jnp.sum(cumulative < chance * cumulative[-1]).astype(jnp.int32)
