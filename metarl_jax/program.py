@@ -90,7 +90,12 @@ def make_spec(config: Config) -> StepSpec:
         update_block=config.runtime.update_block,
         remat=config.runtime.remat,
     )
-    if spec.update_block is None and learner.weights_per_task and _platform(config) == "cpu":
+    if _platform(config) != "cpu":
+        return spec
+    if spec.collect_block is None:
+        # Inner states of more tasks leave the cache of a core, and fewer pay for more steps of a scan.
+        spec = spec._replace(collect_block=64)
+    if spec.update_block is None and learner.weights_per_task:
         # Beyond one set of weights, a batched matrix product leaves the cache of a core.
         spec = spec._replace(update_block=1)
     return spec

@@ -28,21 +28,26 @@ def spread_memory(key, shape: tuple[int], dtype=jnp.float32) -> Array:
 
 
 class MinGRULayer(nn.Module):
-    """h' = (1 − z) ∘ h + z ∘ n with z = σ(xW_z + b_z), n = xW_n + b_n; the features are tanh(h'W_o + b_o)."""
+    """h' = (1 − z) ∘ h + z ∘ n with z = σ(xW_z + b_z), n = xW_n + b_n; the features are tanh((o ∘ h')W + b).
+
+    o = σ(xW_o + b_o) chooses what is recalled, by the step at hand: without it a step could add to what is remembered,
+    but not ask for it.
+    """
 
     size: int
 
     def setup(self):
         self.update = nn.Dense(self.size, kernel_init=orthogonal(1.0), bias_init=spread_memory)
         self.candidate = nn.Dense(self.size, kernel_init=orthogonal(1.0))
-        self.out = nn.Dense(self.size, kernel_init=orthogonal())
+        self.gate = nn.Dense(self.size, kernel_init=orthogonal(1.0))
+        self.out = nn.Dense(self.size, kernel_init=orthogonal(2.0))
 
-    def look(self, inputs: Array) -> tuple[Array, Array]:
-        """Logits of z, and n: all that a step needs of its inputs."""
-        return self.update(inputs), self.candidate(inputs)
+    def look(self, inputs: Array) -> tuple[Array, Array, Array]:
+        """Logits of z, n, and logits of o: all that a step needs of its inputs."""
+        return self.update(inputs), self.candidate(inputs), self.gate(inputs)
 
-    def answer(self, hidden: Array) -> Array:
-        return jnp.tanh(self.out(hidden))
+    def answer(self, hidden: Array, gate_logits: Array) -> Array:
+        return jnp.tanh(self.out(jax.nn.sigmoid(gate_logits) * hidden))
 
 
 class MinGRU(nn.Module):
@@ -67,7 +72,7 @@ class MinGRU(nn.Module):
     def init_carry(self, num_episodes: int) -> Array:
         return jnp.zeros((num_episodes, self.num_layers, self.size), jnp.float32)
 
-    def project(self, inputs: Array) -> tuple[Array, Array]:
+    def project(self, inputs: Array) -> tuple[Array, Array, Array]:
         return self.layers[0].look(inputs)
 
     def __call__(self, carry: Array, projected: Any, valid: Array) -> tuple[Array, Array]:
@@ -77,11 +82,11 @@ class MinGRU(nn.Module):
     def sequence(self, carry: Array, projected: Any, valid: Array) -> tuple[Array, Array]:
         states, features = [], projected
         for index, layer in enumerate(self.layers):
-            logits, candidate = layer.look(features) if index else projected
+            logits, candidate, gate_logits = layer.look(features) if index else projected
             update = jnp.where(valid[..., None], jax.nn.sigmoid(logits), 0.0)
             hidden = linear_recurrence(1.0 - update, update * candidate, carry[:, index])
             states.append(hidden[-1])
-            features = layer.answer(hidden)
+            features = layer.answer(hidden, gate_logits)
         return jnp.stack(states, axis=1), features
 
 

@@ -15,13 +15,15 @@ class Cache(struct.PyTreeNode):
     """Keys and values of the last C valid steps, in a ring.
 
     Attributes:
-      keys, values: `[E, L, C, H]`; the step with position p lies in slot p mod C.
+      keys, values: of each layer, `[E, R, C, D]` for R heads of D = H/R entries; the step with position p lies in slot
+        p mod C. The axes are in the order in which attention multiplies them: a CPU would otherwise turn the whole ring
+        around at every step.
       count: `[E]` int32, the valid steps up to now, which is the position of the next. A numpy array, as that of a
         trial that begins, is known while tracing.
     """
 
-    keys: Array
-    values: Array
+    keys: tuple[Array, ...]
+    values: tuple[Array, ...]
     count: Array
 
     def is_surely_empty(self) -> bool:
@@ -44,30 +46,43 @@ class TransformerLayer(nn.Module):
         self.narrow = nn.Dense(self.size, kernel_init=orthogonal(0.5))
 
     def look(self, features: Array, position: Array) -> tuple[Array, Array, Array]:
-        """Query, key and value `[..., H]` of steps at a position `[...]`."""
-        query, key, value = jnp.split(self.query_key_value(self.norm(features)), 3, axis=-1)
-        return self._rotate(query, position), self._rotate(key, position), value
+        """Query, key and value `[E, R, Q, D]` of steps `[E, Q, H]` at positions `[E, Q]`."""
+        heads = (*position.shape, self.num_heads, -1)
+        projected = jnp.split(self.query_key_value(self.norm(features)), 3, axis=-1)
+        query, key, value = (x.reshape(heads).swapaxes(1, 2) for x in projected)
+        return rotate(query, position), rotate(key, position), value
 
-    def answer(self, features: Array, query: Array, keys: Array, values: Array, mask: Array):
-        """Features `[E, Q, H]` of steps that attend to keys `[E, C, H]` where `mask` `[E, Q, C]` lets them."""
-        query, keys, values = (self._split(x) for x in (query, keys, values))
-        scores = jnp.einsum("eqhd,echd->ehqc", query, keys) * query.shape[-1] ** -0.5
-        scores = jnp.where(mask[:, None], scores, -1e9)
-        read = jnp.einsum("ehqc,echd->eqhd", nn.softmax(scores), values)
-        features = features + self.out(read.reshape(features.shape))
+    def answer(self, features: Array, query: Array, *seen: tuple[Array, Array, Array]) -> Array:
+        """Features `[E, Q, H]` after attention.
+
+        Args:
+          features: `[E, Q, H]`.
+          query: `[E, R, Q, D]`.
+          seen: blocks of what is looked at, never joined to one: keys and values `[E, R, C, D]`, and which of them each
+            step sees, `[E, Q, C]`.
+        """
+        scale = query.shape[-1] ** -0.5
+        scores = [
+            jnp.where(mask[:, None], scale * jnp.einsum("erqd,ercd->erqc", query, keys), -1e9)
+            for keys, _, mask in seen
+        ]
+        ends = np.cumsum([x.shape[-1] for x in scores])[:-1].tolist()
+        weights = jnp.split(nn.softmax(jnp.concatenate(scores, axis=-1)), ends, axis=-1)
+        read = sum(
+            jnp.einsum("erqc,ercd->erqd", weight, values)
+            for weight, (_, values, _) in zip(weights, seen, strict=True)
+        )
+        features = features + self.out(jnp.asarray(read).swapaxes(1, 2).reshape(features.shape))
         return features + self.narrow(nn.gelu(self.widen(self.mlp_norm(features))))
 
-    def _split(self, x: Array) -> Array:
-        return x.reshape(*x.shape[:-1], self.num_heads, -1)
 
-    def _rotate(self, x: Array, position: Array) -> Array:
-        """Turns pairs of entries by angles that grow with the position (RoPE)."""
-        first, second = jnp.split(self._split(x), 2, axis=-1)
-        rate = 1000.0 ** (-jnp.arange(first.shape[-1]) / first.shape[-1])
-        angle = position[..., None, None] * rate
-        sin, cos = jnp.sin(angle), jnp.cos(angle)
-        turned = [first * cos - second * sin, second * cos + first * sin]
-        return jnp.concatenate(turned, axis=-1).reshape(x.shape)
+def rotate(x: Array, position: Array) -> Array:
+    """Turns pairs of the entries of `[E, R, Q, D]` by angles that grow with the position `[E, Q]` (RoPE)."""
+    first, second = jnp.split(x, 2, axis=-1)
+    rate = 1000.0 ** (-jnp.arange(first.shape[-1]) / first.shape[-1])
+    angle = position[:, None, :, None] * rate
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
 class Transformer(nn.Module):
@@ -94,62 +109,46 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm()
 
     def init_carry(self, num_episodes: int) -> Cache:
-        shape = (num_episodes, self.num_layers, self.context_length, self.size)
+        size = self.size // self.num_heads
+        shape = (num_episodes, self.num_heads, self.context_length, size)
+        rings = (jnp.zeros(shape, jnp.float32),) * self.num_layers
         count: Any = np.zeros(num_episodes, np.int32)
-        return Cache(jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.float32), count)
+        return Cache(rings, rings, count)
 
     def project(self, inputs: Array) -> Array:
         return self.input_projection(inputs)
 
     def __call__(self, carry: Cache, projected: Array, valid: Array) -> tuple[Cache, Array]:
-        # The slot of the new step held the one that its context no longer reaches: the ring is all it has to read.
-        position = (carry.count + valid - 1)[:, None]
-        mask = self._ring_position(position) >= 0
-        slot = jnp.where(valid, carry.count % self.context_length, self.context_length)
-        rows = jnp.arange(len(slot))
-
-        features, keys, values = projected[:, None], carry.keys, carry.values
-        for index, layer in enumerate(self.layers):
-            query, key, value = layer.look(features, position)
-            keys = keys.at[rows, index, slot].set(key[:, 0], mode="drop")
-            values = values.at[rows, index, slot].set(value[:, 0], mode="drop")
-            features = layer.answer(
-                features, query, keys[:, index], values[:, index], mask[:, None]
-            )
-        return Cache(keys, values, carry.count + valid), self.norm(features[:, 0])
+        carry, features = self.sequence(carry, projected[None], valid[None])
+        return carry, features[0]
 
     def sequence(self, carry: Cache, projected: Array, valid: Array) -> tuple[Cache, Array]:
         valid = valid.T  # [E, S]: attention wants the episodes first
-        num_new = valid.sum(1)
         position = carry.count[:, None] + jnp.cumsum(valid, axis=1) - 1
-        # A whole trial is read from an empty ring, which would double the keys that are looked at.
-        has_past = not carry.is_surely_empty()
-        mask = self._mask(carry.count, position, valid, has_past)
-        end = carry.count + num_new
+        ring_position = self._ring_position((carry.count - 1)[:, None])
+        is_new = self._is_seen(position, position, valid)
+        is_past = self._is_seen(position, ring_position, ring_position >= 0)
+        end = carry.count + valid.sum(1)
         # Of the new steps the last C stay; a slot beyond the ring is written by none.
         stays = valid & (position >= (end - self.context_length)[:, None])
         slots = jnp.where(stays, position % self.context_length, self.context_length)
         rows = jnp.arange(len(slots))[:, None]
 
-        features, keys, values = projected.swapaxes(0, 1), carry.keys, carry.values
-        for index, layer in enumerate(self.layers):
-            query, key, value = layer.look(features, position)
-            seen = key, value
-            if has_past:
-                past = carry.keys[:, index], carry.values[:, index]
-                seen = (jnp.concatenate(pair, axis=1) for pair in zip(past, seen, strict=True))
-            features = layer.answer(features, query, *seen, mask)
-            keys = keys.at[rows, index, slots].set(key, mode="drop")
-            values = values.at[rows, index, slots].set(value, mode="drop")
+        features, rings = projected.swapaxes(0, 1), []
+        for layer, *ring in zip(self.layers, carry.keys, carry.values, strict=True):
+            query, *new = layer.look(features, position)
+            # A whole trial is read from an empty ring, which would double the keys that are looked at.
+            past = [] if carry.is_surely_empty() else [(*ring, is_past)]
+            features = layer.answer(features, query, *past, (*new, is_new))
+            rings.append(
+                x.at[rows, :, slots].set(y.swapaxes(1, 2), mode="drop")
+                for x, y in zip(ring, new, strict=True)
+            )
+        keys, values = zip(*rings, strict=True)
         return Cache(keys, values, end), self.norm(features).swapaxes(0, 1)
 
-    def _mask(self, count: Array, position: Array, valid: Array, has_past: bool) -> Array:
-        """Which step may look at which slot of the ring, if it has any, and at which new step: `[E, S, C + S]`."""
-        key_position, exists = position, valid
-        if has_past:
-            ring_position = self._ring_position((count - 1)[:, None])
-            key_position = jnp.concatenate([ring_position, position], axis=1)
-            exists = jnp.concatenate([ring_position >= 0, valid], axis=1)
+    def _is_seen(self, position: Array, key_position: Array, exists: Array) -> Array:
+        """Which steps at a position `[E, S]` look at which keys at a position `[E, C]`, if they exist: `[E, S, C]`."""
         distance = position[:, :, None] - key_position[:, None]
         return exists[:, None] & (distance >= 0) & (distance < self.context_length)
 
