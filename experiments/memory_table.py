@@ -1,11 +1,15 @@
 """Trains the learners that remember within a trial on the bandits and MDPs of Duan et al. (2016), and prints the table.
 
     python experiments/memory_table.py --root runs/memory
-    python experiments/memory_table.py --problems bandit-10-5 bandit-100-10 --learners gru min_gru varibad
+    python experiments/memory_table.py --problems bandit-10-5 mdp-10 --learners gru transformer --effort 3
 
-What was trained before under the same root is not trained again; a run that was cut off goes on. Every cell is the mean
-total return over the held-out tasks ± one standard error, from the best checkpoint, beside known strategies in the same
-tasks; below it the env-steps and the seconds of its training.
+What was trained before under the same root is not trained again; a run that was cut off goes on; two processes may
+train different learners under the same root. Every cell is the mean total return over the same held-out tasks ± one
+standard error, of the greedy policy of the best checkpoint, beside known strategies; below it the env-steps and the
+seconds of its training.
+
+Trainings are told what actions cost (`advantage.payoff`), the learners are not. Each takes some minutes on one core of
+a CPU, times `--effort`: see `NUM_META_STEPS`.
 """
 
 import argparse
@@ -26,59 +30,88 @@ from metarl_jax.learners.recurrent import RL2
 LEARNERS: dict[str, LearnerConfig] = {
     "gru": RL2(),
     "lstm": RL2(core="lstm"),
-    "min_gru": RL2(core="min_gru"),
+    "min_gru": RL2(core="min_gru", hidden_size=256),
     "transformer": RL2(core="transformer", hidden_size=64),
     "key_value": KeyValue(num_slots=64),
     "varibad": VariBAD(decoder_sizes=(32,)),
 }
+NUM_META_STEPS = {
+    "bandit": {
+        "gru": 400,
+        "lstm": 250,
+        "min_gru": 1200,
+        "transformer": 200,
+        "key_value": 100,
+        "varibad": 150,
+    },
+    "mdp": {
+        "gru": 400,
+        "lstm": 250,
+        "min_gru": 400,
+        "transformer": 1000,
+        "key_value": 100,
+        "varibad": 150,
+    },
+}
+"""Meta-steps of a training, more for cores that are fast and most for the one that does best in a family of problems.
+Bandits of ten pulls take a third of them."""
 PROBLEMS = [f"bandit-{n}-{k}" for n, k in ((10, 5), (10, 50), (100, 5), (100, 10), (100, 50))]
 PROBLEMS += [f"mdp-{n}" for n in (10, 25, 50)]
-BANDIT_STRATEGIES = ("gittins", "ucb1", "thompson", "greedy")
-MDP_STRATEGIES = ("psrl", "opsrl", "ucrl2")
+STRATEGIES = {
+    "bandit": ("random", "oracle", "gittins", "ucb1", "thompson", "greedy"),
+    "mdp": ("random", "oracle", "psrl", "opsrl", "ucrl2", "greedy"),
+}
 STEPS_OF_A_META_STEP = 25_600
-"""Env-steps that a meta-step collects, where that takes at least 128 tasks."""
+"""Env-steps that a meta-step collects, where that takes at least 48 tasks."""
+HELD_OUT_SEED = 1
+"""Seed of the held-out tasks, and of what happens in them."""
 
 
-def configuration(
-    problem: str, learner: str, steps_of_a_meta_step: int = STEPS_OF_A_META_STEP
-) -> Config:
+def configuration(problem: str, learner: str, effort: float = 1.0) -> Config:
     """The configuration of a cell: `bandit-PULLS-ARMS` or `mdp-EPISODES`, and a key of `LEARNERS`."""
     family, *sizes = problem.split("-")
     num_rounds = int(sizes[0])
-    if family == "bandit":
-        base = dataclasses.replace(rl2_bandit.CONFIG, env=Bandit(num_arms=int(sizes[1])))
-    else:
-        base = memory_family.RL2_TABULAR_MDP
-    num_steps = num_rounds * base.env.episode_length
-    outer, advantage = base.outer, base.advantage
+    base = memory_family.RL2_TABULAR_MDP if family == "mdp" else rl2_bandit.CONFIG
+    env = base.env if family == "mdp" else Bandit(num_arms=int(sizes[1]))
+    num_steps = num_rounds * env.episode_length
     network = sized(LEARNERS[learner], num_steps, has_dynamics=family == "mdp")
-    if num_steps >= 100:
-        # Credit over a long trial has less noise with a discount. Values are scaled to the order of 1: their gradient
-        # would otherwise be nearly all of one whose norm is bounded. Exploring is rewarded at first, and then no more.
-        scaling = {"bandit": 0.1, "mdp": 0.03}[family]
-        advantage = dataclasses.replace(
-            advantage, discount=0.99, gae_lambda=0.9, reward_scaling=scaling
-        )
-        outer = dataclasses.replace(outer, entropy_coefficient=0.05, final_entropy_coefficient=1e-3)
-    if learner == "transformer":
-        outer = dataclasses.replace(outer, learning_rate=1e-3)
+    num_meta_steps = NUM_META_STEPS[family][learner]
+    outer = dataclasses.replace(
+        # Experience costs less than learning from it: every step is learned from once.
+        base.outer,
+        num_epochs=1,
+        num_minibatches=8,
+        learning_rate=1e-3 if learner == "transformer" else 2e-3,
+        # Exploring is rewarded at first, and then no more.
+        entropy_coefficient=0.05,
+        final_entropy_coefficient=1e-3,
+    )
+    # Values are scaled to the order of 1: their gradient would otherwise be nearly all of one whose norm is bounded.
+    advantage = dataclasses.replace(base.advantage, payoff="regret", reward_scaling=0.1)
     if family == "mdp":
-        network = dataclasses.replace(network, reads_previous_observation=True)
+        advantage = dataclasses.replace(advantage, reward_scaling=0.03)
+    elif num_steps >= 100:
+        # What a pull teaches is paid by many later ones: with λ = 0.5 a policy settles early, at 70 instead of 82.
+        advantage = dataclasses.replace(advantage, gae_lambda=0.98)
+    if num_steps < 100:
+        num_meta_steps //= 3
     return dataclasses.replace(
         base,
         name=f"{problem}-{learner}",
+        env=env,
         learner=network,
         outer=outer,
         advantage=advantage,
+        num_meta_steps=round(effort * num_meta_steps),
         num_rounds=num_rounds,
-        num_tasks=max(128, steps_of_a_meta_step // num_steps // 8 * 8),
-        evaluation=dataclasses.replace(base.evaluation, num_tasks=1000),
+        num_tasks=max(48, STEPS_OF_A_META_STEP // num_steps // 16 * 16),
+        evaluation=dataclasses.replace(base.evaluation, every=50, num_tasks=2000),
     )
 
 
 def sized(learner: LearnerConfig, num_steps: int, has_dynamics: bool) -> LearnerConfig:
     """The learner for trials of so many steps."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"reads_previous_observation": has_dynamics}
     if isinstance(learner, RL2):
         options["context_length"] = num_steps
     if isinstance(learner, VariBAD):
@@ -88,8 +121,8 @@ def sized(learner: LearnerConfig, num_steps: int, has_dynamics: bool) -> Learner
     return dataclasses.replace(learner, **options)
 
 
-def cell(config: Config, run_dir: Path, num_tasks: int) -> dict:
-    """The evaluation of one cell, trained if need be; kept in `table.json` of its run folder.
+def cell(config: Config, run_dir: Path, num_tasks: int) -> dict[str, Any]:
+    """What is printed of a cell, trained if need be; kept in `table.json` of its run folder.
 
     Raises:
       ValueError: if something else was trained in this folder.
@@ -97,40 +130,68 @@ def cell(config: Config, run_dir: Path, num_tasks: int) -> dict:
     import jax
 
     from metarl_jax import train
-    from metarl_jax.metrics import Reporter
     from metarl_jax.run_folder import open_existing
 
     kept = run_dir / "table.json"
-    if run_dir.exists():
-        if open_existing(run_dir)[1] != config:
-            raise ValueError(f"{run_dir} holds a run with other settings: give another --root")
-        found = json.loads(kept.read_text()) if kept.exists() else {}
-        if found.get("num_tasks") == num_tasks:
-            return found
-        train.resume(run_dir)
-    else:
+    if not run_dir.exists():
         train.train(config, run_dir)
-    strategies = BANDIT_STRATEGIES if isinstance(config.env, Bandit) else MDP_STRATEGIES
-    found = train.evaluate_run(
-        run_dir, num_tasks=num_tasks, strategies=strategies, console=Reporter()
-    )
-    last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
-    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-    found |= {"env_steps": last["env_steps"], "seconds": last["seconds"], "device": device}
-    kept.write_text(json.dumps(found))
+    elif open_existing(run_dir)[1] != config:
+        raise ValueError(f"{run_dir} holds a run with other settings: give another --root")
+    elif not (run_dir / "eval.json").exists():
+        train.resume(run_dir)
+    found = json.loads(kept.read_text()) if kept.exists() else {}
+    if found.get("num_tasks") != num_tasks:
+        program, state = train.load(run_dir)
+        evaluate = jax.jit(lambda state, key: program.evaluate(state, key, "test", num_tasks))
+        last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
+        found = total(evaluate(state, jax.random.key(HELD_OUT_SEED))) | {
+            "num_tasks": num_tasks,
+            "env_steps": last["env_steps"],
+            "seconds": last["seconds"],
+            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        }
+        kept.write_text(json.dumps(found))
     return found
 
 
-def row(name: str, cells: list[dict | None]) -> str:
-    """A line of the table: the total of the learner, or of the control of this name."""
-    words = []
-    for found in cells:
-        numbers = found if found is None or name in LEARNERS else found["controls"].get(name)
-        if numbers is None:
-            words.append("")
-        else:
-            low, high = numbers.get("total_ci95") or (numbers["total_mean"],) * 2
-            words.append(f"{numbers['total_mean']:.2f} ± {(high - low) / 3.92:.2f}")
+def controls(problem: str, path: Path, num_tasks: int) -> dict[str, dict[str, float]]:
+    """Totals of the known strategies and of the Bayes-optimal policy, in the tasks of the cells; kept in `path`."""
+    import jax
+
+    from metarl_jax.program import build
+
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    if kept.get("num_tasks") == num_tasks:
+        return kept["totals"]
+    config = configuration(problem, "gru")
+    program, key, totals = build(config), jax.random.key(HELD_OUT_SEED), {}
+    for name in STRATEGIES[problem.partition("-")[0]]:
+        evaluate = jax.jit(
+            lambda key, name=name: program.evaluate_control(name, key, "test", num_tasks)
+        )
+        totals[name] = total(evaluate(key))
+    ceiling = config.env.bayes_optimal_value(config.num_rounds)
+    if ceiling is not None:
+        totals["Bayes-optimal"] = {"mean": float(ceiling.sum())}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"num_tasks": num_tasks, "totals": totals}))
+    return totals
+
+
+def total(returns: Any) -> dict[str, float]:
+    """Mean and standard error of the sum over the rounds, of returns `[tasks, K]`."""
+    import numpy as np
+
+    sums = np.asarray(returns, np.float64).sum(axis=1)
+    return {"mean": float(sums.mean()), "se": float(sums.std(ddof=1) / len(sums) ** 0.5)}
+
+
+def row(name: str, cells: list[dict[str, Any] | None]) -> str:
+    """A line of the table."""
+    words = ["" if found is None else f"{found['mean']:.2f}" for found in cells]
+    for index, found in enumerate(cells):
+        if found is not None and "se" in found:
+            words[index] += f" ± {found['se']:.2f}"
     return f"| {name} | {' | '.join(words)} |"
 
 
@@ -141,40 +202,34 @@ def main(args: list[str]) -> None:
     parser.add_argument("--root", type=Path, default=Path("runs/memory"))
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS)
     parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
-    parser.add_argument("--num-meta-steps", type=int, default=500)
     parser.add_argument(
-        "--steps-of-a-meta-step",
-        type=int,
-        default=STEPS_OF_A_META_STEP,
-        help="env-steps that a meta-step collects; an accelerator has room for more",
+        "--effort", type=float, default=1.0, help="factor of the meta-steps of all trainings"
     )
-    parser.add_argument("--num-tasks", type=int, default=2000, help="held-out tasks of a cell")
+    parser.add_argument("--num-tasks", type=int, default=2000, help="held-out tasks")
     options = parser.parse_args(args)
 
     from metarl_jax.commands.backend import start_backend
 
     start_backend("auto")
-    table: dict[str, dict[str, dict]] = {learner: {} for learner in options.learners}
+    table: dict[str, list[dict[str, Any] | None]] = {name: [] for name in options.learners}
     for problem in options.problems:
         for learner in options.learners:
-            config = dataclasses.replace(
-                configuration(problem, learner, options.steps_of_a_meta_step),
-                num_meta_steps=options.num_meta_steps,
-            )
+            config = configuration(problem, learner, options.effort)
             run_dir = options.root / problem / learner
-            table[learner][problem] = cell(config, run_dir, options.num_tasks)
+            table[learner].append(cell(config, run_dir, options.num_tasks))
+    known = [
+        controls(problem, options.root / problem / "controls.json", options.num_tasks)
+        for problem in options.problems
+    ]
     print(f"\n|  | {' | '.join(options.problems)} |")
     print("| --- |" + " --- |" * len(options.problems))
-    some = [next(iter(table.values()))[problem] for problem in options.problems]
-    for name in sorted({name for found in some for name in found["controls"]}):
-        print(row(name, list(some)))
+    for name in dict.fromkeys(name for totals in known for name in totals):
+        print(row(name, [totals.get(name) for totals in known]))
     for learner, cells in table.items():
-        print(row(learner, [cells[problem] for problem in options.problems]))
-        costs = [
-            f"{c['env_steps'] / 1e6:.1f}M, {c['seconds']:.0f} s, {c['device']}"
-            for c in cells.values()
-        ]
+        print(row(learner, cells))
+        costs = [f"{c['env_steps'] / 1e6:.1f}M, {c['seconds']:.0f} s" for c in cells if c]
         print(f"| training of {learner} | {' | '.join(costs)} |")
+    print(f"\nTrained on {cells[0]['device']}." if (cells := table[options.learners[0]]) else "")
 
 
 if __name__ == "__main__":
