@@ -44,17 +44,34 @@ RL2_TABULAR_MDP = replace(
     rl2_bandit.CONFIG,
     name="rl2-tabular-mdp",
     env=TabularMDPs(),
-    learner=RL2(hidden_size=128, encoder_sizes=(64,), reads_previous_observation=True),
+    learner=RL2(
+        core="transformer", hidden_size=64, context_length=100, reads_previous_observation=True
+    ),
     outer=replace(
-        rl2_bandit.CONFIG.outer, entropy_coefficient=0.05, final_entropy_coefficient=1e-3
+        rl2_bandit.CONFIG.outer,
+        learning_rate=1e-3,
+        num_epochs=1,
+        num_minibatches=8,
+        entropy_coefficient=0.05,
+        final_entropy_coefficient=1e-3,
     ),
     advantage=replace(
-        rl2_bandit.CONFIG.advantage, discount=0.99, gae_lambda=0.9, reward_scaling=0.03
+        rl2_bandit.CONFIG.advantage,
+        discount=0.99,
+        gae_lambda=0.9,
+        reward_scaling=0.03,
+        payoff="regret",
     ),
+    num_meta_steps=1000,
     num_tasks=256,
     evaluation=EvaluationConfig(every=100, num_tasks=2000, deterministic=True),
 )
-"""RL² on random MDPs of ten states, ten episodes of ten steps: table 2 of Duan et al. (2016)."""
+"""RL² on random MDPs of ten states, ten episodes of ten steps: table 2 of Duan et al. (2016).
+
+A transformer, which can look up what an action brought where it was tried before, and advantages that are told what
+actions cost: 156.91 ± 0.57 in 2000 held-out tasks (RL² in the paper 156.2, SNAIL 159.1, greedy planning with the
+prior of the tasks 154.7), after 25.6M env-steps, 464 s on one core of an AMD EPYC. It is the cell `transformer`,
+`mdp-10` of `experiments/memory_table.py`."""
 
 RL2_RECURRING_BANDIT = replace(
     rl2_bandit.CONFIG,

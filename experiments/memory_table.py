@@ -77,22 +77,16 @@ def configuration(problem: str, learner: str, effort: float = 1.0) -> Config:
     network = sized(LEARNERS[learner], num_steps, has_dynamics=family == "mdp")
     num_meta_steps = NUM_META_STEPS[family][learner]
     outer = dataclasses.replace(
-        # Experience costs less than learning from it: every step is learned from once.
-        base.outer,
-        num_epochs=1,
-        num_minibatches=8,
+        memory_family.RL2_TABULAR_MDP.outer,
         learning_rate=1e-3 if learner == "transformer" else 2e-3,
-        # Exploring is rewarded at first, and then no more.
-        entropy_coefficient=0.05,
-        final_entropy_coefficient=1e-3,
     )
-    # Values are scaled to the order of 1: their gradient would otherwise be nearly all of one whose norm is bounded.
-    advantage = dataclasses.replace(base.advantage, payoff="regret", reward_scaling=0.1)
-    if family == "mdp":
-        advantage = dataclasses.replace(advantage, reward_scaling=0.03)
-    elif num_steps >= 100:
+    advantage = base.advantage
+    if family == "bandit":
+        # Values of the order of 1: their gradient would otherwise be nearly all of one whose norm is bounded.
+        advantage = dataclasses.replace(advantage, payoff="regret", reward_scaling=0.1)
         # What a pull teaches is paid by many later ones: with λ = 0.5 a policy settles early, at 70 instead of 82.
-        advantage = dataclasses.replace(advantage, gae_lambda=0.98)
+        if num_steps >= 100:
+            advantage = dataclasses.replace(advantage, gae_lambda=0.98)
     if num_steps < 100:
         num_meta_steps //= 3
     return dataclasses.replace(
