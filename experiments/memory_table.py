@@ -124,7 +124,7 @@ def cell(config: Config, run_dir: Path, num_tasks: int) -> dict[str, Any]:
     import jax
 
     from metarl_jax import train
-    from metarl_jax.run_folder import open_existing
+    from metarl_jax.run_folder import RunFolder, open_existing
 
     kept = run_dir / "table.json"
     if not run_dir.exists():
@@ -137,11 +137,10 @@ def cell(config: Config, run_dir: Path, num_tasks: int) -> dict[str, Any]:
     if found.get("num_tasks") != num_tasks:
         program, state = train.load(run_dir)
         evaluate = jax.jit(lambda state, key: program.evaluate(state, key, "test", num_tasks))
-        last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
-        found = total(evaluate(state, jax.random.key(HELD_OUT_SEED))) | {
+        last = RunFolder(run_dir).last_metrics() or {}
+        found = {name: last[name] for name in ("env_steps", "seconds")}
+        found |= total(evaluate(state, jax.random.key(HELD_OUT_SEED))) | {
             "num_tasks": num_tasks,
-            "env_steps": last["env_steps"],
-            "seconds": last["seconds"],
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         }
         kept.write_text(json.dumps(found))

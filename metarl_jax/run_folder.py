@@ -53,6 +53,11 @@ class RunFolder(NamedTuple):
     def curve(self) -> Path:
         return self.path / "adaptation_curve.png"
 
+    def last_metrics(self) -> dict[str, Any] | None:
+        """The last line of `metrics.jsonl`, if there is one."""
+        lines = self.metrics.read_text().splitlines() if self.metrics.is_file() else []
+        return json.loads(lines[-1]) if lines else None
+
 
 def create(path: Path, config: Config) -> RunFolder:
     """Makes the folder of a new run, with its configuration.

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from metarl_jax.commands.options import parse
 from metarl_jax.metrics import number
+from metarl_jax.run_folder import MEMBERS, SWEEP, RunFolder
 
 HELP = """Compare trained runs and sweeps: held-out return of each round of the trial with its 95%
 interval, over seeds and tasks for a sweep and over tasks for a run, the env-steps that each was trained with, how
@@ -110,14 +111,14 @@ def _cells(row: Row, num_columns: int) -> list[str]:
 
 def _rows(path: Path) -> list[Row]:
     """The run at `path`, or the combinations of the sweep."""
-    if (path / "sweep.json").is_file():
-        results, name = _read(path / "results.json"), _read(path / "sweep.json")["config"]["name"]
+    if (path / SWEEP).is_file():
+        results, name = _read(path / "results.json"), _read(path / SWEEP)["config"]["name"]
         return [
             Row(
                 _label(name, row["values"]),
                 results["num_seeds"],
                 results["num_tasks"],
-                _env_steps(next((path / "members").glob("*/metrics.jsonl"), None)),
+                _env_steps(next((path / MEMBERS).glob("*"), path)),
                 results.get("parameters", {}),
                 row["return_mean"],
                 row["ci95"],
@@ -125,22 +126,20 @@ def _rows(path: Path) -> list[Row]:
             for row in results["combinations"]
         ]
     evaluation, name = _read(path / "eval.json"), _read(path / "config.json")["name"]
-    env_steps, parameters = _env_steps(path / "metrics.jsonl"), evaluation.get("parameters", {})
+    env_steps, parameters = _env_steps(path), evaluation.get("parameters", {})
     returns = evaluation["return_mean"], evaluation["ci95"]
     return [Row(name, 1, evaluation["num_tasks"], env_steps, parameters, *returns)]
 
 
-def _env_steps(metrics: Path | None) -> float | None:
-    """The env-steps in the last line of the metrics of a run, if there are any."""
-    if metrics is None or not metrics.is_file():
-        return None
-    lines = metrics.read_text().splitlines()
-    return json.loads(lines[-1])["env_steps"] if lines else None
+def _env_steps(path: Path) -> float | None:
+    """The env-steps of the training of a run, if they are known."""
+    last = RunFolder(path).last_metrics()
+    return None if last is None else last["env_steps"]
 
 
 def _controls(path: Path) -> list[Row]:
     """The controls of the run at `path`, or of the first member of the sweep."""
-    members = sorted((path / "members").glob("*/eval.json"))
+    members = sorted((path / MEMBERS).glob("*/eval.json"))
     evaluation = _read(members[0] if members else path / "eval.json")
     return [
         Row(f"control: {name}", None, evaluation["num_tasks"], None, {}, control["return_mean"], [])
