@@ -1,0 +1,44 @@
+"""How a trial is collected: what is random in it is drawn before it is lived."""
+
+import jax
+import pytest
+
+from metarl_jax import envs, learners
+from metarl_jax.returns import AdvantageConfig, make_estimator
+from metarl_jax.rollout import collect_trial
+
+WITHOUT_BRAX = [name for name in envs.names() if not hasattr(envs.make(name), "backend")]
+DRAWS = ("random_bits", "random_split", "random_fold_in", "threefry2x32")
+
+
+def primitives(jaxpr, within_scan=False):
+    """(name, whether it is in the body of a scan or loop) of every operation."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name, within_scan
+        within = within_scan or equation.primitive.name in ("scan", "while")
+        for value in jax.tree.leaves(equation.params, is_leaf=is_program):
+            if is_program(value):
+                yield from primitives(getattr(value, "jaxpr", value), within)
+
+
+def is_program(value):
+    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
+
+
+@pytest.mark.parametrize("name", WITHOUT_BRAX)
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_nothing_is_drawn_in_the_scan_over_steps(name, deterministic):
+    env = envs.make(name)
+    learner = learners.get("rl2")(hidden_size=8, encoder_sizes=(8,)).make(env)
+    estimator = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
+
+    def collect(meta_params, key):
+        task = env.sample(key)
+        sizes = {"num_rounds": 3, "num_episodes": 2, "deterministic": deterministic}
+        return collect_trial(env, learner, estimator, meta_params, (), None, task, key, **sizes)
+
+    meta_params = learner.init(jax.random.key(0))
+    found = set(primitives(jax.make_jaxpr(collect)(meta_params, jax.random.key(1)).jaxpr))
+    assert {name for name, within in found if not within} & set(DRAWS)
+    assert ("scan", True) in found
+    assert not {name for name, within in found if within} & set(DRAWS)
