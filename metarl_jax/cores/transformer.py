@@ -136,13 +136,13 @@ class Transformer(nn.Module):
 
         features, rings = projected.swapaxes(0, 1), []
         for layer, *ring in zip(self.layers, carry.keys, carry.values, strict=True):
-            query, *new = layer.look(features, position)
+            query, key, value = layer.look(features, position)
             # A whole trial is read from an empty ring, which would double the keys that are looked at.
-            past = [] if carry.is_surely_empty() else [(*ring, is_past)]
-            features = layer.answer(features, query, *past, (*new, is_new))
+            past = [] if carry.is_surely_empty() else [(ring[0], ring[1], is_past)]
+            features = layer.answer(features, query, *past, (key, value, is_new))
             rings.append(
-                x.at[rows, :, slots].set(y.swapaxes(1, 2), mode="drop")
-                for x, y in zip(ring, new, strict=True)
+                x.at[rows, :, slots].set(new.swapaxes(1, 2), mode="drop")
+                for x, new in zip(ring, (key, value), strict=True)
             )
         keys, values = zip(*rings, strict=True)
         return Cache(keys, values, end), self.norm(features).swapaxes(0, 1)
