@@ -64,6 +64,8 @@ STRATEGIES = {
 }
 STEPS_OF_A_META_STEP = 25_600
 """Env-steps that a meta-step collects, where that takes at least 48 tasks."""
+CELL, CONTROLS = "table.json", "controls.json"
+"""What is kept of a cell in its run folder, and of the controls in the folder of a problem."""
 HELD_OUT_SEED = 1
 """Seed of the held-out tasks, and of what happens in them."""
 
@@ -116,7 +118,7 @@ def sized(learner: LearnerConfig, num_steps: int, has_dynamics: bool) -> Learner
 
 
 def cell(config: Config, run_dir: Path, num_tasks: int) -> dict[str, Any]:
-    """What is printed of a cell, trained if need be; kept in `table.json` of its run folder.
+    """What is printed of a cell, trained if need be; kept in its run folder.
 
     Raises:
       ValueError: if something else was trained in this folder.
@@ -126,7 +128,7 @@ def cell(config: Config, run_dir: Path, num_tasks: int) -> dict[str, Any]:
     from metarl_jax import train
     from metarl_jax.run_folder import RunFolder, open_existing
 
-    kept = run_dir / "table.json"
+    kept = run_dir / CELL
     if not run_dir.exists():
         train.train(config, run_dir)
     elif open_existing(run_dir)[1] != config:
@@ -179,6 +181,26 @@ def total(returns: Any) -> dict[str, float]:
     return {"mean": float(sums.mean()), "se": float(sums.std(ddof=1) / len(sums) ** 0.5)}
 
 
+def table(root: Path, problems: Sequence[str], learners: Sequence[str]) -> str:
+    """The table of the cells and controls that are in `root`, in Markdown."""
+
+    def read(path: Path) -> dict[str, Any] | None:
+        return json.loads(path.read_text()) if path.exists() else None
+
+    known = [(read(root / problem / CONTROLS) or {}).get("totals", {}) for problem in problems]
+    lines = [f"\n|  | {' | '.join(problems)} |", "| --- |" + " --- |" * len(problems)]
+    for name in dict.fromkeys(name for totals in known for name in totals):
+        lines.append(row(name, [totals.get(name) for totals in known]))
+    devices = set()
+    for learner in learners:
+        cells = [read(root / problem / learner / CELL) for problem in problems]
+        lines.append(row(learner, cells))
+        costs = [f"{c['env_steps'] / 1e6:.1f}M, {c['seconds']:.0f} s" if c else "" for c in cells]
+        lines.append(f"| training of {learner} | {' | '.join(costs)} |")
+        devices |= {found["device"] for found in cells if found}
+    return "\n".join([*lines, f"\nTrained on {', '.join(sorted(devices))}."])
+
+
 def row(name: str, cells: Sequence[dict[str, Any] | None]) -> str:
     """A line of the table."""
     words = ["" if found is None else f"{found['mean']:.2f}" for found in cells]
@@ -199,31 +221,21 @@ def main(args: list[str]) -> None:
         "--effort", type=float, default=1.0, help="factor of the meta-steps of all trainings"
     )
     parser.add_argument("--num-tasks", type=int, default=2000, help="held-out tasks")
+    parser.add_argument(
+        "--print-only", action="store_true", help="print the cells that are there, and train none"
+    )
     options = parser.parse_args(args)
 
     from metarl_jax.commands.backend import start_backend
 
     start_backend("auto")
-    table: dict[str, list[dict[str, Any]]] = {name: [] for name in options.learners}
-    for problem in options.problems:
-        for learner in options.learners:
-            config = configuration(problem, learner, options.effort)
-            run_dir = options.root / problem / learner
-            table[learner].append(cell(config, run_dir, options.num_tasks))
-    known = [
-        controls(problem, options.root / problem / "controls.json", options.num_tasks)
-        for problem in options.problems
-    ]
-    print(f"\n|  | {' | '.join(options.problems)} |")
-    print("| --- |" + " --- |" * len(options.problems))
-    for name in dict.fromkeys(name for totals in known for name in totals):
-        print(row(name, [totals.get(name) for totals in known]))
-    for learner, cells in table.items():
-        print(row(learner, cells))
-        costs = [f"{c['env_steps'] / 1e6:.1f}M, {c['seconds']:.0f} s" for c in cells]
-        print(f"| training of {learner} | {' | '.join(costs)} |")
-    devices = {found["device"] for cells in table.values() for found in cells}
-    print(f"\nTrained on {', '.join(sorted(devices))}.")
+    if not options.print_only:
+        for problem in options.problems:
+            for learner in options.learners:
+                config = configuration(problem, learner, options.effort)
+                cell(config, options.root / problem / learner, options.num_tasks)
+            controls(problem, options.root / problem / CONTROLS, options.num_tasks)
+    print(table(options.root, options.problems, options.learners))
 
 
 if __name__ == "__main__":

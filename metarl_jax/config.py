@@ -40,7 +40,8 @@ class RuntimeConfig:
     num_devices: int | None = bounded(None, at_least=1)
     """Devices to spread the tasks over; when not given, as many as share them evenly. On a CPU a core is a device."""
     collect_block: int | None = bounded(None, at_least=1)
-    """Tasks of a device that are simulated side by side; when not given, all on an accelerator, and 64 on a CPU."""
+    """Tasks of a device that are simulated side by side; when not given, all on an accelerator, and on a CPU as many
+    as have inner states that fit into the cache of a core."""
     update_block: int | None = bounded(None, at_least=1)
     """Tasks of a device that are differentiated side by side; when not given, all on an accelerator, and on a CPU
     one where each task has weights of its own."""

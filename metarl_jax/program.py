@@ -15,7 +15,11 @@ from metarl_jax.outer import Outer
 from metarl_jax.step import StepSpec, make_init, make_step
 from metarl_jax.task_axis import TaskAxis, make_task_axis
 from metarl_jax.trees import largest_divisor
-from metarl_jax.types import Array, Device, Key, Metrics, TrainState
+from metarl_jax.types import Array, Device, InnerState, Key, Metrics, TrainState
+
+CACHED_BYTES = 4 * 2**20
+"""What the inner states of tasks that act side by side may have on a core of a CPU. A transformer's rings of 256 KiB a
+task took 2.0 s side by side for 48 tasks, and 0.5 s for 16 (docs/performance.md)."""
 
 
 class Program(NamedTuple):
@@ -94,11 +98,23 @@ def make_spec(config: Config) -> StepSpec:
         return spec
     if spec.collect_block is None:
         # Inner states of more tasks leave the cache of a core, and fewer pay for more steps of a scan.
-        spec = spec._replace(collect_block=64)
+        num_bytes = inner_state_bytes(learner, config.num_episodes)
+        spec = spec._replace(collect_block=max(1, CACHED_BYTES // max(1, num_bytes)))
     if spec.update_block is None and learner.weights_per_task:
         # Beyond one set of weights, a batched matrix product leaves the cache of a core.
         spec = spec._replace(update_block=1)
     return spec
+
+
+def inner_state_bytes(learner: MetaLearner, num_episodes: int) -> int:
+    """Bytes of the inner state of one task, with so many episodes side by side."""
+
+    def begin(key: Key) -> InnerState:
+        memory = () if learner.init_memory is None else learner.init_memory()
+        return learner.begin(learner.init(key), memory, key, num_episodes)
+
+    state = jax.eval_shape(begin, jax.random.key(0))
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
 def select_devices(config: Config) -> list[Device]:

@@ -11,6 +11,7 @@ import pytest
 import metarl_jax
 from metarl_jax import config as configs
 from metarl_jax import experiments
+from metarl_jax.program import CACHED_BYTES, inner_state_bytes, make_spec
 
 replace = dataclasses.replace
 
@@ -121,3 +122,14 @@ def test_tracers_also_pass_through_sharded_tasks(small_config, trees_close):
     one = jax.jit(jax.vmap(lambda rate: train(1, rate)))(rates)
     two = jax.jit(jax.vmap(lambda rate: train(2, rate)))(rates)
     trees_close(two, one, rtol=2e-3, atol=2e-4)
+
+
+def test_on_a_cpu_as_many_tasks_act_side_by_side_as_the_cache_has_room_for():
+    config = experiments.get("rl2-tabular-mdp")
+    spec = make_spec(config)
+    size = inner_state_bytes(spec.learner, config.num_episodes)
+    rings = 2 * 64 * config.num_rounds * config.env.episode_length * 4
+    assert rings < size < rings + 1000
+    assert spec.collect_block * size <= CACHED_BYTES < (spec.collect_block + 1) * size
+    chosen = replace(config, runtime=replace(config.runtime, collect_block=7))
+    assert make_spec(chosen).collect_block == 7
