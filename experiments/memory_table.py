@@ -58,6 +58,8 @@ NUM_META_STEPS = {
 Bandits of ten pulls take a third of them."""
 PROBLEMS = [f"bandit-{n}-{k}" for n, k in ((10, 5), (10, 50), (100, 5), (100, 10), (100, 50))]
 PROBLEMS += [f"mdp-{n}" for n in (10, 25, 50)]
+PARALLEL = ("min_gru", "transformer")
+"""Cores that remember long before they are trained."""
 STRATEGIES = {
     "bandit": ("random", "oracle", "gittins", "ucb1", "thompson", "greedy"),
     "mdp": ("random", "oracle", "psrl", "opsrl", "ucrl2", "greedy"),
@@ -87,7 +89,8 @@ def configuration(problem: str, learner: str, effort: float = 1.0) -> Config:
     if family == "bandit":
         # Values of the order of 1: their gradient would otherwise be nearly all of one whose norm is bounded.
         advantage = dataclasses.replace(advantage, payoff="regret", reward_scaling=0.1)
-        if num_steps >= 100:
+        if num_steps >= 100 and num_meta_steps >= 1000:
+            # A long training has the time to explore more.
             outer = dataclasses.replace(outer, entropy_coefficient=0.1)
     if num_steps < 100:
         num_meta_steps //= 3
@@ -110,6 +113,8 @@ def sized(learner: LearnerConfig, num_steps: int, has_dynamics: bool) -> Learner
     options: dict[str, Any] = {"reads_previous_observation": has_dynamics}
     if isinstance(learner, RL2):
         options["context_length"] = num_steps
+    if num_steps >= 100 and not (isinstance(learner, RL2) and learner.core in PARALLEL):
+        options["longest_memory"] = num_steps
     if isinstance(learner, VariBAD):
         # Of a mean step, not of the sum over all of them, which would take nearly all of the bounded gradient.
         options["elbo_coefficient"] = 1.0 / num_steps

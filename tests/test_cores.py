@@ -152,3 +152,21 @@ def test_key_value_fills_empty_slots_before_it_overwrites():
         carry, _ = step_through(core, params, carry, x[None], jnp.ones((1, 3), bool))
         occupied.append(int((carry.usage[0] > 0).sum()))
     assert occupied == [1, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm", "min_gru"])
+def test_entries_forget_within_two_steps_to_the_longest_memory(name):
+    """Where inputs and weights say nothing, entry i keeps 1 − 1/τ_i of itself at a step."""
+    core = make_core(name, 8, 1, 2, 6, longest_memory=100.0)
+    carry = core.init_carry(1)
+    params = core.init(jax.random.key(0), carry, jnp.zeros((1, 3)), method=step_once)
+    params = jax.tree.map(lambda x: x * (x.ndim == 1), params)  # biases alone
+    before = jax.tree.map(jnp.ones_like, carry)
+    after, _ = core.apply(params, before, jnp.zeros((1, 3)), method=step_once)
+    cell = {"gru": after, "lstm": after[1], "min_gru": after}[name]
+    expected = 1.0 - 1.0 / np.geomspace(2.0, 100.0, 8)
+    np.testing.assert_allclose(np.ravel(cell), expected, rtol=1e-5)
+
+
+def step_once(core, carry, inputs):
+    return core(carry, core.project(inputs), jnp.ones(1, bool))

@@ -23,7 +23,12 @@ CoreName = Literal["gru", "lstm", "min_gru", "transformer"]
 
 
 def make_core(
-    name: CoreName, size: int, num_layers: int, num_heads: int, context_length: int
+    name: CoreName,
+    size: int,
+    num_layers: int,
+    num_heads: int,
+    context_length: int,
+    longest_memory: float | None = None,
 ) -> nn.Module:
     """A core by name.
 
@@ -32,11 +37,12 @@ def make_core(
       num_layers: layers of the parallel cores.
       num_heads: attention heads of the transformer.
       context_length: steps that the transformer looks back on.
+      longest_memory: steps over which the slowest entries of the others remember before training, if that is chosen.
     """
     if name == "gru":
-        return GRU(size)
+        return GRU(size, longest_memory)
     if name == "lstm":
-        return LSTM(size)
+        return LSTM(size, longest_memory)
     if name == "min_gru":
-        return MinGRU(size, num_layers)
+        return MinGRU(size, num_layers, longest_memory)
     return Transformer(size, num_layers, num_heads, context_length)

@@ -1,43 +1,35 @@
 """Minimal gated recurrent units, whose gates do not look back, so that a trial is read in parallel."""
 
-import math
 from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.cores.gated import bias_of_gates
 from metarl_jax.networks import orthogonal
 from metarl_jax.types import Array
 
 LONGEST_MEMORY = 256.0
-"""Steps over which the slowest entries remember before training."""
-
-
-def spread_memory(key, shape: tuple[int], dtype=jnp.float32) -> Array:
-    """Biases of the update gates `[H]`: before training, entry i forgets within τ_i steps, from 2 to `LONGEST_MEMORY`.
-
-    z = σ(−log(τ − 1)) = 1/τ, with τ spaced geometrically.
-
-    References:
-      Tallec & Ollivier, «Can recurrent neural networks warp time?», ICLR 2018.
-    """
-    del key
-    steps = jnp.geomspace(2.0, LONGEST_MEMORY, math.prod(shape), dtype=dtype)
-    return -jnp.log(steps - 1.0).reshape(shape)
+"""Steps over which the slowest entries remember before training, unless another number is given."""
 
 
 class MinGRULayer(nn.Module):
     """h' = (1 − z) ∘ h + z ∘ n with z = σ(xW_z + b_z), n = xW_n + b_n; the features are tanh((o ∘ h')W + b).
 
     o = σ(xW_o + b_o) chooses what is recalled, by the step at hand: without it a step could add to what is remembered,
-    but not ask for it.
+    but not ask for it. The biases of z are `spread_memory`, so that entries differ in how long they remember.
     """
 
     size: int
+    longest_memory: float
 
     def setup(self):
-        self.update = nn.Dense(self.size, kernel_init=orthogonal(1.0), bias_init=spread_memory)
+        self.update = nn.Dense(
+            self.size,
+            kernel_init=orthogonal(1.0),
+            bias_init=bias_of_gates({0: -1.0}, 1, self.longest_memory),
+        )
         self.candidate = nn.Dense(self.size, kernel_init=orthogonal(1.0))
         self.gate = nn.Dense(self.size, kernel_init=orthogonal(1.0))
         self.out = nn.Dense(self.size, kernel_init=orthogonal(2.0))
@@ -65,9 +57,11 @@ class MinGRU(nn.Module):
 
     size: int
     num_layers: int = 1
+    longest_memory: float | None = None
 
     def setup(self):
-        self.layers = [MinGRULayer(self.size) for _ in range(self.num_layers)]
+        longest = LONGEST_MEMORY if self.longest_memory is None else self.longest_memory
+        self.layers = [MinGRULayer(self.size, longest) for _ in range(self.num_layers)]
 
     def init_carry(self, num_episodes: int) -> Array:
         return jnp.zeros((num_episodes, self.num_layers, self.size), jnp.float32)

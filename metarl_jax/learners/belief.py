@@ -130,7 +130,7 @@ class VariBAD(SequenceLearner):
     """Let the policy's gradient into the encoder."""
 
     def make_core(self) -> nn.Module:
-        return GRU(self.hidden_size)
+        return GRU(self.hidden_size, self.longest_memory)
 
     def make_policy(self, env: TaskDistribution) -> BeliefPolicy:
         return BeliefPolicy(

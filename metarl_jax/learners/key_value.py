@@ -34,5 +34,10 @@ class KeyValue(SequenceLearner):
 
     def make_core(self) -> nn.Module:
         return KeyValueCore(
-            self.hidden_size, self.num_slots, self.slot_size, self.num_heads, self.usage_decay
+            self.hidden_size,
+            self.num_slots,
+            self.slot_size,
+            self.num_heads,
+            self.usage_decay,
+            self.longest_memory,
         )

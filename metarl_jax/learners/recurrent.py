@@ -41,5 +41,10 @@ class RL2(SequenceLearner):
 
     def make_core(self) -> nn.Module:
         return make_core(
-            self.core, self.hidden_size, self.num_layers, self.num_heads, self.context_length
+            self.core,
+            self.hidden_size,
+            self.num_layers,
+            self.num_heads,
+            self.context_length,
+            self.longest_memory,
         )

@@ -106,6 +106,10 @@ class SequenceLearner(LearnerConfig):
     whose keys or gates see one step alone (a layer of `transformer` or `min_gru`) cannot join a reward with the
     observation before it; `gru`, `lstm` and the controller of `key_value` can learn to keep it."""
 
+    longest_memory: float | None = bounded(None, above=2)
+    """Steps over which the slowest entries of a gated core remember before training; the fastest forget within two.
+    The length of a trial is a good choice. When not given, 256 in `min_gru`, and `gru` and `lstm` forget at once."""
+
     def make_core(self) -> nn.Module:
         """The core of this learner."""
         raise TypeError(f"{type(self).__name__} must define make_core")
