@@ -76,8 +76,10 @@ def configuration(problem: str, learner: str, effort: float = 1.0) -> Config:
     """The configuration of a cell: `bandit-PULLS-ARMS` or `mdp-EPISODES`, and a key of `LEARNERS`."""
     family, *sizes = problem.split("-")
     num_rounds = int(sizes[0])
-    base = memory_family.RL2_TABULAR_MDP if family == "mdp" else rl2_bandit.CONFIG
-    env = base.env if family == "mdp" else Bandit(num_arms=int(sizes[1]))
+    base = memory_family.RL2_TABULAR_MDP
+    if family == "bandit":
+        base = dataclasses.replace(rl2_bandit.CONFIG, env=Bandit(num_arms=int(sizes[1])))
+    env = base.env
     num_steps = num_rounds * env.episode_length
     network = sized(LEARNERS[learner], num_steps, has_dynamics=family == "mdp")
     num_meta_steps = NUM_META_STEPS[family][learner]
@@ -86,18 +88,18 @@ def configuration(problem: str, learner: str, effort: float = 1.0) -> Config:
         learning_rate=1e-3 if learner == "transformer" else 2e-3,
     )
     advantage = base.advantage
-    if family == "bandit":
+    if isinstance(env, Bandit):
         # Values of the order of 1: their gradient would otherwise be nearly all of one whose norm is bounded.
         advantage = dataclasses.replace(advantage, payoff="regret", reward_scaling=0.1)
-        if num_steps >= 100 and num_meta_steps >= 1000:
-            # A long training has the time to explore more.
-            outer = dataclasses.replace(outer, entropy_coefficient=0.1)
+        # A long training has the time to explore more; the more arms there are, the longer a policy stays uniform.
+        entropy = 0.1 if num_steps >= 100 and num_meta_steps >= 1000 else 0.05
+        entropy *= min(1.0, 10 / env.num_arms)
+        outer = dataclasses.replace(outer, entropy_coefficient=entropy)
     if num_steps < 100:
         num_meta_steps //= 3
     return dataclasses.replace(
         base,
         name=f"{problem}-{learner}",
-        env=env,
         learner=network,
         outer=outer,
         advantage=advantage,

@@ -158,11 +158,19 @@ def test_rl2_on_the_bandit():
 
 @pytest.mark.slow
 def test_rl2_on_the_grid():
-    """Bayes-optimal 37.214 over four episodes; at least 35.5 within 20M steps."""
+    """Bayes-optimal 37.214 over four episodes; the least of six seeds had 36.69 after 24.6M steps."""
     config = preset("rl2-grid-navi")
-    assert config.num_meta_steps * config.num_tasks * 60 <= 20_000_000
+    assert config.num_meta_steps * config.num_tasks * 60 <= 25_000_000
     total = train(config, config.num_meta_steps).sum()
-    assert 35.5 <= total <= 37.3
+    assert 36.0 <= total <= 37.3
+
+
+@pytest.mark.slow
+def test_a_transformer_on_random_mdps():
+    """Two fifths of the training of the preset, which ends at 156.9; greedy planning has 154.7."""
+    config = replace(preset("rl2-tabular-mdp"), num_meta_steps=400)
+    total = train(config, config.num_meta_steps).sum()
+    assert 145.0 <= total <= 165.0
 
 
 def trained_program(config):
