@@ -42,16 +42,16 @@ NUM_META_STEPS = {
         "lstm": 250,
         "min_gru": 3000,
         "transformer": 200,
-        "key_value": 100,
-        "varibad": 150,
+        "key_value": 400,
+        "varibad": 300,
     },
     "mdp": {
         "gru": 400,
         "lstm": 250,
         "min_gru": 400,
         "transformer": 1000,
-        "key_value": 100,
-        "varibad": 150,
+        "key_value": 400,
+        "varibad": 300,
     },
 }
 """Meta-steps of a training, more for cores that are fast and most for the one that does best in a family of problems.
