@@ -205,7 +205,8 @@ def table(root: Path, problems: Sequence[str], learners: Sequence[str]) -> str:
         costs = [f"{c['env_steps'] / 1e6:.1f}M, {c['seconds']:.0f} s" if c else "" for c in cells]
         lines.append(f"| training of {learner} | {' | '.join(costs)} |")
         devices |= {found["device"] for found in cells if found}
-    return "\n".join([*lines, f"\nTrained on {', '.join(sorted(devices))}."])
+    lines.append(f"\nTrained on {', '.join(sorted(devices)) or 'nothing yet'}.")
+    return "\n".join(lines)
 
 
 def row(name: str, cells: Sequence[dict[str, Any] | None]) -> str:
@@ -221,7 +222,7 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", type=Path, default=Path("runs/memory"))
+    parser.add_argument("--root", type=Path, default=Path("runs/memory"), help="folder of the runs")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS)
     parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
     parser.add_argument(
