@@ -22,9 +22,8 @@ class GeneratedDense(nn.Module):
     With the initialisation `bias`, W₀ is that of an ordinary layer and Δ = 0 for every code (Bias-HyperInit). With
     `small`, the generator has a fifth of the initialisation of an ordinary layer instead of zeros: where all tasks
     start from one code, zeros are a saddle, at which neither the code nor the generator has a use for the other. With
-    `normal`, W₀ = 0 (but for FiLM and concat) and the generator starts as any dense layer of its inputs, whatever it
-    generates: all generated weights are of one size, in wide layers and narrow ones, and the first policy is not
-    uniform. Subclasses say what Δ is.
+    `normal`, W₀ = 0 (but for FiLM and concat) and the generator is initialised as an ordinary layer, so that the
+    generated weights have no scale of their own. Subclasses say what Δ is.
 
     References:
       Ha, Dai & Le, «HyperNetworks», ICLR 2017.
@@ -44,11 +43,8 @@ class GeneratedDense(nn.Module):
         base_init = orthogonal(self.kernel_scale) if has_base else nn.initializers.zeros
         kernel = self.param("kernel", base_init, (x.shape[-1], self.size))
         bias = self.param("bias", nn.initializers.zeros, (self.size,))
-        if self.hyper_init == "normal":
-            generator_init = nn.initializers.lecun_normal()
-        else:
-            generator_scale = {"bias": 0.0, "small": 0.2}[self.hyper_init]
-            generator_init = orthogonal(generator_scale * self.kernel_scale)
+        generator_scale = {"bias": 0.0, "small": 0.2, "normal": 1.0}[self.hyper_init]
+        generator_init = orthogonal(generator_scale * self.kernel_scale)
         return self.change(code, x, kernel, bias, generator_init)
 
     def change(self, code, x, kernel, bias, generator_init) -> Array:
