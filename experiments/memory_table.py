@@ -23,12 +23,12 @@ from typing import Any
 from metarl_jax.config import Config
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.experiments import memory_family, rl2_bandit
-from metarl_jax.learner import LearnerConfig
 from metarl_jax.learners.belief import VariBAD
 from metarl_jax.learners.key_value import KeyValue
 from metarl_jax.learners.recurrent import RL2
+from metarl_jax.learners.sequence import SequenceLearner
 
-LEARNERS: dict[str, LearnerConfig] = {
+LEARNERS: dict[str, SequenceLearner] = {
     "gru": RL2(),
     "lstm": RL2(core="lstm"),
     "min_gru": RL2(core="min_gru"),
@@ -58,8 +58,6 @@ NUM_META_STEPS = {
 Bandits of ten pulls take a third of them."""
 PROBLEMS = [f"bandit-{n}-{k}" for n, k in ((10, 5), (10, 50), (100, 5), (100, 10), (100, 50))]
 PROBLEMS += [f"mdp-{n}" for n in (10, 25, 50)]
-PARALLEL = ("min_gru", "transformer")
-"""Cores that remember long before they are trained."""
 STRATEGIES = {
     "bandit": ("random", "oracle", "gittins", "ucb1", "thompson", "greedy"),
     "mdp": ("random", "oracle", "psrl", "opsrl", "ucrl2", "greedy"),
@@ -110,12 +108,13 @@ def configuration(problem: str, learner: str, effort: float = 1.0) -> Config:
     )
 
 
-def sized(learner: LearnerConfig, num_steps: int, has_dynamics: bool) -> LearnerConfig:
+def sized(learner: SequenceLearner, num_steps: int, has_dynamics: bool) -> SequenceLearner:
     """The learner for trials of so many steps."""
     options: dict[str, Any] = {"reads_previous_observation": has_dynamics}
     if isinstance(learner, RL2):
         options["context_length"] = num_steps
-    if num_steps >= 100 and not (isinstance(learner, RL2) and learner.core in PARALLEL):
+    if num_steps >= 100 and not learner.make_core().is_parallel:
+        # The parallel cores remember long before they are trained.
         options["longest_memory"] = num_steps
     if isinstance(learner, VariBAD):
         # Of a mean step, not of the sum over all of them, which would take nearly all of the bounded gradient.
@@ -135,18 +134,18 @@ def cell(config: Config, run_dir: Path, num_tasks: int) -> dict[str, Any]:
     from metarl_jax import train
     from metarl_jax.run_folder import RunFolder, open_existing
 
-    kept = run_dir / CELL
+    folder, kept = RunFolder(run_dir), run_dir / CELL
     if not run_dir.exists():
         train.train(config, run_dir)
     elif open_existing(run_dir)[1] != config:
         raise ValueError(f"{run_dir} holds a run with other settings: give another --root")
-    elif not (run_dir / "eval.json").exists():
+    elif not folder.evaluation.exists():
         train.resume(run_dir)
     found = json.loads(kept.read_text()) if kept.exists() else {}
     if found.get("num_tasks") != num_tasks:
         program, state = train.load(run_dir)
         evaluate = jax.jit(lambda state, key: program.evaluate(state, key, "test", num_tasks))
-        last = RunFolder(run_dir).last_metrics() or {}
+        last = folder.last_metrics() or {}
         found = {name: last[name] for name in ("env_steps", "seconds")}
         found |= total(evaluate(state, jax.random.key(HELD_OUT_SEED))) | {
             "num_tasks": num_tasks,
