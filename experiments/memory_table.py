@@ -8,8 +8,9 @@ train different learners under the same root. Every cell is the mean total retur
 standard error, of the greedy policy of the best checkpoint, beside known strategies; below it the env-steps and the
 seconds of its training.
 
-Trainings are told what actions cost (`advantage.payoff`), the learners are not. Each takes some minutes on one core of
-a CPU, times `--effort`: see `NUM_META_STEPS`.
+Trainings are told what actions cost (`advantage.payoff`), the learners are not. In MDPs of 25 and 50 episodes they
+begin with what was learned in those of 10 and 25, which is trained first and counts as training too. Each takes some
+minutes on one core of a CPU, times `--effort`: see `NUM_META_STEPS`.
 """
 
 import argparse
@@ -32,15 +33,23 @@ LEARNERS: dict[str, SequenceLearner] = {
     "gru": RL2(),
     "lstm": RL2(core="lstm"),
     "min_gru": RL2(core="min_gru"),
-    "transformer": RL2(core="transformer", hidden_size=64),
+    "transformer": RL2(core="transformer", hidden_size=64, num_layers=2, num_heads=2),
     "key_value": KeyValue(num_slots=64),
     "varibad": VariBAD(decoder_sizes=(32,)),
 }
 NUM_META_STEPS = {
-    "bandit": {
+    "bandit-10": {
+        "gru": 133,
+        "lstm": 83,
+        "min_gru": 1000,
+        "transformer": 66,
+        "key_value": 133,
+        "varibad": 100,
+    },
+    "bandit-100": {
         "gru": 400,
         "lstm": 250,
-        "min_gru": 3000,
+        "min_gru": 5000,
         "transformer": 200,
         "key_value": 400,
         "varibad": 300,
@@ -54,8 +63,7 @@ NUM_META_STEPS = {
         "varibad": 300,
     },
 }
-"""Meta-steps of a training, more for cores that are fast and most for the one that does best in a family of problems.
-Bandits of ten pulls take a third of them."""
+"""Meta-steps of a training, more for cores that are fast, and most for the one that does best in a kind of problems."""
 PROBLEMS = [f"bandit-{n}-{k}" for n, k in ((10, 5), (10, 50), (100, 5), (100, 10), (100, 50))]
 PROBLEMS += [f"mdp-{n}" for n in (10, 25, 50)]
 STRATEGIES = {
@@ -66,12 +74,19 @@ STEPS_OF_A_META_STEP = 25_600
 """Env-steps that a meta-step collects, where that takes at least 48 tasks."""
 CELL, CONTROLS = "table.json", "controls.json"
 """What is kept of a cell in its run folder, and of the controls in the folder of a problem."""
+SHORTER = {"mdp-25": "mdp-10", "mdp-50": "mdp-25"}
+"""Problems whose learners begin with what they have learned in a shorter one."""
 HELD_OUT_SEED = 1
 """Seed of the held-out tasks, and of what happens in them."""
 
 
-def configuration(problem: str, learner: str, effort: float = 1.0) -> Config:
-    """The configuration of a cell: `bandit-PULLS-ARMS` or `mdp-EPISODES`, and a key of `LEARNERS`."""
+def configuration(
+    problem: str, learner: str, root: Path = Path("runs/memory"), effort: float = 1.0
+) -> Config:
+    """The configuration of a cell: `bandit-PULLS-ARMS` or `mdp-EPISODES`, and a key of `LEARNERS`.
+
+    `root` is the folder of all cells, one of which it may begin from.
+    """
     family, *sizes = problem.split("-")
     num_rounds = int(sizes[0])
     base = memory_family.RL2_TABULAR_MDP
@@ -80,7 +95,8 @@ def configuration(problem: str, learner: str, effort: float = 1.0) -> Config:
     env = base.env
     num_steps = num_rounds * env.episode_length
     network = sized(LEARNERS[learner], num_steps, has_dynamics=family == "mdp")
-    num_meta_steps = NUM_META_STEPS[family][learner]
+    lengths = family if family == "mdp" else f"{family}-{num_rounds}"
+    num_meta_steps = NUM_META_STEPS[lengths][learner]
     outer = dataclasses.replace(
         memory_family.RL2_TABULAR_MDP.outer,
         learning_rate=1e-3 if learner == "transformer" else 2e-3,
@@ -89,15 +105,17 @@ def configuration(problem: str, learner: str, effort: float = 1.0) -> Config:
     if isinstance(env, Bandit):
         # Values of the order of 1: their gradient would otherwise be nearly all of one whose norm is bounded.
         advantage = dataclasses.replace(advantage, payoff="regret", reward_scaling=0.1)
-        # A long training has the time to explore more; the more arms there are, the longer a policy stays uniform.
-        entropy = 0.1 if num_steps >= 100 and num_meta_steps >= 1000 else 0.05
-        entropy *= min(1.0, 10 / env.num_arms)
+        # The more arms there are, the longer a policy stays uniform; a long training has the time for it among few.
+        entropy = 0.05 * min(1.0, 10 / env.num_arms)
+        if env.num_arms <= 10 and num_steps >= 100 and num_meta_steps >= 1000:
+            entropy = 0.1
         outer = dataclasses.replace(outer, entropy_coefficient=entropy)
-    if num_steps < 100:
-        num_meta_steps //= 3
     return dataclasses.replace(
         base,
         name=f"{problem}-{learner}",
+        init_from=str((root / SHORTER[problem] / learner).resolve())
+        if problem in SHORTER
+        else None,
         learner=network,
         outer=outer,
         advantage=advantage,
@@ -123,8 +141,10 @@ def sized(learner: SequenceLearner, num_steps: int, has_dynamics: bool) -> Seque
     return dataclasses.replace(learner, **options)
 
 
-def cell(config: Config, run_dir: Path, num_tasks: int) -> dict[str, Any]:
-    """What is printed of a cell, trained if need be; kept in its run folder.
+def cell(
+    problem: str, learner: str, root: Path, effort: float = 1.0, num_tasks: int = 2000
+) -> dict[str, Any]:
+    """What is printed of a cell, trained if need be, after the one that it begins from; kept in its run folder.
 
     Raises:
       ValueError: if something else was trained in this folder.
@@ -134,6 +154,11 @@ def cell(config: Config, run_dir: Path, num_tasks: int) -> dict[str, Any]:
     from metarl_jax import train
     from metarl_jax.run_folder import RunFolder, open_existing
 
+    config = configuration(problem, learner, root, effort)
+    run_dir = root / problem / learner
+    before = {"env_steps": 0, "seconds": 0.0}
+    if problem in SHORTER:
+        before = cell(SHORTER[problem], learner, root, effort, num_tasks)
     folder, kept = RunFolder(run_dir), run_dir / CELL
     if not run_dir.exists():
         train.train(config, run_dir)
@@ -146,7 +171,7 @@ def cell(config: Config, run_dir: Path, num_tasks: int) -> dict[str, Any]:
         program, state = train.load(run_dir)
         evaluate = jax.jit(lambda state, key: program.evaluate(state, key, "test", num_tasks))
         last = folder.last_metrics() or {}
-        found = {name: last[name] for name in ("env_steps", "seconds")}
+        found = {name: last[name] + before[name] for name in ("env_steps", "seconds")}
         found |= total(evaluate(state, jax.random.key(HELD_OUT_SEED))) | {
             "num_tasks": num_tasks,
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
@@ -239,8 +264,7 @@ def main(args: list[str]) -> None:
     if not options.print_only:
         for problem in options.problems:
             for learner in options.learners:
-                config = configuration(problem, learner, options.effort)
-                cell(config, options.root / problem / learner, options.num_tasks)
+                cell(problem, learner, options.root, options.effort, options.num_tasks)
             controls(problem, options.root / problem / CONTROLS, options.num_tasks)
     print(table(options.root, options.problems, options.learners))
 

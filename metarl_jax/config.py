@@ -75,6 +75,8 @@ class Config:
     """Name of the preset."""
     seed: int = bounded(0, at_least=0, at_most=2**32 - 1)
     """Seed of every random draw of the run."""
+    init_from: str | None = None
+    """Folder of a run whose best meta-parameters this one begins with; drawn from the seed when not given."""
     num_meta_steps: int = bounded(300, at_least=1)
     """Meta-steps to train for."""
     num_tasks: int = bounded(40, at_least=1)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metarl_jax import logbook, stopping
+from metarl_jax import logbook, stopping, warm_start
 from metarl_jax.checkpoint import CheckpointWriter, Progress, step_of
 from metarl_jax.config import Config
 from metarl_jax.executables import TRAINING_EVALUATIONS, Executables
@@ -89,7 +89,7 @@ def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -
         writers = [stack.enter_context(MetricsWriter(folder, step)) for folder in run.folders]
         _compile(run, step)
         if state is None:
-            state = run.executables.init()
+            state = warm_start.first_state(run.config, run.executables, run.reporter.warn)
         trained = _train_loop(run, Trained(state, progress), checkpoints, writers, stop)
         checkpoints.wait()
         return trained

@@ -1,6 +1,7 @@
 """A sweep, from its grid to the ranked table: `metarl sweep`, `metarl train --seeds`, and their `resume`."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import jax
 
 from metarl_jax import checkpoint as checkpointing
-from metarl_jax import loop, report, run_folder, sweep_folder
+from metarl_jax import loop, report, run_folder, sweep_folder, warm_start
 from metarl_jax.checkpoint import CheckpointWriter, DamagedCheckpointError, Progress
 from metarl_jax.executables import Executables, RunFunctions
 from metarl_jax.loop import Run, Trained
@@ -37,8 +38,10 @@ def train_sweep(sweep: Sweep, run_dir: Path, *, console: Reporter | None = None)
       Diverged: when every member has skipped `config.max_skipped` updates in a row.
     """
     sweep.validate()
+    sweep = dataclasses.replace(sweep, config=warm_start.located(sweep.config))
     functions = sweep_functions(sweep)
     check_traceable(sweep, functions)
+    warm_start.check(build(sweep.members()[0].config))
     folder = sweep_folder.create(Path(run_dir), sweep)
     with _opened(folder, sweep, functions, console) as run:
         progress = [Progress() for _ in run.folders]

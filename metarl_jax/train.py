@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl_jax import checkpoint as checkpointing
-from metarl_jax import loop, report, run_folder
+from metarl_jax import loop, report, run_folder, warm_start
 from metarl_jax.checkpoint import DamagedCheckpointError, Progress
 from metarl_jax.config import Config
 from metarl_jax.env import check_split
@@ -15,6 +15,7 @@ from metarl_jax.loop import Run, Trained
 from metarl_jax.metrics import Reporter
 from metarl_jax.program import Program, build
 from metarl_jax.run_folder import RunFolder
+from metarl_jax.saved import open_best
 from metarl_jax.types import TrainState
 
 
@@ -34,7 +35,9 @@ def train(config: Config, run_dir: Path, *, console: Reporter | None = None) -> 
       Interrupted: after Ctrl-C or SIGTERM.
       Diverged: when `config.max_skipped` updates in a row were skipped.
     """
+    config = warm_start.located(config)
     program = build(config)
+    warm_start.check(program)
     folder = run_folder.create(Path(run_dir), config)
     with run_folder.locked(folder.path):
         run = _make_run(folder, program, console)
@@ -110,7 +113,9 @@ def evaluate_run(
             f"num_tasks={num_tasks} must be at least 2: an interval needs several tasks"
         )
     check_strategies(config.env, strategies)
-    run, state, step = _open_best(folder, config, console)
+    reporter = console or Reporter()
+    folder, program, executables, state, step = open_best(folder.path, reporter.warn)
+    run = Run(folder.path, [folder], config, program, executables, reporter)
     if empty_memory:
         state = state.replace(memory=run.executables.init().memory)
     key = run.executables.evaluation_key(REPORTS, step)
@@ -124,26 +129,8 @@ def load(run_dir: Path | str) -> tuple[Program, TrainState]:
     Raises:
       ValueError: if there is no run, or no whole checkpoint.
     """
-    run, state, _ = _open_best(*run_folder.open_existing(Path(run_dir)), None)
-    return run.program, state
-
-
-def _open_best(
-    folder: RunFolder, config: Config, console: Reporter | None
-) -> tuple[Run, TrainState, int]:
-    """A run, its best state, and the meta-steps of that state."""
-    run = _make_run(folder, build(config), console)
-    found = checkpointing.load_best(
-        folder.checkpoints,
-        run.executables.abstract_state,
-        on_damage=lambda error: run.reporter.warn(f"{error}; another one is used"),
-    )
-    if found is None:
-        raise ValueError(
-            f"run_dir={str(folder.path)!r} has no checkpoint that can be read: train it first, "
-            f"with `metarl resume {folder.path}`"
-        )
-    return run, found.state, found.step
+    saved = open_best(Path(run_dir), Reporter().warn)
+    return saved.program, saved.state
 
 
 def _make_run(folder: RunFolder, program: Program, console: Reporter | None) -> Run:

@@ -4,8 +4,10 @@ import dataclasses
 
 import pytest
 
+from metarl_jax import run_folder
 from metarl_jax.config import validate
 from metarl_jax.experiments import memory_table
+from metarl_jax.run_folder import open_existing
 
 replace = dataclasses.replace
 
@@ -27,8 +29,8 @@ def small(monkeypatch):
     """Cells that are trained in no time."""
     full = memory_table.configuration
 
-    def configuration(problem, learner, effort=1.0):
-        config = full(problem, learner, effort)
+    def configuration(*args):
+        config = full(*args)
         return replace(
             config,
             learner=replace(config.learner, hidden_size=8, encoder_sizes=(8,)),
@@ -70,8 +72,18 @@ def test_the_table_is_trained_once_and_printed(small, tmp_path, capsys):
     assert (tmp_path / "bandit-10-5/min_gru/metrics.jsonl").read_text() == trained
 
 
+def test_a_longer_problem_begins_with_what_was_learned_in_a_shorter(small, tmp_path):
+    longer = memory_table.cell("mdp-25", "min_gru", tmp_path, num_tasks=16)
+    shorter = memory_table.cell("mdp-10", "min_gru", tmp_path, num_tasks=16)
+    assert shorter["env_steps"] == 2 * 16 * 100
+    assert longer["env_steps"] == shorter["env_steps"] + 2 * 16 * 250
+    config = open_existing(tmp_path / "mdp-25/min_gru")[1]
+    assert config.init_from == str((tmp_path / "mdp-10/min_gru").resolve())
+
+
 def test_a_folder_of_another_training_is_refused(small, tmp_path):
-    config = memory_table.configuration("bandit-10-5", "min_gru")
-    memory_table.cell(config, tmp_path / "run", 16)
+    memory_table.cell("bandit-10-5", "min_gru", tmp_path, num_tasks=16)
+    folder, config = open_existing(tmp_path / "bandit-10-5/min_gru")
+    run_folder.write_json(folder.config, run_folder.serializable(replace(config, seed=1)))
     with pytest.raises(ValueError, match="give another --root"):
-        memory_table.cell(replace(config, seed=1), tmp_path / "run", 16)
+        memory_table.cell("bandit-10-5", "min_gru", tmp_path, num_tasks=16)

@@ -1,0 +1,80 @@
+"""Runs that begin with what another run has learned: `Config.init_from`."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.checkpoint import structure
+from metarl_jax.config import Config, RuntimeConfig
+from metarl_jax.executables import Executables
+from metarl_jax.program import Program
+from metarl_jax.saved import open_best
+from metarl_jax.types import PyTree, TrainState
+
+
+def located(config: Config) -> Config:
+    """The configuration with an absolute `init_from`, which holds wherever the run is resumed."""
+    if config.init_from is None:
+        return config
+    return dataclasses.replace(config, init_from=str(Path(config.init_from).resolve()))
+
+
+def check(program: Program) -> None:
+    """Checks that the run can begin with what the run named by `init_from` has learned.
+
+    Raises:
+      ValueError: if there is no such run, or if its parameters are of other shapes.
+    """
+    if program.config.init_from is not None:
+        learned(program.config, jax.eval_shape(program.init, jax.random.key(0)), lambda _: None)
+
+
+def first_state(
+    config: Config, executables: Executables, warn: Callable[[str], None]
+) -> TrainState:
+    """The state before the first meta-step, of a run, or `[M, ...]` of the members of a sweep.
+
+    Where `init_from` names a run, its meta-parameters and the statistics of its observations are taken over. What is
+    kept beyond a trial and the state of the outer method begin anew.
+    """
+    state = executables.init()
+    if config.init_from is None:
+        return state
+    is_sweep = bool(state.step.ndim)
+    like = jax.tree.map(lambda x: x[0], state) if is_sweep else state
+    # Every member of a sweep begins with the same.
+    values = jax.tree.map(
+        lambda x, mine: jax.device_put(jnp.broadcast_to(x, mine.shape), mine.sharding),
+        learned(config, like, warn),
+        _learned(state),
+    )
+    return state.replace(**values)
+
+
+def learned(config: Config, like: TrainState, warn: Callable[[str], None]) -> dict[str, PyTree]:
+    """Fields of the best state of the run that `init_from` names, with the shapes that they have in `like`.
+
+    Raises:
+      ValueError: as in `check`.
+    """
+    runtime = RuntimeConfig(platform=config.runtime.platform, num_devices=1)
+    try:
+        source = open_best(Path(str(config.init_from)), warn, runtime=runtime)
+    except ValueError as error:
+        raise ValueError(f"init_from={config.init_from!r} cannot be begun from: {error}") from error
+    found, wanted = structure(_learned(source.state)), structure(_learned(like))
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                f"init_from={config.init_from!r} has learned something else: {name} is {found.get(name, 'missing')} "
+                f"in it, and {wanted.get(name, 'missing')} here: give this run the learner of that one, and an "
+                "environment with observations and actions of the same sizes"
+            )
+    return _learned(source.state)
+
+
+def _learned(state: TrainState) -> dict[str, PyTree]:
+    return {"meta_params": state.meta_params, "normalizer": state.normalizer}
