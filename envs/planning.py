@@ -1,16 +1,14 @@
 """Planning with a finite horizon in tabular models that were learned: value iteration, plain and optimistic."""
 
-from collections.abc import Callable
-
-import jax
 import jax.numpy as jnp
 
+from metarl_jax.exact import plan_backward
 from metarl_jax.types import Array
 
 
 def value_iteration(transition: Array, reward: Array, horizon: int) -> Array:
     """Q(t, s, a) = r(s, a) + Σ P(s' | s, a) max_a' Q(t + 1, s', a'), `[T, S, A]`."""
-    return _plan_backward(lambda value: reward + transition @ value, len(reward), horizon)
+    return plan_backward(lambda value: reward + transition @ value, len(reward), horizon)
 
 
 def extended_value_iteration(
@@ -31,15 +29,4 @@ def extended_value_iteration(
         kept = others - jnp.clip(moved - worse, 0.0, others)
         return reward + kept @ value[order[:-1]] + best * value[order[-1]]
 
-    return _plan_backward(backup, len(reward), horizon)
-
-
-def _plan_backward(backup: Callable[[Array], Array], num_states: int, horizon: int) -> Array:
-    """Action values `[T, S, A]`, from `backup`: values of next states `[S]` to action values `[S, A]`."""
-
-    def step(value: Array, _):
-        action_values = backup(value)
-        return action_values.max(axis=-1), action_values
-
-    _, action_values = jax.lax.scan(step, jnp.zeros(num_states), length=horizon, reverse=True)
-    return action_values
+    return plan_backward(backup, len(reward), horizon)

@@ -49,7 +49,7 @@ NUM_META_STEPS = {
     "bandit-100": {
         "gru": 400,
         "lstm": 250,
-        "min_gru": 5000,
+        "min_gru": 3000,
         "transformer": 200,
         "key_value": 400,
         "varibad": 300,
@@ -63,7 +63,10 @@ NUM_META_STEPS = {
         "varibad": 300,
     },
 }
-"""Meta-steps of a training, more for cores that are fast, and most for the one that does best in a kind of problems."""
+NUM_META_STEPS["bandit-100-50"] = NUM_META_STEPS["bandit-100"] | {"min_gru": 5000}
+NUM_META_STEPS["mdp-50"] = NUM_META_STEPS["mdp"] | {"transformer": 300}
+"""Meta-steps of a training, by problem or kind of problem: more for cores that are fast, and most for the one that does
+best."""
 PROBLEMS = [f"bandit-{n}-{k}" for n, k in ((10, 5), (10, 50), (100, 5), (100, 10), (100, 50))]
 PROBLEMS += [f"mdp-{n}" for n in (10, 25, 50)]
 STRATEGIES = {
@@ -95,8 +98,8 @@ def configuration(
     env = base.env
     num_steps = num_rounds * env.episode_length
     network = sized(LEARNERS[learner], num_steps, has_dynamics=family == "mdp")
-    lengths = family if family == "mdp" else f"{family}-{num_rounds}"
-    num_meta_steps = NUM_META_STEPS[lengths][learner]
+    kind = family if family == "mdp" else f"{family}-{num_rounds}"
+    num_meta_steps = NUM_META_STEPS.get(problem, NUM_META_STEPS[kind])[learner]
     outer = dataclasses.replace(
         memory_family.RL2_TABULAR_MDP.outer,
         learning_rate=1e-3 if learner == "transformer" else 2e-3,

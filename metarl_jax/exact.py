@@ -76,12 +76,20 @@ def optimal_action_values(mdp: TabularMDP, horizon: int) -> Array:
     Q(t, s, a) = r(s, a) + γ Σ P(s' | s, a) max_a' Q(t + 1, s', a'). The optimal return is `start @ Q[0].max(axis=-1)`.
     """
 
-    def backup(value: Array, _):
-        action_values = mdp.reward + mdp.discount * mdp.transition @ value
+    def backup(value: Array) -> Array:
+        return mdp.reward + mdp.discount * mdp.transition @ value
+
+    return plan_backward(backup, len(mdp.reward), horizon)
+
+
+def plan_backward(backup: Callable[[Array], Array], num_states: int, horizon: int) -> Array:
+    """Action values `[T, S, A]`, from `backup`: values of next states `[S]` to action values `[S, A]`."""
+
+    def step(value: Array, _):
+        action_values = backup(value)
         return action_values.max(axis=-1), action_values
 
-    start = jnp.zeros_like(mdp.reward[:, 0])
-    return jax.lax.scan(backup, start, length=horizon, reverse=True)[1]
+    return jax.lax.scan(step, jnp.zeros(num_states), length=horizon, reverse=True)[1]
 
 
 def policy_matrix(

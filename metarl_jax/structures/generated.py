@@ -22,8 +22,8 @@ class GeneratedDense(nn.Module):
     With the initialisation `bias`, W₀ is that of an ordinary layer and Δ = 0 for every code (Bias-HyperInit). With
     `small`, the generator has a fifth of the initialisation of an ordinary layer instead of zeros: where all tasks
     start from one code, zeros are a saddle, at which neither the code nor the generator has a use for the other. With
-    `normal`, W₀ = 0 (but for FiLM and concat) and the generator is initialised as an ordinary layer, so that the
-    generated weights have no scale of their own. Subclasses say what Δ is.
+    `normal`, W₀ = 0 (but for FiLM and concat) and the generator is initialised as any dense layer would be, which knows
+    the size of the code and nothing of the layer whose weights it makes. Subclasses say what Δ is.
 
     References:
       Ha, Dai & Le, «HyperNetworks», ICLR 2017.
@@ -43,8 +43,11 @@ class GeneratedDense(nn.Module):
         base_init = orthogonal(self.kernel_scale) if has_base else nn.initializers.zeros
         kernel = self.param("kernel", base_init, (x.shape[-1], self.size))
         bias = self.param("bias", nn.initializers.zeros, (self.size,))
-        generator_scale = {"bias": 0.0, "small": 0.2, "normal": 1.0}[self.hyper_init]
-        generator_init = orthogonal(generator_scale * self.kernel_scale)
+        if self.hyper_init == "normal":
+            generator_init = nn.initializers.lecun_normal()
+        else:
+            scale = {"bias": 0.0, "small": 0.2}[self.hyper_init]
+            generator_init = orthogonal(scale * self.kernel_scale)
         return self.change(code, x, kernel, bias, generator_init)
 
     def change(self, code, x, kernel, bias, generator_init) -> Array:
