@@ -38,15 +38,7 @@ LEARNERS: dict[str, SequenceLearner] = {
     "varibad": VariBAD(decoder_sizes=(32,)),
 }
 NUM_META_STEPS = {
-    "bandit-10": {
-        "gru": 133,
-        "lstm": 83,
-        "min_gru": 1000,
-        "transformer": 66,
-        "key_value": 133,
-        "varibad": 100,
-    },
-    "bandit-100": {
+    "bandit": {
         "gru": 400,
         "lstm": 250,
         "min_gru": 3000,
@@ -63,10 +55,10 @@ NUM_META_STEPS = {
         "varibad": 300,
     },
 }
-NUM_META_STEPS["bandit-100-50"] = NUM_META_STEPS["bandit-100"] | {"min_gru": 5000}
+NUM_META_STEPS["bandit-100-50"] = NUM_META_STEPS["bandit"] | {"min_gru": 5000}
 NUM_META_STEPS["mdp-50"] = NUM_META_STEPS["mdp"] | {"transformer": 300}
-"""Meta-steps of a training, by problem or kind of problem: more for cores that are fast, and most for the one that does
-best."""
+"""Meta-steps of a training, by problem or family of problems: more for cores that are fast, and most for the one that
+does best. Bandits of ten pulls take a third of them."""
 PROBLEMS = [f"bandit-{n}-{k}" for n, k in ((10, 5), (10, 50), (100, 5), (100, 10), (100, 50))]
 PROBLEMS += [f"mdp-{n}" for n in (10, 25, 50)]
 STRATEGIES = {
@@ -75,6 +67,8 @@ STRATEGIES = {
 }
 STEPS_OF_A_META_STEP = 25_600
 """Env-steps that a meta-step collects, where that takes at least 48 tasks."""
+ROOT = Path("runs/memory")
+"""Folder of all cells, unless another is given."""
 CELL, CONTROLS = "table.json", "controls.json"
 """What is kept of a cell in its run folder, and of the controls in the folder of a problem."""
 SHORTER = {"mdp-25": "mdp-10", "mdp-50": "mdp-25"}
@@ -83,9 +77,7 @@ HELD_OUT_SEED = 1
 """Seed of the held-out tasks, and of what happens in them."""
 
 
-def configuration(
-    problem: str, learner: str, root: Path = Path("runs/memory"), effort: float = 1.0
-) -> Config:
+def configuration(problem: str, learner: str, root: Path = ROOT, effort: float = 1.0) -> Config:
     """The configuration of a cell: `bandit-PULLS-ARMS` or `mdp-EPISODES`, and a key of `LEARNERS`.
 
     `root` is the folder of all cells, one of which it may begin from.
@@ -98,8 +90,7 @@ def configuration(
     env = base.env
     num_steps = num_rounds * env.episode_length
     network = sized(LEARNERS[learner], num_steps, has_dynamics=family == "mdp")
-    kind = family if family == "mdp" else f"{family}-{num_rounds}"
-    num_meta_steps = NUM_META_STEPS.get(problem, NUM_META_STEPS[kind])[learner]
+    num_meta_steps = NUM_META_STEPS.get(problem, NUM_META_STEPS[family])[learner]
     outer = dataclasses.replace(
         memory_family.RL2_TABULAR_MDP.outer,
         learning_rate=1e-3 if learner == "transformer" else 2e-3,
@@ -113,12 +104,13 @@ def configuration(
         if env.num_arms <= 10 and num_steps >= 100 and num_meta_steps >= 1000:
             entropy = 0.1
         outer = dataclasses.replace(outer, entropy_coefficient=entropy)
+    if num_steps < 100:
+        num_meta_steps //= 3
+    shorter = SHORTER.get(problem)
     return dataclasses.replace(
         base,
         name=f"{problem}-{learner}",
-        init_from=str((root / SHORTER[problem] / learner).resolve())
-        if problem in SHORTER
-        else None,
+        init_from=None if shorter is None else str((root / shorter / learner).resolve()),
         learner=network,
         outer=outer,
         advantage=advantage,
@@ -249,7 +241,7 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", type=Path, default=Path("runs/memory"), help="folder of the runs")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder of the runs")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS)
     parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
     parser.add_argument(

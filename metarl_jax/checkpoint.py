@@ -213,6 +213,23 @@ def structure(state: PyTree) -> dict[str, str]:
     }
 
 
+class Difference(NamedTuple):
+    """An array that two structures do not have in common, and what it is in each; `missing` where it is not there."""
+
+    name: str
+    found: str
+    wanted: str
+
+
+def first_difference(found: dict[str, str], wanted: dict[str, str]) -> Difference | None:
+    """The first array by name that differs between two structures, or None where they are the same."""
+    for name in sorted(found.keys() | wanted.keys()):
+        pair = (found.get(name, "missing"), wanted.get(name, "missing"))
+        if pair[0] != pair[1]:
+            return Difference(name, *pair)
+    return None
+
+
 def checksum(state: PyTree, progress: dict[str, Any]) -> str:
     """SHA-256 of the bytes of every array and of what is saved beside them."""
     digest = hashlib.sha256(json.dumps(progress, sort_keys=True).encode())
@@ -279,10 +296,10 @@ def _discard_abandoned_reads() -> None:
 
 
 def _check_structure(path: Path, saved: dict[str, str], wanted: dict[str, str]) -> None:
-    for name in sorted(saved.keys() | wanted.keys()):
-        if saved.get(name) != wanted.get(name):
-            raise ValueError(
-                f"the checkpoint {path} is of another configuration: state{name} is "
-                f"{saved.get(name, 'missing')} in it, and {wanted.get(name, 'missing')} by "
-                "config.json: restore the config.json that it was trained with"
-            )
+    differs = first_difference(saved, wanted)
+    if differs is not None:
+        raise ValueError(
+            f"the checkpoint {path} is of another configuration: state{differs.name} is "
+            f"{differs.found} in it, and {differs.wanted} by "
+            "config.json: restore the config.json that it was trained with"
+        )

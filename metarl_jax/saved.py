@@ -1,13 +1,10 @@
 """Trained runs, opened again at their best state."""
 
-import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from metarl_jax import checkpoint as checkpointing
-from metarl_jax import run_folder
-from metarl_jax.config import RuntimeConfig
+from metarl_jax.config import Config
 from metarl_jax.executables import Executables, run_functions
 from metarl_jax.program import Program, build
 from metarl_jax.run_folder import RunFolder
@@ -15,39 +12,32 @@ from metarl_jax.types import TrainState
 
 
 class Saved(NamedTuple):
-    """A run that lies in a folder, and its state at one of its checkpoints.
+    """A run that was trained, and its state at one of its checkpoints.
 
     Attributes:
-      folder: where it lies.
       program: what its configuration says.
       executables: its functions, compiled when they are called.
       state: at the checkpoint that is best by held-out return, or else the latest.
       step: the meta-steps of that state.
     """
 
-    folder: RunFolder
     program: Program
     executables: Executables
     state: TrainState
     step: int
 
 
-def open_best(
-    run_dir: Path, warn: Callable[[str], None], *, runtime: RuntimeConfig | None = None
-) -> Saved:
+def open_best(folder: RunFolder, config: Config, warn: Callable[[str], None]) -> Saved:
     """Opens a run at its best state.
 
     Args:
-      run_dir: the folder of a run.
+      folder: of the run.
+      config: that of the run, but for where it is computed.
       warn: is told of checkpoints that are damaged.
-      runtime: where to compute, if not where the run was trained.
 
     Raises:
-      ValueError: if there is no run, or no whole checkpoint.
+      ValueError: if there is no whole checkpoint.
     """
-    folder, config = run_folder.open_existing(run_dir)
-    if runtime is not None:
-        config = dataclasses.replace(config, runtime=runtime)
     program = build(config)
     executables = Executables(run_functions(program))
     found = checkpointing.load_best(
@@ -57,7 +47,7 @@ def open_best(
     )
     if found is None:
         raise ValueError(
-            f"run_dir={str(run_dir)!r} has no checkpoint that can be read: train it first, "
-            f"with `metarl resume {run_dir}`"
+            f"run_dir={str(folder.path)!r} has no checkpoint that can be read: train it first, "
+            f"with `metarl resume {folder.path}`"
         )
-    return Saved(folder, program, executables, found.state, found.step)
+    return Saved(program, executables, found.state, found.step)

@@ -114,7 +114,7 @@ def evaluate_run(
         )
     check_strategies(config.env, strategies)
     reporter = console or Reporter()
-    folder, program, executables, state, step = open_best(folder.path, reporter.warn)
+    program, executables, state, step = open_best(folder, config, reporter.warn)
     run = Run(folder.path, [folder], config, program, executables, reporter)
     if empty_memory:
         state = state.replace(memory=run.executables.init().memory)
@@ -129,7 +129,7 @@ def load(run_dir: Path | str) -> tuple[Program, TrainState]:
     Raises:
       ValueError: if there is no run, or no whole checkpoint.
     """
-    saved = open_best(Path(run_dir), Reporter().warn)
+    saved = open_best(*run_folder.open_existing(Path(run_dir)), Reporter().warn)
     return saved.program, saved.state
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.checkpoint import structure
+from metarl_jax.checkpoint import first_difference, structure
 from metarl_jax.config import Config, RuntimeConfig
 from metarl_jax.executables import Executables
 from metarl_jax.program import Program
+from metarl_jax.run_folder import open_existing
 from metarl_jax.saved import open_best
 from metarl_jax.types import PyTree, TrainState
 
@@ -29,7 +30,7 @@ def check(program: Program) -> None:
       ValueError: if there is no such run, or if its parameters are of other shapes.
     """
     if program.config.init_from is not None:
-        learned(program.config, jax.eval_shape(program.init, jax.random.key(0)), lambda _: None)
+        _read(program.config, jax.eval_shape(program.init, jax.random.key(0)), lambda _: None)
 
 
 def first_state(
@@ -43,18 +44,16 @@ def first_state(
     state = executables.init()
     if config.init_from is None:
         return state
-    is_sweep = bool(state.step.ndim)
-    like = jax.tree.map(lambda x: x[0], state) if is_sweep else state
     # Every member of a sweep begins with the same.
     values = jax.tree.map(
         lambda x, mine: jax.device_put(jnp.broadcast_to(x, mine.shape), mine.sharding),
-        learned(config, like, warn),
+        _read(config, executables.by_member(state)[0], warn),
         _learned(state),
     )
     return state.replace(**values)
 
 
-def learned(config: Config, like: TrainState, warn: Callable[[str], None]) -> dict[str, PyTree]:
+def _read(config: Config, like: TrainState, warn: Callable[[str], None]) -> dict[str, PyTree]:
     """Fields of the best state of the run that `init_from` names, with the shapes that they have in `like`.
 
     Raises:
@@ -62,17 +61,17 @@ def learned(config: Config, like: TrainState, warn: Callable[[str], None]) -> di
     """
     runtime = RuntimeConfig(platform=config.runtime.platform, num_devices=1)
     try:
-        source = open_best(Path(str(config.init_from)), warn, runtime=runtime)
+        folder, theirs = open_existing(Path(str(config.init_from)))
+        source = open_best(folder, dataclasses.replace(theirs, runtime=runtime), warn)
     except ValueError as error:
         raise ValueError(f"init_from={config.init_from!r} cannot be begun from: {error}") from error
-    found, wanted = structure(_learned(source.state)), structure(_learned(like))
-    for name in sorted(found.keys() | wanted.keys()):
-        if found.get(name) != wanted.get(name):
-            raise ValueError(
-                f"init_from={config.init_from!r} has learned something else: {name} is {found.get(name, 'missing')} "
-                f"in it, and {wanted.get(name, 'missing')} here: give this run the learner of that one, and an "
-                "environment with observations and actions of the same sizes"
-            )
+    differs = first_difference(structure(_learned(source.state)), structure(_learned(like)))
+    if differs is not None:
+        raise ValueError(
+            f"init_from={config.init_from!r} has learned something else: {differs.name} is {differs.found} in it, and "
+            f"{differs.wanted} here: give this run the learner of that one, and an environment with observations and "
+            "actions of the same sizes"
+        )
     return _learned(source.state)
 
 

@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_refused(tmp_path, source, config, changes, message
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_without_a_checkpoint_is_refused(tmp_path, source, config, capsys):
+def test_a_run_without_a_checkpoint_is_refused(tmp_path, config, capsys):
     run_folder.create(tmp_path / "begun", config)
     words = ["train", "rl2-bandit", "--run-dir", str(tmp_path / "run"), "--init-from"]
     assert main([*words, str(tmp_path / "begun")]) == 2
