@@ -28,12 +28,14 @@ from metarl_jax.learners.belief import VariBAD
 from metarl_jax.learners.key_value import KeyValue
 from metarl_jax.learners.recurrent import RL2
 from metarl_jax.learners.sequence import SequenceLearner
+from metarl_jax.learners.symmetric import SymmetricRL2
 
 LEARNERS: dict[str, SequenceLearner] = {
     "gru": RL2(),
     "lstm": RL2(core="lstm"),
     "min_gru": RL2(core="min_gru"),
     "transformer": RL2(core="transformer", hidden_size=64, num_layers=2, num_heads=2),
+    "symmetric": SymmetricRL2(),
     "key_value": KeyValue(num_slots=64),
     "varibad": VariBAD(decoder_sizes=(32,)),
 }
@@ -43,6 +45,7 @@ NUM_META_STEPS = {
         "lstm": 250,
         "min_gru": 3000,
         "transformer": 200,
+        "symmetric": 400,
         "key_value": 400,
         "varibad": 300,
     },
@@ -51,12 +54,16 @@ NUM_META_STEPS = {
         "lstm": 250,
         "min_gru": 400,
         "transformer": 1000,
+        "symmetric": 400,
         "key_value": 400,
         "varibad": 300,
     },
 }
-NUM_META_STEPS["bandit-100-50"] = NUM_META_STEPS["bandit"] | {"min_gru": 5000}
-NUM_META_STEPS["mdp-50"] = NUM_META_STEPS["mdp"] | {"transformer": 300}
+NUM_META_STEPS["bandit-100-5"] = NUM_META_STEPS["bandit"] | {"min_gru": 1500, "key_value": 200}
+NUM_META_STEPS["bandit-100-50"] = NUM_META_STEPS["bandit"] | {"min_gru": 5000, "key_value": 200}
+LATER = {"gru": 200, "lstm": 150, "symmetric": 200, "key_value": 100, "varibad": 150}
+NUM_META_STEPS["mdp-25"] = NUM_META_STEPS["mdp"] | LATER | {"transformer": 1500}
+NUM_META_STEPS["mdp-50"] = NUM_META_STEPS["mdp"] | LATER | {"transformer": 300}
 """Meta-steps of a training, by problem or family of problems: more for cores that are fast, and most for the one that
 does best. Bandits of ten pulls take a third of them."""
 PROBLEMS = [f"bandit-{n}-{k}" for n, k in ((10, 5), (10, 50), (100, 5), (100, 10), (100, 50))]
@@ -73,6 +80,8 @@ CELL, CONTROLS = "table.json", "controls.json"
 """What is kept of a cell in its run folder, and of the controls in the folder of a problem."""
 SHORTER = {"mdp-25": "mdp-10", "mdp-50": "mdp-25"}
 """Problems whose learners begin with what they have learned in a shorter one."""
+FEWER_ARMS = {"bandit-10-50": "bandit-10-5", "bandit-100-50": "bandit-100-10"}
+"""Problems that learners whose parameters fit any number of arms begin with what they have learned of fewer."""
 HELD_OUT_SEED = 1
 """Seed of the held-out tasks, and of what happens in them."""
 
@@ -103,14 +112,22 @@ def configuration(problem: str, learner: str, root: Path = ROOT, effort: float =
         entropy = 0.05 * min(1.0, 10 / env.num_arms)
         if env.num_arms <= 10 and num_steps >= 100 and num_meta_steps >= 1000:
             entropy = 0.1
+        if isinstance(network, SymmetricRL2):
+            # All arms are learned at once: the rest of the training is for what pays late.
+            entropy = min(entropy, 0.02)
+            advantage = dataclasses.replace(advantage, gae_lambda=0.98)
         outer = dataclasses.replace(outer, entropy_coefficient=entropy)
     if num_steps < 100:
         num_meta_steps //= 3
-    shorter = SHORTER.get(problem)
+    if problem in SHORTER:
+        # What is learned of a task pays for hundreds of steps.
+        advantage = dataclasses.replace(advantage, discount=1.0, gae_lambda=0.97)
+        outer = dataclasses.replace(outer, entropy_coefficient=0.03)
+    before = begins_from(problem, learner)
     return dataclasses.replace(
         base,
         name=f"{problem}-{learner}",
-        init_from=None if shorter is None else str((root / shorter / learner).resolve()),
+        init_from=None if before is None else str((root / before / learner).resolve()),
         learner=network,
         outer=outer,
         advantage=advantage,
@@ -121,9 +138,17 @@ def configuration(problem: str, learner: str, root: Path = ROOT, effort: float =
     )
 
 
+def begins_from(problem: str, learner: str) -> str | None:
+    """The problem whose result a training begins from, if any."""
+    fewer_arms = FEWER_ARMS if isinstance(LEARNERS[learner], SymmetricRL2) else {}
+    return (SHORTER | fewer_arms).get(problem)
+
+
 def sized(learner: SequenceLearner, num_steps: int, has_dynamics: bool) -> SequenceLearner:
     """The learner for trials of so many steps."""
     options: dict[str, Any] = {"reads_previous_observation": has_dynamics}
+    if isinstance(learner, SymmetricRL2) and has_dynamics:
+        options["hidden_size"] = 64  # what an action brings in each of ten states
     if isinstance(learner, RL2):
         options["context_length"] = num_steps
     if num_steps >= 100 and not learner.make_core().is_parallel:
@@ -151,9 +176,9 @@ def cell(
 
     config = configuration(problem, learner, root, effort)
     run_dir = root / problem / learner
-    before = {"env_steps": 0, "seconds": 0.0}
-    if problem in SHORTER:
-        before = cell(SHORTER[problem], learner, root, effort, num_tasks)
+    before, earlier = {"env_steps": 0, "seconds": 0.0}, begins_from(problem, learner)
+    if earlier is not None:
+        before = cell(earlier, learner, root, effort, num_tasks)
     folder, kept = RunFolder(run_dir), run_dir / CELL
     if not run_dir.exists():
         train.train(config, run_dir)

@@ -10,6 +10,7 @@ import dataclasses
 from metarl_jax.config import Config, EvaluationConfig
 from metarl_jax.envs.grid_navi import GridNavi
 from metarl_jax.envs.half_cheetah import HalfCheetahVel
+from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.envs.rotated_point_robot import RotatedPointRobot
 from metarl_jax.experiments import (
     maml_half_cheetah_dir,
@@ -145,6 +146,50 @@ MULTITASK_HALF_CHEETAH_VEL = replace(
     outer=replace(MAML_HALF_CHEETAH_VEL.outer, rounds="first"),
 )
 """A control: one plain policy for all tasks, as large as the hypernetwork that descends there, and fine-tuned."""
+
+RL2_POINT_ROBOT = Config(
+    name="rl2-point-robot",
+    env=PointRobot(),
+    learner=RL2(log_std_init=-0.7),
+    outer=PPO(
+        learning_rate=1e-3,
+        final_learning_rate=1e-5,
+        num_epochs=2,
+        num_minibatches=8,
+        rounds="all",
+        value_coefficient=0.5,
+        entropy_coefficient=0.0,
+    ),
+    advantage=AdvantageConfig(
+        discount=0.99,
+        gae_lambda=0.9,
+        reward_scaling=0.1,
+        baseline="value",
+        credit="trial",
+        normalization="batch",
+    ),
+    num_meta_steps=300,
+    num_tasks=128,
+    num_rounds=2,
+    num_episodes=1,
+    log_every=10,
+    evaluation=EvaluationConfig(every=50, num_tasks=200),
+)
+"""RL² on the point robot with a hidden goal."""
+
+HYPERNETWORK_POINT_ROBOT = replace(
+    RL2_POINT_ROBOT,
+    name="hypernetwork-point-robot",
+    learner=Hypernetwork(log_std_init=-0.7),
+)
+"""A recurrent hypernetwork on the point robot with a hidden goal."""
+
+MODULAR_POINT_ROBOT = replace(
+    RL2_POINT_ROBOT,
+    name="modular-point-robot",
+    learner=Modular(log_std_init=-0.7),
+)
+"""A modular policy with inferred routing on the point robot with a hidden goal."""
 
 RL2_ROTATED = Config(
     name="rl2-rotated-point-robot",

@@ -35,7 +35,10 @@ PROBLEMS: dict[str, dict[str, Protocol]] = {
                 "tuned-hypernetwork-point-robot",
                 "tuned-modular-point-robot",
             ),
-        )
+        ),
+        "inferring": Protocol(
+            300, ("rl2-point-robot", "hypernetwork-point-robot", "modular-point-robot")
+        ),
     },
     "rotated_point_robot": {
         "descending": Protocol(

@@ -81,6 +81,12 @@ def test_a_longer_problem_begins_with_what_was_learned_in_a_shorter(small, tmp_p
     assert config.init_from == str((tmp_path / "mdp-10/min_gru").resolve())
 
 
+def test_more_arms_begin_with_what_was_learned_of_fewer_where_parameters_fit(tmp_path):
+    fewer = str((tmp_path / "bandit-100-10/symmetric").resolve())
+    assert memory_table.configuration("bandit-100-50", "symmetric", tmp_path).init_from == fewer
+    assert memory_table.configuration("bandit-100-50", "gru", tmp_path).init_from is None
+
+
 def test_a_folder_of_another_training_is_refused(small, tmp_path):
     memory_table.cell("bandit-10-5", "min_gru", tmp_path, num_tasks=16)
     folder, config = open_existing(tmp_path / "bandit-10-5/min_gru")

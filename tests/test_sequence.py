@@ -57,7 +57,9 @@ def begin(learner):
 
 
 READERS = [name for name in learners.names() if issubclass(learners.get(name), SequenceLearner)]
-CASES = [name for name in READERS if name != "rl2"] + [f"rl2-{core}" for core in get_args(CoreName)]
+WITH_CORES = [name for name in READERS if name in ("rl2", "symmetric_rl2")]
+CASES = [name for name in READERS if name not in WITH_CORES]
+CASES += [f"{name}-{core}" for name in WITH_CORES for core in get_args(CoreName)]
 
 
 @pytest.fixture(params=CASES)

@@ -15,6 +15,7 @@ registry: Registry[type[LearnerConfig]] = Registry(
         "meta_sgd": "metarl_jax.learners.gradient:MetaSGD",
         "modular": "metarl_jax.learners.structured:Modular",
         "rl2": "metarl_jax.learners.recurrent:RL2",
+        "symmetric_rl2": "metarl_jax.learners.symmetric:SymmetricRL2",
         "tuned_hypernetwork": "metarl_jax.learners.structured:TunedHypernetwork",
         "tuned_modular": "metarl_jax.learners.structured:TunedModular",
         "varibad": "metarl_jax.learners.belief:VariBAD",

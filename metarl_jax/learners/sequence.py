@@ -134,7 +134,7 @@ class SequenceLearner(LearnerConfig):
         return ()
 
     def make(self, env: TaskDistribution) -> MetaLearner:
-        core, module = self.make_core(), self.make_policy(env)
+        module = self.make_policy(env)
 
         def init(key):
             state = begin({}, self.init_memory(env), key, num_episodes=1)
@@ -145,7 +145,7 @@ class SequenceLearner(LearnerConfig):
             previous = None
             if self.reads_previous_observation:
                 previous = jnp.zeros((num_episodes, env.observation_size), jnp.float32)
-            return SequenceState(core.init_carry(num_episodes), previous, memory)
+            return SequenceState(module.core.init_carry(num_episodes), previous, memory)
 
         def act(meta_params, state: SequenceState, timestep):
             return module.apply(meta_params, state, timestep)

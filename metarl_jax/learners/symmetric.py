@@ -1,0 +1,124 @@
+"""RL² that knows that actions are exchangeable."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.cores import CoreName
+from metarl_jax.env import TaskDistribution, encoded_action_size
+from metarl_jax.learners.recurrent import RL2
+from metarl_jax.learners.sequence import SequencePolicy
+from metarl_jax.networks import MLP, ActionDistribution, NarrowDense, orthogonal
+from metarl_jax.types import Array, Memory, PolicyOut, PyTree, TimeStep
+from metarl_jax.validation import bounded
+
+
+class PerAction(nn.Module):
+    """A core that reads the same trial once for each of A actions, with the same weights and a state for each.
+
+    Inputs and features are `[..., E, A, ·]` where those of the core are `[..., E, ·]`. The carry is that of the core
+    for E·A episodes.
+    """
+
+    core: nn.Module
+    num_actions: int
+
+    @property
+    def is_parallel(self) -> bool:
+        return self.core.is_parallel
+
+    def init_carry(self, num_episodes: int) -> PyTree:
+        return self.core.init_carry(num_episodes * self.num_actions)
+
+    def project(self, inputs: Array) -> PyTree:
+        return self.core.project(inputs)
+
+    def __call__(self, carry: PyTree, projected: PyTree, valid: Array) -> tuple[PyTree, Array]:
+        return self._apart(self.core, carry, projected, valid)
+
+    def sequence(self, carry: PyTree, projected: PyTree, valid: Array) -> tuple[PyTree, Array]:
+        return self._apart(self.core.sequence, carry, projected, valid)
+
+    def _apart(self, read: Any, carry: PyTree, projected: PyTree, valid: Array):
+        leading = (*valid.shape, self.num_actions)
+
+        def join(x: Array) -> Array:
+            return x.reshape(*valid.shape[:-1], -1, x.shape[-1])
+
+        each_valid = jnp.repeat(valid, self.num_actions, axis=-1)
+        carry, features = read(carry, jax.tree.map(join, projected), each_valid)
+        return carry, features.reshape(*leading, -1)
+
+
+class SymmetricPolicy(SequencePolicy):
+    """A policy with a state f_a for every action, and a score of each that does not depend on their order.
+
+    The core reads, for each action a, whether it was the last one, what it brought, and what all see. With ⊕ for the
+    mean and the maximum over actions, side by side, h_a = tanh(f_a W + (⊕_b f_b) U + b) gives the score w·h_a of the
+    action, and ⊕_a h_a the value. A permutation of the actions permutes the scores.
+
+    References:
+      Zaheer et al., «Deep Sets», NeurIPS 2017, for the layer.
+    """
+
+    def setup(self):
+        size = self.core.core.size
+        self.encoder = MLP(self.encoder_sizes, self.activation)
+        self.own = nn.Dense(size, kernel_init=orthogonal())
+        self.others = nn.Dense(size, use_bias=False, kernel_init=orthogonal())
+        self.score = NarrowDense(1, 0.01)
+        self.distribution = ActionDistribution(self.action_space, self.log_std_init)
+        self.value_head = NarrowDense(1, 1.0)
+
+    def read(self, timestep: TimeStep, previous: Array | None, memory: Memory) -> list[Array]:
+        """What is seen in a step, for each action: arrays `[..., A, I]`."""
+        observation, action, *others = super().read(timestep, previous, memory)
+        brought = action * timestep.previous_reward[..., None]
+        shared = jnp.concatenate([observation, *others], axis=-1)[..., None, :]
+        shared = jnp.broadcast_to(shared, (*action.shape, shared.shape[-1]))
+        return [jnp.stack([action, brought], axis=-1), shared]
+
+    def answer(self, features: Array, timestep: TimeStep) -> PolicyOut:
+        del timestep
+        hidden = jnp.tanh(self.own(features) + self.others(pool(features))[..., None, :])
+        distribution = self.distribution(self.score(hidden)[..., 0])
+        return PolicyOut(distribution, self.value_head(pool(hidden))[..., 0])
+
+
+def pool(features: Array) -> Array:
+    """Mean and maximum over actions: `[..., A, F]` to `[..., 2F]`."""
+    return jnp.concatenate([features.mean(axis=-2), features.max(axis=-2)], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SymmetricRL2(RL2):
+    """RL² with one small core for each action, all of the same weights, for tasks whose actions are exchangeable.
+
+    Where tasks stay what they are when their actions are permuted, as arms of a bandit and actions of random MDPs do,
+    what is learned of one action holds for all: an RL² has to learn it for each. Of actions in a box the entries are
+    taken for exchangeable. Elsewhere it is the wrong learner: nothing tells it up from down but the trial.
+
+    References:
+      Duan et al., «RL²: Fast Reinforcement Learning via Slow Reinforcement Learning», 2016.
+      Kirsch et al., «Introducing Symmetries to Black Box Meta Reinforcement Learning», AAAI 2022, for the symmetry.
+    """
+
+    name: ClassVar[str] = "symmetric_rl2"
+
+    core: CoreName = "gru"
+    """What carries information from step to step, for each action: see `rl2`."""
+    hidden_size: int = bounded(16, at_least=1)
+    """Entries of the features of one action."""
+    encoder_sizes: tuple[int, ...] = bounded((16,), at_least=1)
+    """Layers between the inputs and the core."""
+
+    def make_policy(self, env: TaskDistribution) -> SequencePolicy:
+        return SymmetricPolicy(**self.policy_options(env))
+
+    def policy_options(self, env: TaskDistribution) -> dict[str, Any]:
+        num_actions = encoded_action_size(env.action_space)
+        options = super().policy_options(env)
+        return options | {"core": PerAction(options["core"], num_actions)}
