@@ -33,6 +33,7 @@ registry: Registry[Config] = Registry(
         "rl2-grid-navi": "metarl_jax.experiments.rl2_grid_navi:CONFIG",
         "rl2-tabular-mdp": "metarl_jax.experiments.memory_family:RL2_TABULAR_MDP",
         "rl2-recurring-bandit": "metarl_jax.experiments.memory_family:RL2_RECURRING_BANDIT",
+        "symmetric-rl2-bandit": "metarl_jax.experiments.memory_family:SYMMETRIC_RL2_BANDIT",
         "key-value-bandit": "metarl_jax.experiments.memory_family:KEY_VALUE_BANDIT",
         "key-value-grid-navi": "metarl_jax.experiments.memory_family:KEY_VALUE_GRID_NAVI",
         "varibad-bandit": "metarl_jax.experiments.memory_family:VARIBAD_BANDIT",

@@ -7,6 +7,7 @@ of bandit are flags: `--env.num-arms 10 --num-rounds 100`. So are other cores of
 import dataclasses
 
 from metarl_jax.config import EvaluationConfig
+from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.recurring_bandit import RecurringBandit
 from metarl_jax.envs.tabular import TabularMDPs
 from metarl_jax.experiments import rl2_bandit, rl2_grid_navi
@@ -14,6 +15,7 @@ from metarl_jax.learners.belief import VariBAD
 from metarl_jax.learners.episodic import Episodic
 from metarl_jax.learners.key_value import KeyValue
 from metarl_jax.learners.recurrent import RL2
+from metarl_jax.learners.symmetric import SymmetricRL2
 
 replace = dataclasses.replace
 
@@ -72,6 +74,22 @@ A transformer, which can look up what an action brought where it was tried befor
 actions cost: 156.91 ± 0.57 in 2000 held-out tasks (RL² in the paper 156.2, SNAIL 159.1, greedy planning with the
 prior of the tasks 154.7), after 25.6M env-steps, 464 s on one core of an AMD EPYC. The cell `transformer`, `mdp-10`
 of `experiments/memory_table.py` has two layers of two heads: 157.28 ± 0.57."""
+
+SYMMETRIC_RL2_BANDIT = replace(
+    rl2_bandit.CONFIG,
+    name="symmetric-rl2-bandit",
+    env=Bandit(num_arms=10),
+    learner=SymmetricRL2(longest_memory=100.0),
+    outer=replace(RL2_TABULAR_MDP.outer, learning_rate=2e-3, entropy_coefficient=0.02),
+    advantage=replace(
+        rl2_bandit.CONFIG.advantage, gae_lambda=0.98, reward_scaling=0.1, payoff="regret"
+    ),
+    num_meta_steps=400,
+    num_tasks=256,
+    num_rounds=100,
+    evaluation=EvaluationConfig(every=50, num_tasks=2000, deterministic=True),
+)
+"""An RL² to which arms are exchangeable, on ten arms and 100 pulls; what it learns holds for any number of arms."""
 
 RL2_RECURRING_BANDIT = replace(
     rl2_bandit.CONFIG,

@@ -12,6 +12,7 @@ import metarl_jax
 from metarl_jax import experiments
 from metarl_jax.config import EvaluationConfig, RuntimeConfig
 from metarl_jax.env import Discrete, EnvState, TaskDistribution
+from metarl_jax.envs.bandit import Bandit
 from metarl_jax.routing import learned_structure
 
 replace = dataclasses.replace
@@ -52,7 +53,7 @@ def train(config, num_steps):
     return returns_before_and_after(config, num_steps)[1]
 
 
-@pytest.mark.parametrize("learner", ["rl2", "hypernetwork", "modular"])
+@pytest.mark.parametrize("learner", ["rl2", "symmetric_rl2", "hypernetwork", "modular"])
 def test_a_trial_tells_which_lever_paid(small_config, learner):
     """Chance in the first episode, certainty from the second on."""
     config = small_config(
@@ -154,6 +155,16 @@ def test_rl2_on_the_bandit():
     error = totals.std() / np.sqrt(len(totals))
     assert totals.mean() >= 6.60
     assert totals.mean() <= 6.660 + 3 * error
+
+
+@pytest.mark.slow
+def test_what_is_learned_of_ten_arms_holds_for_fifty():
+    """83.5 on ten arms, where Gittins has 83.9 in the same tasks, and 85.3 on fifty never trained on, of 85.5."""
+    config = preset("symmetric-rl2-bandit")
+    program, state = trained_program(config)
+    assert 83.0 <= held_out_returns(program, state).sum() <= 84.7
+    program = metarl_jax.build(replace(config, env=Bandit(num_arms=50)))
+    assert 84.5 <= held_out_returns(program, state).sum() <= 86.1
 
 
 @pytest.mark.slow

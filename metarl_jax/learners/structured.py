@@ -117,7 +117,8 @@ class HypernetworkOptions(StructureOptions):
     of one), or, as a control, `concat` (it is one more input of a shared layer)."""
     hyper_init: HyperInit = "bias"
     """Initialisation of the generator: `bias`, by which the policy starts as an ordinary one whatever the code,
-    `small`, by which it starts near one, or `normal`."""
+    `small`, by which it starts near one, or `normal`, by which all layers of the hypernetwork start as ordinary ones
+    do."""
 
     def make_structure(
         self, env: TaskDistribution, log_std_init: float, has_value: bool

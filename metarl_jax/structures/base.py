@@ -1,6 +1,6 @@
 """What a structure is."""
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from metarl_jax.types import Array, Key, PolicyOut
 
@@ -13,7 +13,8 @@ class Structure(Protocol):
       code_scale: gain of the orthogonal initialisation of the layer that infers a code from features.
     """
 
-    code_scale: ClassVar[float]
+    @property
+    def code_scale(self) -> float: ...
 
     @property
     def code_size(self) -> int: ...

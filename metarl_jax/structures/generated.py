@@ -168,10 +168,9 @@ class GeneratedPolicy(nn.Module):
     """A feed-forward policy and value function all of whose layers are generated from the code.
 
     Codes have a length of 1 or so at first, for a step of an optimizer in each map moves a weight by Σ_z |e_z| as much:
-    with a scale of 3, half-cheetahs learned far more slowly.
+    with a scale of 3, half-cheetahs learned far more slowly. With the initialisation `normal`, the layer that infers
+    them is ordinary too.
     """
-
-    code_scale: ClassVar[float] = 0.4
 
     action_space: ActionSpace
     code_size: int
@@ -181,6 +180,10 @@ class GeneratedPolicy(nn.Module):
     generation: Generation
     hyper_init: HyperInit
     has_value: bool
+
+    @property
+    def code_scale(self) -> float:
+        return 1.0 if self.hyper_init == "normal" else 0.4
 
     def init_code(self, key: Key) -> Array:
         """A code of length 1 or so."""

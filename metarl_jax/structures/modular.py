@@ -1,6 +1,6 @@
 """Modular networks: layers of modules, a routing over them for each task, and learned connections between them."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -65,8 +65,6 @@ class ModularPolicy(nn.Module):
       Yang et al., «Multi-Task Reinforcement Learning with Soft Modularization», NeurIPS 2020.
     """
 
-    code_scale: ClassVar[float] = 3.0
-
     action_space: ActionSpace
     num_layers: int
     num_modules: int
@@ -80,6 +78,10 @@ class ModularPolicy(nn.Module):
     @property
     def code_size(self) -> int:
         return self.num_layers * self.num_modules
+
+    @property
+    def code_scale(self) -> float:
+        return 3.0
 
     def init_code(self, key: Key) -> Array:
         """Even routing, but for so little noise as tells the modules apart."""
