@@ -6,7 +6,7 @@ import pytest
 
 from metarl_jax import run_folder
 from metarl_jax.config import validate
-from metarl_jax.experiments import memory_table
+from metarl_jax.experiments import memory_cells, memory_table
 from metarl_jax.run_folder import open_existing
 
 replace = dataclasses.replace
@@ -18,7 +18,7 @@ def test_every_cell_can_be_built(problem, learner):
     config = memory_table.configuration(problem, learner)
     validate(config)
     num_steps = config.num_rounds * config.env.episode_length
-    assert config.num_tasks * num_steps <= 1.3 * memory_table.STEPS_OF_A_META_STEP
+    assert config.num_tasks * num_steps <= 1.3 * memory_cells.STEPS_OF_A_META_STEP
     assert getattr(config.learner, "context_length", num_steps) >= num_steps
     twice = memory_table.configuration(problem, learner, effort=2.0)
     assert twice.num_meta_steps == pytest.approx(2 * config.num_meta_steps, abs=1)
