@@ -47,13 +47,20 @@ NUM_META_STEPS = {
         "varibad": 300,
     },
 }
-NUM_META_STEPS["bandit-100-5"] = NUM_META_STEPS["bandit"] | {"min_gru": 1500, "key_value": 200}
-NUM_META_STEPS["bandit-100-50"] = NUM_META_STEPS["bandit"] | {"min_gru": 5000, "key_value": 200}
-LATER = {"gru": 200, "lstm": 150, "symmetric": 200, "key_value": 100, "varibad": 150}
-NUM_META_STEPS["mdp-25"] = NUM_META_STEPS["mdp"] | LATER | {"transformer": 1500}
-NUM_META_STEPS["mdp-50"] = NUM_META_STEPS["mdp"] | LATER | {"transformer": 300}
 """Meta-steps of a training, by problem or family of problems: more for cores that are fast, and most for the one that
 does best. Bandits of ten pulls take a third of them."""
+NUM_META_STEPS["bandit-100-5"] = NUM_META_STEPS["bandit"] | {"min_gru": 1500, "key_value": 200}
+NUM_META_STEPS["bandit-100-50"] = NUM_META_STEPS["bandit"] | {"min_gru": 5000, "key_value": 200}
+LATER = {
+    "gru": 200,
+    "lstm": 150,
+    "min_gru": 400,
+    "symmetric": 200,
+    "key_value": 100,
+    "varibad": 150,
+}
+NUM_META_STEPS["mdp-25"] = NUM_META_STEPS["mdp"] | LATER | {"transformer": 1500}
+NUM_META_STEPS["mdp-50"] = NUM_META_STEPS["mdp"] | LATER | {"transformer": 300}
 STEPS_OF_A_META_STEP = 25_600
 """Env-steps that a meta-step collects, where that takes at least 48 tasks."""
 SHORTER = {"mdp-25": "mdp-10", "mdp-50": "mdp-25"}

@@ -175,7 +175,10 @@ RL2_POINT_ROBOT = Config(
     log_every=10,
     evaluation=EvaluationConfig(every=50, num_tasks=200),
 )
-"""RL² on the point robot with a hidden goal."""
+"""RL² on the point robot with a hidden goal.
+
+−3.68 and −1.00 in the two episodes (three seeds, `experiments/structure_table.py`), where −0.50 is possible and MAML has
+−2.25 after 60 episodes."""
 
 HYPERNETWORK_POINT_ROBOT = replace(
     RL2_POINT_ROBOT,

@@ -1,13 +1,13 @@
 """RL² that knows that actions are exchangeable."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.cores import CoreName
 from metarl_jax.env import TaskDistribution, encoded_action_size
 from metarl_jax.learners.recurrent import RL2
 from metarl_jax.learners.sequence import SequencePolicy
@@ -37,15 +37,19 @@ class PerAction(nn.Module):
         return self.core.project(inputs)
 
     def __call__(self, carry: PyTree, projected: PyTree, valid: Array) -> tuple[PyTree, Array]:
-        return self._apart(self.core, carry, projected, valid)
+        return self._for_each(self.core, carry, projected, valid)
 
     def sequence(self, carry: PyTree, projected: PyTree, valid: Array) -> tuple[PyTree, Array]:
-        return self._apart(self.core.sequence, carry, projected, valid)
+        return self._for_each(self.core.sequence, carry, projected, valid)
 
-    def _apart(self, read: Any, carry: PyTree, projected: PyTree, valid: Array):
+    def _for_each(
+        self, read: Callable[..., Any], carry: PyTree, projected: PyTree, valid: Array
+    ) -> tuple[PyTree, Array]:
+        """What `read` answers for E·A episodes: the carry, and features `[..., E, A, F]`."""
         leading = (*valid.shape, self.num_actions)
 
         def join(x: Array) -> Array:
+            """`[..., E, A, P]` to `[..., E·A, P]`."""
             return x.reshape(*valid.shape[:-1], -1, x.shape[-1])
 
         each_valid = jnp.repeat(valid, self.num_actions, axis=-1)
@@ -56,9 +60,10 @@ class PerAction(nn.Module):
 class SymmetricPolicy(SequencePolicy):
     """A policy with a state f_a for every action, and a score of each that does not depend on their order.
 
-    The core reads, for each action a, whether it was the last one, what it brought, and what all see. With ⊕ for the
-    mean and the maximum over actions, side by side, h_a = tanh(f_a W + (⊕_b f_b) U + b) gives the score w·h_a of the
-    action, and ⊕_a h_a the value. A permutation of the actions permutes the scores.
+    The core reads, for each action a, whether it was the last one (1 or 0; an entry of the action, in a box), what it
+    brought (that times the last reward), and what all see. With ⊕ for the mean and the maximum over actions, side by
+    side, h_a = tanh(f_a W + (⊕_i f_i) U + c) gives the score w·h_a of the action, and ⊕_a h_a the value. A permutation
+    of the actions permutes the scores.
 
     References:
       Zaheer et al., «Deep Sets», NeurIPS 2017, for the layer.
@@ -99,7 +104,8 @@ class SymmetricRL2(RL2):
 
     Where tasks stay what they are when their actions are permuted, as arms of a bandit and actions of random MDPs do,
     what is learned of one action holds for all: an RL² has to learn it for each. Of actions in a box the entries are
-    taken for exchangeable. Elsewhere it is the wrong learner: nothing tells it up from down but the trial.
+    taken for exchangeable, but for the deviation of each. Elsewhere it is the wrong learner: nothing tells it up from
+    down but the trial.
 
     References:
       Duan et al., «RL²: Fast Reinforcement Learning via Slow Reinforcement Learning», 2016.
@@ -108,8 +114,6 @@ class SymmetricRL2(RL2):
 
     name: ClassVar[str] = "symmetric_rl2"
 
-    core: CoreName = "gru"
-    """What carries information from step to step, for each action: see `rl2`."""
     hidden_size: int = bounded(16, at_least=1)
     """Entries of the features of one action."""
     encoder_sizes: tuple[int, ...] = bounded((16,), at_least=1)
