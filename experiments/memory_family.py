@@ -91,8 +91,9 @@ SYMMETRIC_RL2_BANDIT = replace(
 )
 """An RL² to which arms are exchangeable, on ten arms and 100 pulls; what it learns holds for any number of arms.
 
-83.67 ± 0.25 in 2000 held-out tasks (RL² in Duan et al. 2016 and SNAIL 83.5; Gittins in the same tasks 83.86), after 10.2M
-env-steps, 124 s on one core of an AMD EPYC: the cell `symmetric`, `bandit-100-10` of `experiments/memory_table.py`."""
+83.67 ± 0.25 in 2000 held-out tasks (RL² in Duan et al. 2016 and SNAIL 83.5; Gittins in the same tasks 83.86), after
+10.2M env-steps, 124 s on one core of an AMD EPYC: the cell `symmetric`, `bandit-100-10` of
+`experiments/memory_table.py`."""
 
 RL2_RECURRING_BANDIT = replace(
     rl2_bandit.CONFIG,

@@ -177,8 +177,8 @@ RL2_POINT_ROBOT = Config(
 )
 """RL² on the point robot with a hidden goal.
 
-−3.68 and −1.00 in the two episodes (three seeds, `experiments/structure_table.py`), where −0.50 is possible and MAML has
-−2.25 after 60 episodes."""
+−3.68 and −1.00 in the two episodes (three seeds, `experiments/structure_table.py`), where −0.50 is possible and MAML
+has −2.25 after 60 episodes."""
 
 HYPERNETWORK_POINT_ROBOT = replace(
     RL2_POINT_ROBOT,
