@@ -51,14 +51,8 @@ NUM_META_STEPS = {
 does best. Bandits of ten pulls take a third of them."""
 NUM_META_STEPS["bandit-100-5"] = NUM_META_STEPS["bandit"] | {"min_gru": 1500, "key_value": 200}
 NUM_META_STEPS["bandit-100-50"] = NUM_META_STEPS["bandit"] | {"min_gru": 5000, "key_value": 200}
-LATER = {
-    "gru": 200,
-    "lstm": 150,
-    "min_gru": 400,
-    "symmetric": 200,
-    "key_value": 100,
-    "varibad": 150,
-}
+LATER = {"gru": 200, "lstm": 150, "symmetric": 200, "key_value": 100, "varibad": 150}
+"""Meta-steps of learners that begin with what they have learned in a shorter problem, where those are fewer."""
 NUM_META_STEPS["mdp-25"] = NUM_META_STEPS["mdp"] | LATER | {"transformer": 1500}
 NUM_META_STEPS["mdp-50"] = NUM_META_STEPS["mdp"] | LATER | {"transformer": 300}
 STEPS_OF_A_META_STEP = 25_600
@@ -84,7 +78,9 @@ def configuration(problem: str, learner: str, root: Path = ROOT, effort: float =
     num_rounds = int(sizes[0])
     base = memory_family.RL2_TABULAR_MDP
     if family == "bandit":
-        base = replace(rl2_bandit.CONFIG, env=Bandit(num_arms=int(sizes[1])))
+        is_symmetric = isinstance(LEARNERS[learner], SymmetricRL2)
+        base = memory_family.SYMMETRIC_RL2_BANDIT if is_symmetric else rl2_bandit.CONFIG
+        base = replace(base, env=Bandit(num_arms=int(sizes[1])))
     num_steps = num_rounds * base.env.episode_length
     num_meta_steps = NUM_META_STEPS.get(problem, NUM_META_STEPS[family])[learner]
     before = begins_from(problem, learner)
@@ -123,9 +119,8 @@ def with_objective_of_bandits(config: Config, num_arms: int) -> Config:
     if num_arms <= 10 and config.num_rounds >= 100 and config.num_meta_steps >= 1000:
         entropy = 0.1
     if isinstance(config.learner, SymmetricRL2):
-        # All arms are learned at once: the rest of the training is for what pays late.
+        # All arms are learned at once, and need not be sought for as long.
         entropy = min(entropy, 0.02)
-        advantage = replace(advantage, gae_lambda=0.98)
     outer = replace(config.outer, entropy_coefficient=entropy)
     return replace(config, outer=outer, advantage=advantage)
 
@@ -150,4 +145,4 @@ def sized(learner: SequenceLearner, num_steps: int, has_dynamics: bool) -> Seque
         # Of a mean step, not of the sum over all of them, which would take nearly all of the bounded gradient.
         options["elbo_coefficient"] = 1.0 / num_steps
         options["transition_coefficient"] = 1.0 if has_dynamics else 0.0
-    return dataclasses.replace(learner, **options)
+    return replace(learner, **options)

@@ -194,27 +194,20 @@ MODULAR_POINT_ROBOT = replace(
 )
 """A modular policy with inferred routing on the point robot with a hidden goal."""
 
-RL2_ROTATED = Config(
+RL2_ROTATED = replace(
+    RL2_POINT_ROBOT,
     name="rl2-rotated-point-robot",
     env=RotatedPointRobot(),
     learner=RL2(hidden_size=64, log_std_init=-0.5),
-    outer=PPO(
+    outer=replace(
+        RL2_POINT_ROBOT.outer,
         learning_rate=2e-3,
         final_learning_rate=1e-4,
         num_epochs=4,
         num_minibatches=4,
-        rounds="all",
-        value_coefficient=0.5,
-        entropy_coefficient=0.0,
     ),
-    advantage=AdvantageConfig(
-        discount=0.97, gae_lambda=0.9, baseline="value", credit="trial", normalization="batch"
-    ),
-    num_meta_steps=300,
+    advantage=replace(RL2_POINT_ROBOT.advantage, discount=0.97, reward_scaling=1.0),
     num_tasks=256,
-    num_rounds=2,
-    num_episodes=1,
-    log_every=10,
     evaluation=EvaluationConfig(every=100, num_tasks=1000),
 )
 """RL² on a robot whose actions are turned by one of four angles."""

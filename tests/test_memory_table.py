@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from metarl_jax import run_folder
+from metarl_jax import experiments, run_folder
 from metarl_jax.config import validate
 from metarl_jax.experiments import memory_cells, memory_table
 from metarl_jax.run_folder import open_existing
@@ -85,6 +85,13 @@ def test_more_arms_begin_with_what_was_learned_of_fewer_where_parameters_fit(tmp
     fewer = str((tmp_path / "bandit-100-10/symmetric").resolve())
     assert memory_table.configuration("bandit-100-50", "symmetric", tmp_path).init_from == fewer
     assert memory_table.configuration("bandit-100-50", "gru", tmp_path).init_from is None
+
+
+def test_the_preset_is_the_symmetric_cell_of_ten_arms():
+    cell = memory_table.configuration("bandit-100-10", "symmetric")
+    preset = experiments.get("symmetric-rl2-bandit")
+    learner = replace(cell.learner, context_length=preset.learner.context_length)
+    assert replace(cell, name=preset.name, learner=learner) == preset
 
 
 def test_a_folder_of_another_training_is_refused(small, tmp_path):

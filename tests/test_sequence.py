@@ -1,7 +1,8 @@
-"""What learners that read a trial as one sequence see of the observation before."""
+"""What learners that read a trial as one sequence see of the observation before, and of the order of the actions."""
 
 import dataclasses
-from typing import get_args
+import math
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,11 @@ import pytest
 import metarl_jax
 from metarl_jax import learners
 from metarl_jax.cores import CoreName
+from metarl_jax.env import encoded_action_size
+from metarl_jax.envs.bandit import Bandit
+from metarl_jax.learners.recurrent import RL2
 from metarl_jax.learners.sequence import SequenceLearner, previous_observations
+from metarl_jax.learners.symmetric import SymmetricRL2
 from metarl_jax.trees import normal_like
 from metarl_jax.types import TimeStep
 
@@ -22,7 +27,7 @@ def random_timesteps(env, num_steps=9, num_episodes=3) -> TimeStep:
     shape = num_steps, num_episodes
     return TimeStep(
         observation=jax.random.normal(keys[0], (*shape, env.observation_size)),
-        previous_action=jax.random.normal(keys[1], (*shape, env.action_space.size)),
+        previous_action=jax.random.normal(keys[1], (*shape, encoded_action_size(env.action_space))),
         previous_reward=jax.random.normal(keys[2], shape),
         is_first=jax.random.bernoulli(keys[3], 0.3, shape),
         valid=jax.random.bernoulli(keys[4], 0.6, shape),
@@ -49,15 +54,17 @@ def test_a_learner_without_use_of_it_keeps_none():
     assert previous_observations(None, jnp.zeros((4, 3, 2)), jnp.ones((4, 3), bool)) == (None, None)
 
 
-def begin(learner):
+def begin(learner, noise=0.1):
     """Parameters, with noise so that every one counts, and the state of three episodes before their first step."""
     init = learner.init(jax.random.key(1))
-    meta_params = jax.tree.map(lambda x, e: x + 0.1 * e, init, normal_like(jax.random.key(2), init))
+    meta_params = jax.tree.map(
+        lambda x, e: x + noise * e, init, normal_like(jax.random.key(2), init)
+    )
     return meta_params, learner.begin(meta_params, learner.init_memory(), jax.random.key(3), 3)
 
 
 READERS = [name for name in learners.names() if issubclass(learners.get(name), SequenceLearner)]
-WITH_CORES = [name for name in READERS if name in ("rl2", "symmetric_rl2")]
+WITH_CORES = ("rl2", "symmetric_rl2")
 CASES = [name for name in READERS if name not in WITH_CORES]
 CASES += [f"{name}-{core}" for name in WITH_CORES for core in get_args(CoreName)]
 
@@ -99,3 +106,41 @@ def test_the_previous_observation_is_read(program):
     out, _ = learner.act(meta_params, after, second)
     other, _ = learner.act(meta_params, after.replace(previous=after.previous + 1.0), second)
     assert np.abs(out.value - other.value).max() > 1e-5
+
+
+ORDER = np.array([3, 0, 4, 1, 2])
+
+
+def answers(config: RL2) -> tuple[Any, Any]:
+    """What a learner says in a trial of 12 steps, and in the same with the actions in another order."""
+    env = Bandit(num_arms=5)
+    learner, timesteps = config.make(env), random_timesteps(env, num_steps=12)
+    meta_params, state = begin(learner, noise=0.3)
+    assert learner.unroll is not None
+    out, _ = learner.unroll(meta_params, state, timesteps)
+    reordered = timesteps.replace(previous_action=timesteps.previous_action[..., ORDER])
+    return out, learner.unroll(meta_params, state, reordered)[0]
+
+
+@pytest.mark.parametrize("core", get_args(CoreName))
+def test_symmetric_scores_follow_the_order_of_the_actions(core):
+    out, reordered = answers(SymmetricRL2(core=core))
+    logits = np.asarray(out.distribution.logits)
+    assert logits.std(axis=-1).max() > 0.01  # arms are told apart
+    np.testing.assert_allclose(reordered.distribution.logits, logits[..., ORDER], atol=1e-5)
+    np.testing.assert_allclose(reordered.value, out.value, atol=1e-5)
+
+
+def test_those_of_an_ordinary_rl2_do_not():
+    out, reordered = answers(RL2(hidden_size=16))
+    difference = reordered.distribution.logits - out.distribution.logits[..., ORDER]
+    assert np.abs(difference).max() > 0.1
+
+
+def test_symmetric_parameters_fit_any_number_of_actions():
+    def shapes(num_arms: int) -> list[tuple[int, ...]]:
+        init = SymmetricRL2().make(Bandit(num_arms=num_arms)).init(jax.random.key(0))
+        return [x.shape for x in jax.tree.leaves(init)]
+
+    assert shapes(5) == shapes(50)
+    assert sum(map(math.prod, shapes(5))) == 2514
