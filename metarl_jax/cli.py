@@ -16,7 +16,7 @@ COMMANDS = {
         "train every combination of values and seeds in one program",
     ),
     "resume": ("metarl_jax.commands.runs:resume", "go on with a run or a sweep that was stopped"),
-    "eval": ("metarl_jax.commands.runs:evaluate", "evaluate a run on held-out tasks"),
+    "eval": ("metarl_jax.commands.evaluating:main", "evaluate a run on held-out tasks"),
     "compare": (
         "metarl_jax.commands.comparing:main",
         "held-out returns of runs and sweeps, side by side",

@@ -17,6 +17,8 @@ from metarl_jax.run_folder import RunFolder, finite, write_text
 
 SUMMED = ("env_steps", "skipped")
 """Metrics that are added up over the meta-steps of a chunk; all others are averaged."""
+MAX_ROWS = 20
+"""Rounds that a printed table shows at most."""
 
 
 def summarize_chunk(metrics: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -157,7 +159,10 @@ class Reporter:
         self.say(text + _before_after(line["eval_return"]) + (" (best so far)" if best else ""))
 
     def curve(self, evaluation: dict[str, Any]) -> None:
-        """Prints the content of `eval.json` as a table: returns by round, and the controls."""
+        """Prints the content of `eval.json` as a table: returns by round, and the controls.
+
+        Of a long trial a choice of rounds is shown.
+        """
         controls = evaluation["controls"]
         title = (
             f"Adaptation on {evaluation['num_tasks']} tasks of split {evaluation['split']!r}, "
@@ -166,20 +171,24 @@ class Reporter:
         table = Table(title=title, title_justify="left")
         for name in ("round", "return", "95% interval", "IQM", *controls):
             table.add_column(name, justify="right", no_wrap=True)
-        for index, mean in enumerate(evaluation["return_mean"]):
-            low, high = evaluation["ci95"][index]
+        num_rounds = len(evaluation["return_mean"])
+        shown = shown_rounds(num_rounds)
+        for index in shown:
+            mean, (low, high) = evaluation["return_mean"][index], evaluation["ci95"][index]
             others = [number(control["return_mean"][index]) for control in controls.values()]
             interval = f"{number(low)} to {number(high)}"
             iqm = number(evaluation["return_iqm"][index])
             table.add_row(str(index + 1), number(mean), interval, iqm, *others)
-        if len(evaluation["return_mean"]) > 1:
+        if num_rounds > 1:
             low, high = evaluation["total_ci95"]
             totals = [number(control["total_mean"]) for control in controls.values()]
             interval = f"{number(low)} to {number(high)}"
             table.add_section()
             table.add_row("sum", number(evaluation["total_mean"]), interval, "", *totals)
         self.console.print(table)
-        self.console.print(_percentile_table(evaluation))
+        self.console.print(_percentile_table(evaluation, shown))
+        if len(shown) < num_rounds:
+            self.say(f"{len(shown)} of the {num_rounds} rounds are shown; sums are over all.")
         self.say(_moved(evaluation["parameters"]))
         if "note" in evaluation:
             self.say(f"Note: {evaluation['note']}")
@@ -195,16 +204,22 @@ def _moved(parameters: dict[str, int]) -> str:
     return f"A new task moves {adapted:,} numbers; there are {every:,} parameters."
 
 
-def _percentile_table(evaluation: dict[str, Any]) -> Table:
+def shown_rounds(num_rounds: int) -> list[int]:
+    """Indices of at most `MAX_ROWS` rounds, the first and the last among them, ever further apart."""
+    if num_rounds <= MAX_ROWS:
+        return list(range(num_rounds))
+    return sorted({round(x) - 1 for x in np.geomspace(1, num_rounds, MAX_ROWS)})
+
+
+def _percentile_table(evaluation: dict[str, Any], shown: list[int]) -> Table:
     """Percentiles of the return over tasks, by round and of the sum over the rounds."""
     by_round, of_total = evaluation["return_percentiles"], evaluation["total_percentiles"]
     table = Table(title="Percentiles over tasks", title_justify="left")
     for name in ("round", *(f"{percent}%" for percent in by_round)):
         table.add_column(name, justify="right", no_wrap=True)
-    num_rounds = len(evaluation["return_mean"])
-    for index in range(num_rounds):
+    for index in shown:
         table.add_row(str(index + 1), *(number(values[index]) for values in by_round.values()))
-    if num_rounds > 1:
+    if len(shown) > 1:
         table.add_section()
         table.add_row("sum", *map(number, of_total.values()))
     return table

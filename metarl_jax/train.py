@@ -1,14 +1,17 @@
 """A single run, from its configuration to what `eval.json` holds: `metarl train`, `resume` and `eval`."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from metarl_jax import checkpoint as checkpointing
 from metarl_jax import loop, report, run_folder, warm_start
-from metarl_jax.checkpoint import DamagedCheckpointError, Progress
-from metarl_jax.config import Config
-from metarl_jax.env import check_split
+from metarl_jax.checkpoint import DamagedCheckpointError, Progress, first_difference, structure
+from metarl_jax.config import Config, to_dict
+from metarl_jax.env import TaskDistribution, check_split
 from metarl_jax.evaluate import check_strategies
 from metarl_jax.executables import REPORTS, Executables, run_functions
 from metarl_jax.loop import Run, Trained
@@ -81,8 +84,10 @@ def go_on(run: Run) -> Trained:
 def evaluate_run(
     run_dir: Path,
     *,
+    env: TaskDistribution | None = None,
     split: str = "test",
     num_tasks: int | None = None,
+    num_rounds: int | None = None,
     empty_memory: bool = False,
     strategies: Sequence[str] = (),
     console: Reporter | None = None,
@@ -93,34 +98,83 @@ def evaluate_run(
 
     Args:
       run_dir: the folder of a run.
+      env: other tasks than those of the run, for which its learner has the same parameters; its own when not given.
       split: split of the tasks.
       num_tasks: number of tasks; as in the configuration when not given.
+      num_rounds: rounds of a trial (K); as in the configuration when not given.
       empty_memory: let the learner begin with nothing in what it keeps beyond a trial.
       strategies: known strategies of the task distribution to evaluate in the same tasks.
       console: where to tell how it goes; standard output when not given.
 
     Returns:
-      What `eval.json` holds, for this checkpoint, split and number of tasks.
+      What `eval.json` holds, for this checkpoint, split and number of tasks; and in `changed` the fields of `env` that
+      are not as they were in training.
 
     Raises:
-      ValueError: if there is no run, no whole checkpoint, no such split or strategy, or fewer than two tasks.
+      ValueError: if there is no run, no whole checkpoint, no such split or strategy, fewer than two tasks, or if the
+        learner has other parameters in `env`.
     """
-    folder, config = run_folder.open_existing(Path(run_dir))
+    folder, trained = run_folder.open_existing(Path(run_dir))
+    config = _evaluated(trained, env, num_tasks, num_rounds)
     check_split(config.env, split)
-    num_tasks = config.evaluation.num_tasks if num_tasks is None else num_tasks
-    if num_tasks < 2:
-        raise ValueError(
-            f"num_tasks={num_tasks} must be at least 2: an interval needs several tasks"
-        )
     check_strategies(config.env, strategies)
     reporter = console or Reporter()
+    changed = _changed(trained.env, config.env)
+    if changed:
+        reporter.say(f"other tasks than in training: {_in_words(changed, trained.env)}")
     program, executables, state, step = open_best(folder, config, reporter.warn)
     run = Run(folder.path, [folder], config, program, executables, reporter)
     if empty_memory:
         state = state.replace(memory=run.executables.init().memory)
     key = run.executables.evaluation_key(REPORTS, step)
-    returns = run.executables.evaluate(state, key, split, num_tasks)
-    return report.evaluations(run, returns, key, step, split, strategies)[0]
+    returns = run.executables.evaluate(state, key, split, config.evaluation.num_tasks)
+    evaluation = report.evaluations(run, returns, key, step, split, strategies)[0]
+    return evaluation | ({"changed": changed} if changed else {})
+
+
+def _evaluated(
+    trained: Config, env: TaskDistribution | None, num_tasks: int | None, num_rounds: int | None
+) -> Config:
+    """The configuration of a run with what is given of its evaluation, checked against what the run has learned.
+
+    Raises:
+      ValueError: naming the field, the value and the remedy.
+    """
+    options = {"num_tasks": num_tasks, "num_rounds": num_rounds}
+    given = {name: value for name, value in options.items() if value is not None}
+    config = dataclasses.replace(
+        trained,
+        env=trained.env if env is None else env,
+        evaluation=dataclasses.replace(trained.evaluation, **given),
+    )
+    differs = first_difference(_structure(trained), _structure(config))
+    if differs is not None:
+        words = _in_words(_changed(trained.env, config.env), trained.env)
+        raise ValueError(
+            f"{words}: the learner of the run has other parameters there; state{differs.name} is {differs.found} in "
+            f"it, and would be {differs.wanted}: leave observations and actions as they were"
+        )
+    return config
+
+
+def _structure(config: Config) -> dict[str, str]:
+    return structure(jax.eval_shape(build(config).init, jax.random.key(0)))
+
+
+def _changed(trained: TaskDistribution, env: TaskDistribution) -> dict[str, Any]:
+    """The fields of `env` that are not as they were in training."""
+    before = to_dict(trained)
+    return {
+        f"env.{name}": value for name, value in to_dict(env).items() if value != before.get(name)
+    }
+
+
+def _in_words(changed: dict[str, Any], trained: TaskDistribution) -> str:
+    before = to_dict(trained)
+    return ", ".join(
+        f"{name}={value!r} (trained with {before.get(name.removeprefix('env.'))!r})"
+        for name, value in changed.items()
+    )
 
 
 def load(run_dir: Path | str) -> tuple[Program, TrainState]:

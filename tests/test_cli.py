@@ -90,9 +90,8 @@ BAD = {
     "train rl2-bandit --evaluation.split ood": "evaluation.split='ood' is unknown",
     "resume": "needs RUN_DIR",
     "resume nowhere": "nowhere",
+    "eval": "needs RUN_DIR",
     "eval nowhere": "nowhere",
-    "eval nowhere --num-tasks 1": "num_tasks=1",
-    "eval nowhere --tasks 4": "did you mean '--num-tasks'",
     "bench rl2-bandit --repeats 0": "repeats=0",
     "bench nothing": "unknown preset 'nothing'",
     "list --jsn": "did you mean '--json'",
@@ -117,6 +116,35 @@ def test_bad_input_is_one_line_and_leaves_nothing(words, capsys):
     assert err.count("\n") == 1
     assert out == ""
     assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--num-tasks 1", "num_tasks=1 must be at least 2"),
+        ("--num-rounds 0", "num_rounds=0 must be at least 1"),
+        ("--tasks 4", "did you mean '--num-tasks'"),
+        ("--env.arms 4", "did you mean '--env.num-arms'"),
+        ("--env.num-arms 1", "env.num_arms=1 must be at least 2"),
+        ("--env.num-arms 7", "env.num_arms=7 (trained with 5): the learner of the run has other"),
+        ("--split ood", "split='ood'"),
+    ],
+)
+def test_bad_input_to_eval(words, message, capsys):
+    run_folder.create(Path("run"), experiments.get("rl2-bandit"))
+    assert main(["eval", "run", *words.split()]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("metarl: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_help_of_eval_shows_the_environment_of_the_run(capsys):
+    assert main(["eval", "--help"]) == 0
+    assert "RUN_DIR" in capsys.readouterr().out
+    run_folder.create(Path("run"), experiments.get("rl2-bandit"))
+    assert main(["eval", "--help", "run"]) == 0
+    assert "--env.num-arms" in capsys.readouterr().out
 
 
 def test_an_existing_run_dir_is_not_touched(capsys):
@@ -254,10 +282,10 @@ def test_train_and_eval(monkeypatch, capsys):
     assert len(evaluation["return_mean"]) == 2
     assert list(run_dir.glob("*.png"))
 
-    def evaluate_run(path, *, split, num_tasks, console, **others):
+    def evaluate_run(path, *, env, split, num_tasks, console, **others):
         assert not any(others.values())
         console.warn("a warning")
-        assert (path, split, num_tasks) == (run_dir, "train", 6)
+        assert (path, env, split, num_tasks) == (run_dir, config.env, "train", 6)
         return evaluation
 
     monkeypatch.setattr(loop, "evaluate_run", evaluate_run)

@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 
 from metarl_jax.evaluate import summarize
-from metarl_jax.metrics import Reporter
+from metarl_jax.metrics import MAX_ROWS, Reporter, shown_rounds
 
 RETURNS = np.stack([np.arange(101.0), np.arange(101.0)[::-1]], axis=1)
 """Of 101 tasks and two rounds, whose sum is the same for all."""
@@ -29,3 +29,14 @@ def test_percentiles_are_printed():
     assert "10%" in text
     assert "90.00" in text
     assert "A new task moves 8 numbers; there are 1,200 parameters." in text
+
+
+def test_a_long_trial_is_shown_in_few_rows():
+    assert shown_rounds(1) == [0]
+    assert shown_rounds(MAX_ROWS) == list(range(MAX_ROWS))
+    for num_rounds in (MAX_ROWS + 1, 100, 10_000):
+        shown = shown_rounds(num_rounds)
+        assert shown == sorted(set(shown))
+        assert (shown[0], shown[-1]) == (0, num_rounds - 1)
+        assert len(shown) <= MAX_ROWS
+    assert shown_rounds(100)[:5] == [0, 1, 2, 3, 4]

@@ -27,13 +27,13 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache as compilation_cache_module
 from rich.console import Console
 
-from metarl_jax import learners, outer, run_folder
+from metarl_jax import experiments, learners, outer, run_folder
 from metarl_jax.checkpoint import load_latest, saved_steps
 from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.distributions import Categorical
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.executables import Executables, run_functions
+from metarl_jax.executables import REPORTS, Executables, run_functions
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.logbook import held_out_return
@@ -45,7 +45,7 @@ from metarl_jax.program import build
 from metarl_jax.returns import AdvantageConfig
 from metarl_jax.signals import StopRequest
 from metarl_jax.stopping import Diverged, Interrupted
-from metarl_jax.train import evaluate_run, resume, train
+from metarl_jax.train import evaluate_run, load, resume, train
 from metarl_jax.types import PolicyOut
 
 
@@ -379,6 +379,38 @@ def test_evaluate_run_takes_the_best_and_writes_nothing(reference):
     assert result == evaluate_run(run_dir, split="train", num_tasks=7, console=Silent())
 
 
+def test_evaluate_run_in_other_tasks(tmp_path):
+    """A learner whose parameters do not depend on the number of arms, on more of them and for longer."""
+    preset = experiments.get("symmetric-rl2-bandit")
+    config = dataclasses.replace(
+        PROBE,
+        env=Bandit(num_arms=5),
+        learner=dataclasses.replace(preset.learner, hidden_size=4, encoder_sizes=(4,)),
+        outer=dataclasses.replace(preset.outer, num_epochs=1, num_minibatches=1),
+        advantage=preset.advantage,
+        num_meta_steps=1,
+    )
+    run_dir = tmp_path / "run"
+    train(config, run_dir, console=Silent())
+    console = Reporter(Console(file=io.StringIO()))
+    result = evaluate_run(run_dir, env=Bandit(num_arms=7), num_rounds=6, console=console)
+    assert "env.num_arms=7 (trained with 5)" in console.console.file.getvalue()
+    program, state = load(run_dir)
+    assert program.config == config
+    other = build(
+        dataclasses.replace(
+            config,
+            env=Bandit(num_arms=7),
+            evaluation=dataclasses.replace(config.evaluation, num_rounds=6),
+        )
+    )
+    key = Executables(run_functions(other)).evaluation_key(REPORTS, 1)
+    returns = np.asarray(jax.jit(other.evaluate)(state, key))
+    np.testing.assert_allclose(result["return_mean"], returns.mean(0), atol=1e-6)
+    assert len(result["return_mean"]) == 6
+    assert result["changed"] == {"env.num_arms": 7}
+
+
 def test_user_mistakes_are_found_before_compilation(tmp_path, reference, compilations):
     file = tmp_path / "file"
     file.write_text("mine")
@@ -399,6 +431,7 @@ def test_user_mistakes_are_found_before_compilation(tmp_path, reference, compila
         (lambda: resume(unknown), "did you mean 'point_robot'"),
         (lambda: evaluate_run(finished, split="ood"), "split='ood'"),
         (lambda: evaluate_run(finished, num_tasks=1), "num_tasks=1"),
+        (lambda: evaluate_run(finished, env=Bandit(num_arms=7)), "env.num_arms=7"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()

@@ -1,13 +1,11 @@
-"""`metarl train`, `metarl resume` and `metarl eval`."""
+"""`metarl train` and `metarl resume`."""
 
 import dataclasses
 import itertools
-import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from metarl_jax import experiments, sweep_folder
 from metarl_jax.commands.backend import start_backend
@@ -33,15 +31,6 @@ the stop.
 
   metarl resume runs/maml-point-robot-seed0"""
 
-EVAL_HELP = """Evaluate the best checkpoint of a run, and write nothing: the return of each round of
-the trial, with a 95% interval over tasks, beside a random policy and, where they are known, an
-oracle and the Bayes-optimal returns. `metarl controls ENV --help` names the strategies that
---strategies adds.
-
-  metarl eval runs/maml-point-robot-seed0
-  metarl eval runs/maml-point-robot-seed0 --split ood --num-tasks 1000 --json
-  metarl eval runs/rl2-bandit-seed0 --strategies gittins ucb1"""
-
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions(RunOptions):
@@ -59,24 +48,6 @@ class ResumeOptions:
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Folder of the run or sweep."""
-
-
-@dataclasses.dataclass(frozen=True)
-class EvalOptions:
-    """Options of `metarl eval`."""
-
-    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
-    """Folder of the run."""
-    split: Literal["test", "train", "ood"] = "test"
-    """Split of the tasks."""
-    num_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Tasks to evaluate on; as in the run's configuration when not given."""
-    empty_memory: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Begin with nothing in what the learner keeps beyond a trial."""
-    strategies: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")] = ()
-    """Known strategies of the environment to evaluate in the same tasks."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the numbers as JSON and nothing else on stdout."""
 
 
 def split_preset(args: list[str]) -> tuple[str | None, list[str]]:
@@ -171,31 +142,4 @@ def _resume_sweep(run_dir: Path) -> int:
     from metarl_jax import sweep_train as loop
 
     loop.resume_sweep(run_dir)
-    return 0
-
-
-def evaluate(args: list[str]) -> int:
-    """`metarl eval RUN_DIR …`."""
-    options = parse(EvalOptions, args, prog="metarl eval", description=EVAL_HELP)
-    if options.num_tasks is not None and options.num_tasks < 2:
-        raise ValueError(f"num_tasks={options.num_tasks} must be at least 2")
-    _, config = open_existing(options.run_dir)
-    start_backend(config.runtime.platform)
-
-    from metarl_jax import train as loop
-    from metarl_jax.metrics import Reporter
-
-    console = Console(stderr=options.json)
-    result = loop.evaluate_run(
-        options.run_dir,
-        split=options.split,
-        num_tasks=options.num_tasks,
-        empty_memory=options.empty_memory,
-        strategies=options.strategies,
-        console=Reporter(console),
-    )
-    if options.json:
-        print(json.dumps(result, indent=2))
-    else:
-        Reporter(console).curve(result)
     return 0

@@ -1,0 +1,96 @@
+"""`metarl eval`: the returns of a trained run, in its own tasks or in others."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from metarl_jax.commands.backend import start_backend
+from metarl_jax.commands.options import parse
+from metarl_jax.env import TaskDistribution
+from metarl_jax.run_folder import RunFolder, open_existing
+from metarl_jax.validation import bounded, check_fields
+
+HELP = """Evaluate the best checkpoint of a run, and write nothing: the return of each round of
+the trial, with a 95% interval over tasks, beside a random policy and, where they are known, an
+oracle and the Bayes-optimal returns. `metarl controls ENV --help` names the strategies that
+--strategies adds.
+
+  metarl eval runs/maml-point-robot-seed0
+  metarl eval runs/maml-point-robot-seed0 --split ood --num-tasks 1000 --json
+  metarl eval runs/rl2-bandit-seed0 --strategies gittins ucb1
+
+With the fields of its environment and --num-rounds, the same learner in other tasks:
+  metarl eval runs/maml-point-robot-seed0 --num-rounds 6 --env.horizon 200"""
+
+USAGE = f"""usage: metarl eval RUN_DIR [OPTIONS]
+
+{HELP}
+
+`metarl eval RUN_DIR --help` shows every option, with the values of the run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalOptions:
+    """Options of `metarl eval`."""
+
+    env: TaskDistribution
+    """The environment, as the run was trained in it."""
+    split: Literal["test", "train", "ood"] = "test"
+    """Split of the tasks."""
+    num_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=2)
+    """Tasks to evaluate on; as in the run's configuration when not given."""
+    num_rounds: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
+    """Rounds of episodes in a trial; as in the run's configuration when not given."""
+    empty_memory: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Begin with nothing in what the learner keeps beyond a trial."""
+    strategies: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")] = ()
+    """Known strategies of the environment to evaluate in the same tasks."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the numbers as JSON and nothing else on stdout."""
+
+
+def split_run(args: list[str]) -> tuple[Path | None, list[str]]:
+    """The run's folder and the other words; it is the first word, or any that has a configuration in it."""
+    if args and not args[0].startswith("-"):
+        return Path(args[0]), args[1:]
+    for index, word in enumerate(args):
+        if RunFolder(Path(word)).config.is_file():
+            return Path(word), args[:index] + args[index + 1 :]
+    return None, args
+
+
+def main(args: list[str]) -> int:
+    """`metarl eval RUN_DIR …`."""
+    run_dir, rest = split_run(args)
+    if run_dir is None:
+        if {"-h", "--help"} & set(rest):
+            print(USAGE)
+            return 0
+        raise ValueError("metarl eval needs RUN_DIR, the folder of a run; see --help")
+    _, config = open_existing(run_dir)
+    options = parse(
+        EvalOptions,
+        rest,
+        prog=f"metarl eval {run_dir}",
+        description=HELP,
+        default=EvalOptions(config.env),
+    )
+    check_fields(options)
+    start_backend(config.runtime.platform)
+
+    from metarl_jax import train as loop
+    from metarl_jax.metrics import Reporter
+
+    reporter = Reporter(Console(stderr=options.json))
+    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    as_json = fields.pop("json")
+    result = loop.evaluate_run(run_dir, **fields, console=reporter)
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        reporter.curve(result)
+    return 0
