@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.env import Box, EnvState, Task, TaskDistribution
+from metarl_jax.env import CPU_LIBRARY, Box, EnvState, Task, TaskDistribution
 from metarl_jax.registry import suggestion
 
 BACKENDS = ("spring", "generalized", "positional", "mjx")
@@ -134,7 +134,7 @@ class BraxFamily(TaskDistribution):
     def compiler_options(self, platform: str) -> dict[str, Any]:
         # XLA:CPU hands the many 3×3 products of rigid bodies to a library for large matrices; compiled in
         # line they take a third less time.
-        return {"xla_cpu_experimental_ynn_fusion_type": ""} if platform == "cpu" else {}
+        return {CPU_LIBRARY: ""} if platform == "cpu" else {}
 
     def reward(self, task: Task, torso: Torso, action: jax.Array) -> jax.Array:
         """The reward `[]` of a step that ended with this torso, after the clipped action `[A]`."""

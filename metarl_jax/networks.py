@@ -91,13 +91,14 @@ class ActionDistribution(nn.Module):
     """Outputs of a network, as many as `num_outputs` says, to a distribution over actions.
 
     `Discrete` gives a `Categorical`; `Box` a `DiagonalGaussian` whose mean is in units of the larger bound and whose
-    deviation, a parameter of its own, does not depend on the state. `log_std_init` is in the same units: the
-    first deviation of an action in ±0.1 is 0.1·exp(log_std_init).
+    deviation, a parameter of its own for each entry or for all of them, does not depend on the state. `log_std_init`
+    is in the same units: the first deviation of an action in ±0.1 is 0.1·exp(log_std_init).
     """
 
     action_space: ActionSpace
     log_std_init: float = 0.0
     min_log_std: float = -6.0
+    one_deviation: bool = False
 
     @nn.compact
     def __call__(self, outputs: Array) -> Distribution:
@@ -105,7 +106,8 @@ class ActionDistribution(nn.Module):
         if isinstance(space, Discrete):
             return Categorical(outputs)
         unit = max(abs(space.low), abs(space.high))
-        log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), (space.size,))
+        shape = () if self.one_deviation else (space.size,)
+        log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), shape)
         log_std = jnp.maximum(log_std, self.min_log_std) + jnp.log(unit)
         return DiagonalGaussian(unit * outputs, jnp.broadcast_to(log_std, outputs.shape))
 

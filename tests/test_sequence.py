@@ -12,8 +12,9 @@ import pytest
 import metarl_jax
 from metarl_jax import learners
 from metarl_jax.cores import CoreName
-from metarl_jax.env import encoded_action_size
+from metarl_jax.env import Box, TaskDistribution, encoded_action_size
 from metarl_jax.envs.bandit import Bandit
+from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.learners.recurrent import RL2
 from metarl_jax.learners.sequence import SequenceLearner, previous_observations
 from metarl_jax.learners.symmetric import SymmetricRL2
@@ -108,12 +109,20 @@ def test_the_previous_observation_is_read(program):
     assert np.abs(out.value - other.value).max() > 1e-5
 
 
+FIVE_ARMS = Bandit(num_arms=5)
 ORDER = np.array([3, 0, 4, 1, 2])
 
 
-def answers(config: RL2) -> tuple[Any, Any]:
+class Levers(PointRobot):
+    """The sizes of a task with five continuous levers."""
+
+    @property
+    def action_space(self) -> Box:
+        return Box(5)
+
+
+def answers(config: RL2, env: TaskDistribution = FIVE_ARMS) -> tuple[Any, Any]:
     """What a learner says in a trial of 12 steps, and in the same with the actions in another order."""
-    env = Bandit(num_arms=5)
     learner, timesteps = config.make(env), random_timesteps(env, num_steps=12)
     meta_params, state = begin(learner, noise=0.3)
     assert learner.unroll is not None
@@ -128,6 +137,15 @@ def test_symmetric_scores_follow_the_order_of_the_actions(core):
     logits = np.asarray(out.distribution.logits)
     assert logits.std(axis=-1).max() > 0.01  # arms are told apart
     np.testing.assert_allclose(reordered.distribution.logits, logits[..., ORDER], atol=1e-5)
+    np.testing.assert_allclose(reordered.value, out.value, atol=1e-5)
+
+
+def test_so_do_those_of_the_entries_of_a_box():
+    out, reordered = answers(SymmetricRL2(), Levers())
+    assert np.asarray(out.distribution.mean).std(axis=-1).max() > 0.01
+    for name in ("mean", "log_std"):
+        numbers = getattr(out.distribution, name)[..., ORDER]
+        np.testing.assert_allclose(getattr(reordered.distribution, name), numbers, atol=1e-5)
     np.testing.assert_allclose(reordered.value, out.value, atol=1e-5)
 
 

@@ -75,7 +75,9 @@ class SymmetricPolicy(SequencePolicy):
         self.own = nn.Dense(size, kernel_init=orthogonal())
         self.others = nn.Dense(size, use_bias=False, kernel_init=orthogonal())
         self.score = NarrowDense(1, 0.01)
-        self.distribution = ActionDistribution(self.action_space, self.log_std_init)
+        self.distribution = ActionDistribution(
+            self.action_space, self.log_std_init, one_deviation=True
+        )
         self.value_head = NarrowDense(1, 1.0)
 
     def read(self, timestep: TimeStep, previous: Array | None, memory: Memory) -> list[Array]:
@@ -104,8 +106,7 @@ class SymmetricRL2(RL2):
 
     Where tasks stay what they are when their actions are permuted, as arms of a bandit and actions of random MDPs do,
     what is learned of one action holds for all: an RL² has to learn it for each. Of actions in a box the entries are
-    taken for exchangeable, but for the deviation of each. Elsewhere it is the wrong learner: nothing tells it up from
-    down but the trial.
+    taken for exchangeable. Elsewhere it is the wrong learner: nothing tells it up from down but the trial.
 
     References:
       Duan et al., «RL²: Fast Reinforcement Learning via Slow Reinforcement Learning», 2016.
