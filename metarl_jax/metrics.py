@@ -196,12 +196,14 @@ class Reporter:
 
 def _moved(parameters: dict[str, int]) -> str:
     """What a new task moves, in words."""
-    every, adapted = parameters["all"], parameters["adapted"]
+    every, adapted, stay = (parameters[name] for name in ("all", "adapted", "stay"))
     if not adapted:
         return (
             f"A new task moves none of the {every:,} parameters: a trial is remembered in a state."
         )
-    return f"A new task moves {adapted:,} numbers; there are {every:,} parameters."
+    if stay == every:
+        return f"A new task moves {adapted:,} numbers, which are inferred; all {every:,} parameters stay."
+    return f"A new task moves {adapted:,} of the {every:,} parameters; {stay:,} stay."
 
 
 def shown_rounds(num_rounds: int) -> list[int]:

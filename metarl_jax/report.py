@@ -56,10 +56,13 @@ def evaluations(
 
 
 def count_parameters(run: Run) -> dict[str, int]:
-    """How many meta-parameters there are in `all`, and how many numbers a new task moves: those `adapted`."""
+    """How many meta-parameters there are in `all`, how many numbers a new task moves: those `adapted`, and how many
+    parameters `stay`: all of them, where what moves is inferred."""
     shapes = jax.eval_shape(run.program.learner.init, jax.random.key(0))
     sizes = [math.prod(x.shape) for x in jax.tree.leaves(shapes)]
-    return {"all": sum(sizes), "adapted": run.config.learner.num_adapted(run.program.env)}
+    every, adapted = sum(sizes), run.config.learner.num_adapted(run.program.env)
+    moved = adapted if run.config.learner.adapts_by_gradient else 0
+    return {"all": every, "adapted": adapted, "stay": every - moved}
 
 
 def bayes_optimal(run: Run, split: str, num_rounds: int) -> dict[str, Any]:

@@ -19,11 +19,13 @@ class LearnedStructure(NamedTuple):
     """A modular network and its use.
 
     Attributes:
+      step: the meta-steps that it was trained for.
       strength: `[L − 1, M, M]`, of the connection from a module to one of the next layer; 0 where it is cut.
       routing: `[N, L, M]`, the mean weights of the modules in the last round of a trial, of N held-out tasks.
       skill: `[N]`, what each task asks for; empty where the task distribution does not tell.
     """
 
+    step: int
     strength: np.ndarray
     routing: np.ndarray
     skill: np.ndarray
@@ -31,6 +33,7 @@ class LearnedStructure(NamedTuple):
     def summary(self) -> dict[str, Any]:
         """As JSON: connections by layer, mean routing by skill, and what the routing tells of the skill."""
         found: dict[str, Any] = {
+            "step": self.step,
             "connections": int((self.strength > 0).sum()),
             "possible_connections": self.strength.size,
             "strength": self.strength.tolist(),
@@ -85,8 +88,9 @@ def learned_structure(
         tasks, keys_by_index(trial_key, num_tasks)
     )
     skill = jax.vmap(env.skill)(tasks) if env.num_skills else jnp.zeros(0, jnp.int32)
-    strength = connection_strength(connection_gates(state.meta_params))
-    return LearnedStructure(*map(np.asarray, (strength, routing, skill)))
+    gates = connection_gates(state.meta_params)
+    strength = connection_strength(gates, config.learner.discrete_connections)
+    return LearnedStructure(int(state.step), *map(np.asarray, (strength, routing, skill)))
 
 
 def skill_information(routing: np.ndarray, skill: np.ndarray, seed: int = 0) -> dict[str, float]:

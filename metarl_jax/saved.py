@@ -1,7 +1,7 @@
-"""Trained runs, opened again at their best state."""
+"""Trained runs, opened again."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from metarl_jax import checkpoint as checkpointing
 from metarl_jax.config import Config
@@ -17,7 +17,7 @@ class Saved(NamedTuple):
     Attributes:
       program: what its configuration says.
       executables: its functions, compiled when they are called.
-      state: at the checkpoint that is best by held-out return, or else the latest.
+      state: at one of its checkpoints.
       step: the meta-steps of that state.
     """
 
@@ -27,20 +27,28 @@ class Saved(NamedTuple):
     step: int
 
 
-def open_best(folder: RunFolder, config: Config, warn: Callable[[str], None]) -> Saved:
-    """Opens a run at its best state.
+Which = Literal["best", "latest"]
+"""A checkpoint of a run: the best by held-out return (or else the latest), or the latest."""
+
+
+def open_run(
+    folder: RunFolder, config: Config, warn: Callable[[str], None], which: Which = "best"
+) -> Saved:
+    """Opens a run at its best or its latest state.
 
     Args:
       folder: of the run.
       config: that of the run, but for where it is computed.
       warn: is told of checkpoints that are damaged.
+      which: the checkpoint.
 
     Raises:
       ValueError: if there is no whole checkpoint.
     """
     program = build(config)
     executables = Executables(run_functions(program))
-    found = checkpointing.load_best(
+    load = {"best": checkpointing.load_best, "latest": checkpointing.load_latest}[which]
+    found = load(
         folder.checkpoints,
         executables.abstract_state,
         on_damage=lambda error: warn(f"{error}; another one is used"),

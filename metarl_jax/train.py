@@ -18,7 +18,7 @@ from metarl_jax.loop import Run, Trained
 from metarl_jax.metrics import Reporter
 from metarl_jax.program import Program, build
 from metarl_jax.run_folder import RunFolder
-from metarl_jax.saved import open_best
+from metarl_jax.saved import Which, open_run
 from metarl_jax.types import TrainState
 
 
@@ -122,7 +122,7 @@ def evaluate_run(
     changed = _changed(trained.env, config.env)
     if changed:
         reporter.say(f"other tasks than in training: {_in_words(changed, trained.env)}")
-    program, executables, state, step = open_best(folder, config, reporter.warn)
+    program, executables, state, step = open_run(folder, config, reporter.warn)
     run = Run(folder.path, [folder], config, program, executables, reporter)
     if empty_memory:
         state = state.replace(memory=run.executables.init().memory)
@@ -177,13 +177,14 @@ def _in_words(changed: dict[str, Any], trained: TaskDistribution) -> str:
     )
 
 
-def load(run_dir: Path | str) -> tuple[Program, TrainState]:
-    """The program of a run, and its state at the checkpoint that is best by held-out return, or else the latest.
+def load(run_dir: Path | str, checkpoint: Which = "best") -> tuple[Program, TrainState]:
+    """The program of a run, and its state at the checkpoint that is best by held-out return, or at the latest.
 
     Raises:
       ValueError: if there is no run, or no whole checkpoint.
     """
-    saved = open_best(*run_folder.open_existing(Path(run_dir)), Reporter().warn)
+    folder, config = run_folder.open_existing(Path(run_dir))
+    saved = open_run(folder, config, Reporter().warn, checkpoint)
     return saved.program, saved.state
 
 

@@ -25,6 +25,11 @@ def bounded(
     )
 
 
+def is_off(coefficient: Any) -> bool:
+    """Whether a weight is known to be zero. One that is traced may have any value."""
+    return isinstance(coefficient, int | float) and coefficient == 0
+
+
 def check_fields(config: Any, prefix: str = "") -> None:
     """Checks type, choice and bounds of every concrete field of a dataclass, and of the dataclasses in it.
 

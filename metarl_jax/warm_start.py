@@ -12,7 +12,7 @@ from metarl_jax.config import Config, RuntimeConfig
 from metarl_jax.executables import Executables
 from metarl_jax.program import Program
 from metarl_jax.run_folder import open_existing
-from metarl_jax.saved import open_best
+from metarl_jax.saved import open_run
 from metarl_jax.types import PyTree, TrainState
 
 
@@ -62,15 +62,19 @@ def _read(config: Config, like: TrainState, warn: Callable[[str], None]) -> dict
     runtime = RuntimeConfig(platform=config.runtime.platform, num_devices=1)
     try:
         folder, theirs = open_existing(Path(str(config.init_from)))
-        source = open_best(folder, dataclasses.replace(theirs, runtime=runtime), warn)
+        source = open_run(folder, dataclasses.replace(theirs, runtime=runtime), warn)
     except ValueError as error:
         raise ValueError(f"init_from={config.init_from!r} cannot be begun from: {error}") from error
     differs = first_difference(structure(_learned(source.state)), structure(_learned(like)))
     if differs is not None:
+        remedy = (
+            "give this run the learner of that one, and observations and actions of the same sizes"
+        )
+        if theirs.normalize_observations != config.normalize_observations:
+            remedy = f"set normalize_observations={theirs.normalize_observations}, as there"
         raise ValueError(
             f"init_from={config.init_from!r} has learned something else: {differs.name} is {differs.found} in it, and "
-            f"{differs.wanted} here: give this run the learner of that one, and an environment with observations and "
-            "actions of the same sizes"
+            f"{differs.wanted} here: {remedy}"
         )
     return _learned(source.state)
 

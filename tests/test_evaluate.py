@@ -22,13 +22,13 @@ def test_percentiles_over_tasks():
 def test_percentiles_are_printed():
     console = Console(file=io.StringIO(), width=100)
     evaluation = {"split": "test", "num_tasks": 101, "step": 7, "controls": {}}
-    evaluation["parameters"] = {"all": 1200, "adapted": 8}
+    evaluation["parameters"] = {"all": 1200, "adapted": 8, "stay": 1192}
     Reporter(console).curve(evaluation | summarize(RETURNS))
     text = console.file.getvalue()
     assert "Percentiles over tasks" in text
     assert "10%" in text
     assert "90.00" in text
-    assert "A new task moves 8 numbers; there are 1,200 parameters." in text
+    assert "A new task moves 8 of the 1,200 parameters; 1,192 stay." in text
 
 
 def test_a_long_trial_is_shown_in_few_rows():

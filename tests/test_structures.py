@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +14,18 @@ from metarl_jax import envs, learners
 from metarl_jax.cli import main
 from metarl_jax.env import Box, Discrete
 from metarl_jax.envs.rotated_point_robot import RotatedPointRobot, RotatedTask
-from metarl_jax.learners.structured import Modular, TunedHypernetwork, connection_gates
+from metarl_jax.learners.sequence import blank_timestep
+from metarl_jax.learners.structured import (
+    Hypernetwork,
+    Modular,
+    TunedHypernetwork,
+    TunedModular,
+    connection_gates,
+)
 from metarl_jax.program import make_spec
-from metarl_jax.routing import mutual_information, skill_information
+from metarl_jax.routing import learned_structure, mutual_information, skill_information
 from metarl_jax.step import make_init, make_meta_batch, sample_tasks
-from metarl_jax.structures import GeneratedPolicy, ModularPolicy
+from metarl_jax.structures import GeneratedPolicy, HyperInit, ModularPolicy
 from metarl_jax.structures.modular import connection_strength, route
 from metarl_jax.train import train
 from metarl_jax.trees import normal_like
@@ -36,7 +44,7 @@ def generated(generation="full", hyper_init="bias", space=None):
     )
 
 
-def modular(routing="soft", num_active=2):
+def modular(routing="soft", num_active=2, discrete=False):
     return ModularPolicy(
         action_space=Box(2, -1.0, 1.0),
         num_layers=3,
@@ -46,6 +54,7 @@ def modular(routing="soft", num_active=2):
         log_std_init=0.0,
         routing=routing,
         num_active=num_active,
+        discrete_connections=discrete,
         has_value=True,
     )
 
@@ -222,6 +231,71 @@ def test_sparsity_cost_closes_gates(small_config):
     assert (connection_gates(state.meta_params) < before).all()
 
 
+def test_discrete_connections_are_cut_or_whole_and_learn_no_more(small_config):
+    gates = jnp.array([-0.5, -0.11, -0.1, 0.0, 0.08, 0.5])
+    np.testing.assert_array_equal(connection_strength(gates) > 0, [0, 0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(connection_strength(gates, True), [0, 0, 1, 1, 1, 1])
+    structure = modular(discrete=True)
+    code, params = init(structure)
+    observation = jax.random.normal(jax.random.key(2), (6, 5))
+
+    def value(params):
+        return structure.apply(params, code, observation).value.sum()
+
+    gradient = jax.grad(value)(perturbed(params))["params"]
+    assert not gradient["gates"].any()
+    assert gradient["kernels_1"].any()
+
+    config = small_config("modular", "grid_navi", num_episodes=1)
+    learner = Modular(discrete_connections=True)
+    program = metarl_jax.build(dataclasses.replace(config, learner=learner))
+    state = jax.jit(program.init)(jax.random.key(0))
+    after, _ = jax.jit(program.step)(state)
+    before = connection_gates(state.meta_params)
+    np.testing.assert_array_equal(connection_gates(after.meta_params), before)
+    assert (learned_structure(program, after, num_tasks=4).strength == 1).all()
+    with pytest.raises(ValueError, match=r"sparsity_coefficient=0.1 cuts nothing .* choose 0"):
+        Modular(discrete_connections=True, sparsity_coefficient=0.1).validate()
+
+
+def test_learned_step_sizes_of_a_code_are_in_units_of_the_first(small_config, trees_close):
+    """An optimizer moves all numbers by as much; step sizes of 10 would hardly change."""
+    fixed = TunedModular(inner_lr=10.0)
+    learned = dataclasses.replace(fixed, learn_inner_lr="parameter")
+    config = dataclasses.replace(small_config("tuned_modular", "point_robot"), learner=learned)
+    _, meta_params, _, trial = collected(config)
+    learner, fixed = (options.make(config.env) for options in (learned, fixed))
+    np.testing.assert_array_equal(
+        learner.init(jax.random.key(0))["inner_lr"]["params/code"], np.ones(8)
+    )
+    sizes = jnp.ones(8)
+    meta_params["inner_lr"]["params/code"] = sizes
+    rollout = jax.tree.map(lambda x: x[0], trial.rollout)
+
+    def adapted(learner, meta_params):
+        begun = learner.begin(meta_params, (), trial.key, rollout.reward.shape[-1])
+        return learner.adapt(meta_params, begun, rollout)["params/code"] - begun["params/code"]
+
+    moved = adapted(learner, meta_params)
+    assert np.abs(moved).max() > 1e-4
+    trees_close(moved, adapted(fixed, {"policy": meta_params["policy"]}), atol=1e-6)
+    meta_params["inner_lr"]["params/code"] = sizes.at[0].set(3.0)
+    trees_close(adapted(learner, meta_params), moved.at[0].multiply(3.0), atol=1e-6)
+
+
+@pytest.mark.parametrize("hyper_init", get_args(HyperInit))
+def test_inferred_codes_are_short_at_first_whatever_the_generator(hyper_init):
+    env = envs.make("grid_navi")
+    learner = Hypernetwork(hyper_init=hyper_init).make(env)
+    meta_params = learner.init(jax.random.key(0))
+    state = learner.begin(meta_params, (), jax.random.key(1), 1)
+    timestep = blank_timestep(env)
+    for key in jax.random.split(jax.random.key(2), 10):
+        observation = jax.random.normal(key, timestep.observation.shape)
+        out, state = learner.act(meta_params, state, timestep.replace(observation=observation))
+    assert 0.02 < np.linalg.norm(out.latent) < 0.5
+
+
 def test_more_active_modules_than_there_are_is_an_error(small_config):
     config = small_config("modular", "grid_navi")
     config = dataclasses.replace(config, learner=Modular(routing="top_k", num_active=5))
@@ -268,6 +342,7 @@ def test_metarl_structure_prints_saves_and_draws(small_config, tmp_path, capsys)
     train(config, tmp_path / "run")
     assert main(["structure", str(tmp_path / "run"), "--num-tasks", "6"]) == 0
     printed = capsys.readouterr().out
+    assert "after 1 meta-steps" in printed
     assert "16 of 16 connections" in printed
     assert "bits of the skill" in printed
     for name in ("structure.json", "modules.png", "routing.png"):

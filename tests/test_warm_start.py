@@ -98,7 +98,10 @@ def test_training_begins_there_and_writes_it_down(tmp_path, source, config, monk
         ({"init_from": "nowhere"}, "not the folder of a run"),
         ({"learner": RL2(hidden_size=16, encoder_sizes=(8,))}, "has learned something else"),
         ({"env": Bandit(num_arms=7)}, "has learned something else"),
-        ({"normalize_observations": False}, r"\['normalizer'\]\S* is float32\[\] in it"),
+        (
+            {"normalize_observations": False},
+            r"\['normalizer'\]\S* is float32\[\] in it.* set normalize_observations=True",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, source, config, changes, message, monkeypatch):

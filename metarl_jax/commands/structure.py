@@ -15,8 +15,8 @@ from metarl_jax.metrics import number
 from metarl_jax.run_folder import finite, open_existing, write_json
 from metarl_jax.validation import bounded, check_fields
 
-HELP = """Show the structure that a modular learner has learned, from the best checkpoint of a run: how
-tasks are routed through the modules, and which connections between them are left.
+HELP = """Show the structure that a modular learner has learned, as training left it: how tasks
+are routed through the modules, and which connections between them are left.
 
   metarl structure runs/modular-rotated-point-robot-seed0
   metarl structure runs/mine --out figures --num-tasks 500
@@ -49,7 +49,8 @@ def main(args: list[str]) -> int:
 
     from metarl_jax import plots, routing, train
 
-    learned = routing.learned_structure(*train.load(options.run_dir), num_tasks=options.num_tasks)
+    program, state = train.load(options.run_dir, "latest")  # costs shape it to the end
+    learned = routing.learned_structure(program, state, num_tasks=options.num_tasks)
     summary, out = learned.summary(), options.out or options.run_dir
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "structure.json", summary)
@@ -65,7 +66,8 @@ def main(args: list[str]) -> int:
 def print_structure(summary: dict[str, Any], out: Path) -> None:
     """The routing as a table, and the connections by layer."""
     console = Console()
-    table = Table(title="Mean weight of each module in the last round", title_justify="left")
+    title = f"Mean weight of each module in the last round, after {summary['step']} meta-steps"
+    table = Table(title=title, title_justify="left")
     by_skill = summary["routing_by_skill"]
     for name in ("layer.module", *(f"skill {row['skill']}" for row in by_skill), "all tasks"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -113,6 +113,11 @@ class GradientLearner(LearnerConfig):
         raise TypeError(f"{type(self).__name__} must define fast_pattern")
 
     @property
+    def inner_lr_unit(self) -> float:
+        """The unit of learned step sizes among the meta-parameters, which an optimizer moves by its own step size."""
+        return 1.0
+
+    @property
     def starts_at_zero(self) -> bool:
         """Whether what adapts starts a trial from zeros, not from meta-parameters."""
         return False
@@ -141,7 +146,8 @@ class GradientLearner(LearnerConfig):
             if self.learn_inner_lr == "none":
                 return {"policy": policy}
             fast, _ = fast_parameters.select(policy, pattern)
-            inner_lr = fast_parameters.init_inner_lr(self.learn_inner_lr, fast, self.inner_lr)
+            first = self.inner_lr / self.inner_lr_unit
+            inner_lr = fast_parameters.init_inner_lr(self.learn_inner_lr, fast, first)
             return {"policy": policy, "inner_lr": inner_lr}
 
         def slow_part(meta_params) -> FlatParams:
@@ -171,9 +177,10 @@ class GradientLearner(LearnerConfig):
         def step_sizes(meta_params, fast: FlatParams) -> FlatParams:
             if self.learn_inner_lr == "none":
                 return {path: jnp.asarray(self.inner_lr) for path in fast}
-            return fast_parameters.expand_inner_lr(
+            inner_lr = fast_parameters.expand_inner_lr(
                 self.learn_inner_lr, fast, meta_params["inner_lr"]
             )
+            return {path: self.inner_lr_unit * x for path, x in inner_lr.items()}
 
         def adapt(meta_params, fast, rollout) -> FlatParams:
             slow, inner_lr = slow_part(meta_params), step_sizes(meta_params, fast)

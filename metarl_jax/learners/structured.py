@@ -28,7 +28,7 @@ from metarl_jax.structures import (
 )
 from metarl_jax.structures.modular import openness
 from metarl_jax.types import Array, Memory, MetaParams, Metrics, PolicyOut, TimeStep, Trial
-from metarl_jax.validation import bounded
+from metarl_jax.validation import bounded, is_off
 
 
 class InferredPolicy(SequencePolicy):
@@ -99,6 +99,11 @@ class Tuned(StructureOptions, GradientLearner):
     def fast_pattern(self) -> str:
         return "params/code$"
 
+    @property
+    def inner_lr_unit(self) -> float:
+        # They are far above 1, and would not be learned in units of 1: Adam moves a number by 0.5 in a run.
+        return self.inner_lr
+
     def make_policy(self, env: TaskDistribution) -> nn.Module:
         return TunedPolicy(self.make_structure(env, self.log_std_init, has_value=False))
 
@@ -117,8 +122,7 @@ class HypernetworkOptions(StructureOptions):
     of one), or, as a control, `concat` (it is one more input of a shared layer)."""
     hyper_init: HyperInit = "bias"
     """Initialisation of the generator: `bias`, by which the policy starts as an ordinary one whatever the code,
-    `small`, by which it starts near one, or `normal`, by which all layers of the hypernetwork start as ordinary ones
-    do."""
+    `small`, by which it starts near one, or `normal`, by which the generator starts as any network would."""
 
     def make_structure(
         self, env: TaskDistribution, log_std_init: float, has_value: bool
@@ -188,9 +192,17 @@ class ModularOptions(StructureOptions):
     """Weight c_b of the cost of routing that favours the same modules in all tasks."""
     sparsity_coefficient: float = bounded(0.0, at_least=0)
     """Weight c_s of the cost of connections between modules; 0 leaves them as strong as the policy wants them."""
+    discrete_connections: bool = False
+    """Connections are cut or whole, by the gates that the run begins with (`init_from`), and gates learn no more: the
+    weights are trained on for the structure that was found."""
 
     def validate(self) -> None:
         super().validate()
+        if self.discrete_connections and not is_off(self.sparsity_coefficient):
+            raise ValueError(
+                f"learner.sparsity_coefficient={self.sparsity_coefficient} cuts nothing with "
+                "learner.discrete_connections: choose 0"
+            )
         if self.routing == "top_k" and self.num_active > self.num_modules:
             raise ValueError(
                 f"learner.num_active={self.num_active} is more than learner.num_modules={self.num_modules}: with "
@@ -209,6 +221,7 @@ class ModularOptions(StructureOptions):
             log_std_init=log_std_init,
             routing=self.routing,
             num_active=self.num_active,
+            discrete_connections=self.discrete_connections,
             has_value=has_value,
         )
 

@@ -19,7 +19,7 @@ from metarl_jax.types import (
     Transition,
     Trial,
 )
-from metarl_jax.validation import bounded
+from metarl_jax.validation import bounded, is_off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,11 +101,6 @@ class ReplayObjective(OuterConfig):
             )
 
 
-def is_off(coefficient: float | Array) -> bool:
-    """Whether a weight is known to be zero. One that is traced may have any value."""
-    return isinstance(coefficient, int | float) and coefficient == 0
-
-
 class TaskWeights(NamedTuple):
     """What a task counts for beside the others of its meta-batch, `[]`; of all of them, `[N]`.
 
@@ -135,6 +130,8 @@ def task_loss(
     num_rounds = trial.rollout.reward.shape[0]
     start, stop = config.counted_rounds(num_rounds)
     looks_back = not (is_off(config.inner_kl_coefficient) and is_off(config.sampling_correction))
+    if not looks_back:  # later rounds would be lived through, and differentiated, for nothing
+        trial = trial.replace(rollout=jax.tree.map(lambda x: x[:stop], trial.rollout))
     out = batch.replay(meta_params, memory, trial, 0 if looks_back else start)
 
     counted = take_rounds(out, trial, start, stop)

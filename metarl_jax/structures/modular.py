@@ -40,9 +40,10 @@ def openness(gates: Array) -> Array:
     return jax.nn.sigmoid(GATE_SPEED * gates)
 
 
-def connection_strength(gates: Array) -> Array:
+def connection_strength(gates: Array, discrete: bool = False) -> Array:
     """Strength in [0, 1] of a connection: clip(2 σ(10 gate) − ½, 0, 1). One of 0 is cut: the policy has no more use of
     it, nor a gradient that would open it again. One of 1 has none either, until a cost has closed its gate a little.
+    With `discrete`, what is not cut has a strength of 1, and gates have no gradient.
 
     The stretched sigmoid of the hard concrete distribution, without its noise: a replay answers what was recorded. It
     is stretched further than there, so that what a cost has closed to a quarter is cut and not merely weak.
@@ -50,7 +51,8 @@ def connection_strength(gates: Array) -> Array:
     References:
       Louizos, Welling & Kingma, «Learning Sparse Neural Networks through L0 Regularization», ICLR 2018.
     """
-    return jnp.clip(2.0 * openness(gates) - 0.5, 0.0, 1.0)
+    strength = jnp.clip(2.0 * openness(gates) - 0.5, 0.0, 1.0)
+    return jax.lax.stop_gradient(jnp.ceil(strength)) if discrete else strength
 
 
 class ModularPolicy(nn.Module):
@@ -73,6 +75,7 @@ class ModularPolicy(nn.Module):
     log_std_init: float
     routing: Routing
     num_active: int
+    discrete_connections: bool
     has_value: bool
 
     @property
@@ -107,7 +110,7 @@ class ModularPolicy(nn.Module):
         hidden = activate(jnp.einsum("...i,mid->...md", observation, kernels) + biases)
         open_ = nn.initializers.constant(0.8 / GATE_SPEED)  # a strength of 0.88
         gates = self.param("gates", open_, (num_layers - 1, num_modules, num_modules))
-        strength = connection_strength(gates)
+        strength = connection_strength(gates, self.discrete_connections)
         for layer in range(1, num_layers):
             kernels, biases = modules(layer, size)
             mixing = num_modules * weights[..., layer - 1, :, None] * strength[layer - 1]
