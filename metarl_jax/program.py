@@ -107,11 +107,10 @@ def make_spec(config: Config) -> StepSpec:
 
 
 def inner_state_bytes(learner: MetaLearner, num_episodes: int) -> int:
-    """Bytes of the inner state of one task, with so many episodes side by side."""
+    """Bytes of the inner state of one task, with so many episodes side by side; what outlives trials is shared."""
 
     def begin(key: Key) -> InnerState:
-        memory = () if learner.init_memory is None else learner.init_memory()
-        return learner.begin(learner.init(key), memory, key, num_episodes)
+        return learner.begin(learner.init(key), (), key, num_episodes)
 
     state = jax.eval_shape(begin, jax.random.key(0))
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))

@@ -16,13 +16,13 @@ class Store(struct.PyTreeNode):
     Attributes:
       keys: `[C, D]`.
       values: `[C, V]`.
-      written_at: `[C]` int32, the number of the last write to a slot; −1 where there was none.
+      used_at: `[C]` int32, the number of the last write to a slot, or near it; −1 where there was none.
       num_writes: `[]` int32, all writes up to now.
     """
 
     keys: Array
     values: Array
-    written_at: Array
+    used_at: Array
     num_writes: Array
 
 
@@ -31,7 +31,7 @@ def empty(capacity: int, key_size: int, value_size: int) -> Store:
     return Store(
         keys=jnp.zeros((capacity, key_size), jnp.float32),
         values=jnp.zeros((capacity, value_size), jnp.float32),
-        written_at=jnp.full(capacity, -1, jnp.int32),
+        used_at=jnp.full(capacity, -1, jnp.int32),
         num_writes=jnp.zeros((), jnp.int32),
     )
 
@@ -56,35 +56,43 @@ def recall(
       Pritzel et al., «Neural Episodic Control», ICML 2017.
     """
     distance = _squared_distance(query, store.keys)
-    similarity = jnp.where(store.written_at >= 0, jnp.exp(-0.5 * distance / bandwidth**2), 0.0)
+    similarity = jnp.where(store.used_at >= 0, jnp.exp(-0.5 * distance / bandwidth**2), 0.0)
     weights, nearest = _largest(similarity, min(num_neighbors, len(store.keys)))
     weights_of_values = weights / jnp.maximum(weights.sum(-1, keepdims=True), 1.0)
     value = jnp.einsum("...n,...nv->...v", weights_of_values, store.values[nearest])
     return value, weights[..., 0]
 
 
-def write(store: Store, keys: Array, values: Array, merge_distance: float | Array) -> Store:
+def write(
+    store: Store,
+    keys: Array,
+    values: Array,
+    merge_distance: float | Array,
+    use_distance: float | Array = 0.0,
+) -> Store:
     """The store after W writes, one after another.
 
     A key within `merge_distance` of one that is stored takes its slot: the newer value of the same task replaces the
-    older. Any other key goes to an empty slot or, where there is none, to the one whose last write is the longest ago.
+    older. Any other key goes to an empty slot or, where there is none, to the one whose last use is the longest ago:
+    a use is a write to it, or of a key within `use_distance` of its own, which has read it.
 
     Args:
       keys: `[W, D]`.
       values: `[W, V]`.
-      merge_distance: in the units of the keys.
+      merge_distance, use_distance: in the units of the keys.
     """
 
     def write_one(store: Store, entry):
         key, value = entry
-        distance = jnp.where(store.written_at >= 0, _squared_distance(key, store.keys), jnp.inf)
+        distance = jnp.where(store.used_at >= 0, _squared_distance(key, store.keys), jnp.inf)
         nearest = jnp.argmin(distance)
         is_known = distance[nearest] <= merge_distance**2
-        slot = jnp.where(is_known, nearest, jnp.argmin(store.written_at))
+        slot = jnp.where(is_known, nearest, jnp.argmin(store.used_at))
+        used_at = jnp.where(distance <= use_distance**2, store.num_writes, store.used_at)
         store = Store(
             keys=store.keys.at[slot].set(key),
             values=store.values.at[slot].set(value),
-            written_at=store.written_at.at[slot].set(store.num_writes),
+            used_at=used_at.at[slot].set(store.num_writes),
             num_writes=store.num_writes + 1,
         )
         return store, None
@@ -103,5 +111,7 @@ def _largest(x: Array, count: int) -> tuple[Array, Array]:
 
 def _squared_distance(query: Array, keys: Array) -> Array:
     """‖q − k‖² = ‖q‖² − 2 q·k + ‖k‖² of queries `[..., D]` to keys `[C, D]`, `[..., C]`."""
-    square = jnp.sum(query**2, axis=-1, keepdims=True) - 2.0 * query @ keys.T
+    # What is left of large numbers: in the precision of an accelerator's products, equal keys would be apart.
+    product = jnp.matmul(query, keys.T, precision=jax.lax.Precision.HIGHEST)
+    square = jnp.sum(query**2, axis=-1, keepdims=True) - 2.0 * product
     return jnp.maximum(square + jnp.sum(keys**2, axis=-1), 0.0)

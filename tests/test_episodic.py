@@ -13,6 +13,8 @@ from metarl_jax.config import EvaluationConfig
 from metarl_jax.envs.recurring_bandit import RecurringBandit
 from metarl_jax.learners.episodic import Episodic
 from metarl_jax.metrics import Reporter
+from metarl_jax.program import make_spec
+from metarl_jax.step import make_meta_batch, sample_tasks
 from metarl_jax.train import load, resume, train
 
 
@@ -45,9 +47,9 @@ def config(small_config):
 def test_a_meta_step_writes_its_tasks(config):
     program = metarl_jax.build(config)
     state, step = jax.jit(program.init)(jax.random.key(0)), jax.jit(program.step)
-    assert (state.memory.written_at == -1).all()
+    assert (state.memory.used_at == -1).all()
     state, _ = step(state)
-    written = np.asarray(state.memory.keys[state.memory.written_at >= 0])
+    written = np.asarray(state.memory.keys[state.memory.used_at >= 0])
     pool = np.asarray(config.env.at(0).pool_tasks().cue)
     assert 1 < len(written) <= 8  # 16 trials, and each task once
     assert all((pool == cue).all(axis=1).any() for cue in written)
@@ -55,6 +57,27 @@ def test_a_meta_step_writes_its_tasks(config):
     held_out = jax.jit(program.evaluate)(state, jax.random.key(1))
     assert np.isfinite(held_out).all()
     assert int(step(state)[0].memory.num_writes) == 32
+
+
+def test_what_is_written_knows_the_last_reward(config):
+    """And nothing else of what came after the last action."""
+    program = metarl_jax.build(config)
+    state = jax.jit(program.init)(jax.random.key(0))
+    spec = make_spec(config)
+    batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(1), 16, "train"))
+    trials = jax.jit(batch.collect)(state.meta_params, jax.random.key(2))
+
+    def written(reward):
+        changed = trials.replace(rollout=trials.rollout.replace(reward=reward))
+        return program.learner.consolidate(state.meta_params, state.memory, changed)
+
+    reward = trials.rollout.reward  # [N, K, T, E]
+    before, last = written(reward), written(reward.at[:, -1, -1].add(1.0))
+    np.testing.assert_array_equal(before.keys, last.keys)
+    used = np.asarray(before.used_at >= 0)
+    assert np.abs(before.values - last.values)[used].max(axis=1).min() > 1e-4
+    # Earlier ones are in the timesteps after them.
+    np.testing.assert_array_equal(written(reward.at[:, 0].add(1.0)).values, before.values)
 
 
 def test_without_writing_the_store_stays_empty(config):

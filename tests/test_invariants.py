@@ -114,9 +114,21 @@ def jit(config) -> Functions:
     )
 
 
+def filled(memory):
+    """Something to be remembered beyond trials, in the place of nothing."""
+
+    def fill(x):
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            return 0.5 * jax.random.normal(jax.random.key(8), x.shape)
+        return jnp.zeros_like(x)
+
+    return jax.tree.map(fill, memory)
+
+
 def collect_one(config, program, key=0, task_key=1):
     """A trial in one task, with the parts that made it."""
     state = program.init(jax.random.key(key))
+    state = state.replace(memory=filled(state.memory))
     task = program.env.sample(jax.random.key(task_key))
     collect = jax.jit(
         lambda meta_params, key: collect_trial(

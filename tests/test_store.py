@@ -30,7 +30,7 @@ def test_recall_weighs_by_similarity():
 
 def test_near_duplicates_are_merged():
     full = filled(4, [0.0, 0.0], [1.0, 0.0], [0.05, 0.0])
-    assert int((full.written_at >= 0).sum()) == 2
+    assert int((full.used_at >= 0).sum()) == 2
     value, _ = store.recall(full, jnp.zeros((1, 2)), 1, 0.01 + 1.0)
     assert float(value[0, 0]) > 1.9  # the newer value of the same task
 
@@ -41,6 +41,13 @@ def test_a_full_store_gives_up_what_was_written_longest_ago():
     )  # the first is written again, so the second is the oldest
     np.testing.assert_array_equal(np.sort(full.keys[:, 0]), [0.0, 2.0, 3.0])
     assert int(full.num_writes) == 5
+
+
+def test_a_full_store_keeps_what_was_read():
+    keys = jnp.array([[0.0], [1.0], [2.0], [0.2], [3.0]])  # the fourth has read the first
+    full = store.write(store.empty(4, 1, 1), keys, keys, 0.1, 0.3)
+    full = store.write(full, jnp.array([[4.0]]), jnp.array([[4.0]]), 0.1, 0.3)
+    np.testing.assert_allclose(np.sort(full.keys[:, 0]), [0.0, 0.2, 3.0, 4.0])
 
 
 def test_writing_is_traced_and_sequential():

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax import store
-from metarl_jax.env import TaskDistribution
+from metarl_jax.env import TaskDistribution, encode_action
 from metarl_jax.learner import MetaLearner
 from metarl_jax.learners.recurrent import RL2
 from metarl_jax.learners.sequence import SequencePolicy, read_sequence
@@ -37,8 +37,9 @@ class Episodic(RL2):
 
     When a task begins its first observation is the query, and so is every later one: the policy sees the value of the
     nearest keys and how near they are. If nothing similar is stored it sees zeros, and has to explore. When a trial
-    ends, its first observation and the features after its last step are written (`consolidate`). Within a meta-step the
-    store is frozen, as are the values in it: no gradient passes from one trial to another.
+    ends, its first observation is written, with the features of having seen all of it, the last reward included
+    (`consolidate`). Within a meta-step the store is frozen, as are the values in it: no gradient passes from one trial
+    to another.
 
     References:
       Ritter et al., «Been There, Done That: Meta-Learning with Episodic Recall», ICML 2018.
@@ -72,12 +73,23 @@ class Episodic(RL2):
         module, learner = self.make_policy(env), super().make(env)
 
         def what_remains(meta_params: MetaParams, memory: store.Store, trial: Trial) -> Array:
-            """The features after the last valid step of every episode's sequence, `[E, V]`."""
-            timesteps = join_leading(trial.rollout.timestep)
-            start = learner.begin(meta_params, memory, trial.key, timesteps.valid.shape[1])
-            _, features = read_sequence(module, meta_params, start, timesteps)
+            """The features after what the last action of every episode's sequence brought, `[E, V]`."""
+            rollout = join_leading(trial.rollout)
+            timesteps = rollout.timestep
+            num_episodes = timesteps.valid.shape[1]
             last = len(timesteps.valid) - 1 - jnp.argmax(timesteps.valid[::-1], axis=0)
-            return features[last, jnp.arange(features.shape[1])]
+
+            def at_last(x: Array) -> Array:
+                return x[last, jnp.arange(num_episodes)]
+
+            closing = jax.tree.map(at_last, timesteps).replace(
+                previous_action=encode_action(env.action_space, at_last(rollout.action)),
+                previous_reward=at_last(rollout.reward),
+                is_first=jnp.zeros(num_episodes, bool),
+            )
+            seen = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), timesteps, closing)
+            start = learner.begin(meta_params, memory, trial.key, num_episodes)
+            return read_sequence(module, meta_params, start, seen)[1][-1]
 
         def consolidate(meta_params: MetaParams, memory: store.Store, trials: Trial):
             if not self.store_enabled:
@@ -85,6 +97,6 @@ class Episodic(RL2):
             values = jax.vmap(lambda trial: what_remains(meta_params, memory, trial))(trials)
             keys = trials.rollout.timestep.observation[:, 0, 0]  # [N, E, O]
             keys, values = join_leading((keys, values))
-            return store.write(memory, keys, values, self.merge_distance)
+            return store.write(memory, keys, values, self.merge_distance, self.bandwidth)
 
         return learner._replace(consolidate=consolidate)

@@ -66,7 +66,7 @@ class ReplayObjective(OuterConfig):
     worst_fraction: float = bounded(1.0, above=0, at_most=1)
     """Share ε of the tasks of a meta-batch that count, those with the lowest returns (EPOpt); 1 counts all alike."""
     worst_fraction_after: int = bounded(0, at_least=0)
-    """Meta-steps in which all tasks count, before only the worst do: at first, failure says little."""
+    """Meta-steps over which that share falls from 1, linearly: at first, failure says little."""
 
     def gain(self, ratio: Array, advantage: Array) -> Array:
         """What a step with likelihood ratio ρ and advantage A adds to the objective."""
@@ -157,8 +157,8 @@ def weigh_tasks(config: ReplayObjective, batch: MetaBatch, trials: Trial) -> Tas
         return TaskWeights(credit)
     start, stop = config.counted_rounds(trials.rollout.reward.shape[1])
     returns = trials.episode_returns()[:, start:stop].mean(axis=(1, 2))
-    all_count = batch.step < config.worst_fraction_after
-    fraction = jnp.where(all_count, 1.0, config.worst_fraction)
+    fallen = jnp.minimum((batch.step + 1) / (config.worst_fraction_after + 1), 1.0)
+    fraction = 1.0 + (config.worst_fraction - 1.0) * fallen
     return TaskWeights(credit, worst_share(returns, fraction))
 
 
