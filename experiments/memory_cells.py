@@ -49,7 +49,12 @@ NUM_META_STEPS = {
 }
 """Meta-steps of a training, by problem or family of problems: more for cores that are fast, and most for the one that
 does best. Bandits of ten pulls take a third of them."""
-NUM_META_STEPS["bandit-100-5"] = NUM_META_STEPS["bandit"] | {"min_gru": 1500, "key_value": 200}
+NUM_META_STEPS["bandit-100-5"] = NUM_META_STEPS["bandit"] | {
+    "min_gru": 1500,
+    "symmetric": 1600,
+    "key_value": 200,
+}
+NUM_META_STEPS["bandit-100-10"] = NUM_META_STEPS["bandit"] | {"symmetric": 1600}
 NUM_META_STEPS["bandit-100-50"] = NUM_META_STEPS["bandit"] | {"min_gru": 5000, "key_value": 200}
 LATER = {"gru": 200, "lstm": 150, "symmetric": 200, "key_value": 100, "varibad": 150}
 """Meta-steps of learners that begin with what they have learned in a shorter problem, where those are fewer."""

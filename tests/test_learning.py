@@ -159,8 +159,9 @@ def test_rl2_on_the_bandit():
 
 @pytest.mark.slow
 def test_what_is_learned_of_ten_arms_holds_for_fifty():
-    """83.7 on ten arms, where Gittins has 83.9 in the same tasks, and 85.2 on fifty never trained on, of 85.5."""
-    config = preset("symmetric-rl2-bandit")
+    """After a quarter of the training 83.7 on ten arms, where Gittins has 83.9 in the same tasks, and 85.2 on fifty
+    never trained on, of 85.5."""
+    config = replace(preset("symmetric-rl2-bandit"), num_meta_steps=400)
     program, state = trained_program(config)
     assert 83.0 <= held_out_returns(program, state).sum() <= 84.7
     program = metarl_jax.build(replace(config, env=Bandit(num_arms=50)))

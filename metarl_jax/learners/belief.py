@@ -103,7 +103,7 @@ class VariBAD(SequenceLearner):
       mean over t of  Σ_s [½ (r̂(m, o_s, a_s) − r_s)² + w_o ½ ‖ô(m, o_s, a_s) − o_{s+1}‖²] + w_KL KL(q_t ‖ q_{t−1})
 
     with q_{−1} = N(0, I), the sum over *all* steps s of the trial, those after t included, and `num_posteriors` steps t
-    drawn for each outer step. The policy's gradient stops at the posterior. Where the source trains the encoder on a
+    drawn for each meta-step. The policy's gradient stops at the posterior. Where the source trains the encoder on a
     buffer of older trials, this one sees those of the meta-batch.
 
     References:
