@@ -32,7 +32,8 @@ class ReplayObjective(OuterConfig):
       −mean gain(ρ, A) − c_s (1/T) Σ_{k,t,e} gain(ρ, R − b) + c_v ½ mean (v − target)² − c_e mean H
       + c_kl mean KL(recorded ‖ replayed) + c_in mean KL(recorded ‖ replayed before adaptation)
 
-    Means are over the valid steps of the counted rounds, but that of c_in over the rounds before the last, and the sum
+    Means are over the valid steps of the counted rounds, so that all tasks count alike and, where episodes end early, a
+    step of a short trial counts for more; but that of c_in is over the rounds before the last, and the sum
     of c_s over the steps of those rounds: it is the score of the data that the inner steps saw, weighed with the
     return R of the counted round against that of the other tasks, b.
 
