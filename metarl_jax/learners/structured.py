@@ -92,7 +92,7 @@ class Inferred(StructureOptions, RL2):
 class Tuned(StructureOptions, GradientLearner):
     """Learners that descend on the code, and on nothing else, after every round."""
 
-    inner_lr: float = bounded(10.0, at_least=0)
+    inner_lr: float = bounded(10.0, above=0)
     """Step size of the inner gradient step."""
 
     @property
