@@ -21,9 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flax.traverse_util import flatten_dict
-
-from metarl_jax.config import Config, to_dict
+from metarl_jax.config import Config, changes
 from metarl_jax.experiments.memory_cells import (
     LEARNERS,
     PROBLEMS,
@@ -33,11 +31,17 @@ from metarl_jax.experiments.memory_cells import (
 )
 
 STRATEGIES = {
-    "bandit": (
-        *("random", "oracle", "gittins", "ucb1", "thompson", "optimistic_thompson"),
-        *("epsilon_greedy", "greedy"),
-    ),
-    "mdp": ("random", "oracle", "psrl", "opsrl", "ucrl2", "beb", "epsilon_greedy", "greedy"),
+    "bandit": [
+        "random",
+        "oracle",
+        "gittins",
+        "ucb1",
+        "thompson",
+        "optimistic_thompson",
+        "epsilon_greedy",
+        "greedy",
+    ],
+    "mdp": ["random", "oracle", "psrl", "opsrl", "ucrl2", "beb", "epsilon_greedy", "greedy"],
 }
 NUM_TASKS = {"bandit": 20_000, "mdp": 2000}
 """Held-out tasks, unless another number is given."""
@@ -91,11 +95,8 @@ def cell(
 
 def differing(found: Config, wanted: Config) -> list[str]:
     """The fields that differ, but for the place of the run that both begin from: folders of cells may be moved."""
-    both = [flatten_dict(to_dict(config), sep=".") for config in (found, wanted)]
-    names = [name for name in both[1] if both[0].get(name) != both[1][name]]
-    if found.init_from and wanted.init_from:
-        names = [name for name in names if name != "init_from"]
-    return names
+    moved = {"init_from"} if found.init_from and wanted.init_from else set()
+    return [name for name in changes(found, wanted) if name not in moved]
 
 
 def controls(problem: str, path: Path, num_tasks: int | None = None) -> dict[str, dict[str, float]]:

@@ -4,6 +4,8 @@ import dataclasses
 import typing
 from typing import Any, Literal
 
+from flax.traverse_util import flatten_dict
+
 from metarl_jax import envs, learners, outer
 from metarl_jax.env import TaskDistribution, knows_regret
 from metarl_jax.learner import LearnerConfig
@@ -191,6 +193,12 @@ def to_dict(config: Any) -> dict[str, Any]:
             value = named | to_dict(value)
         values[field.name] = list(value) if isinstance(value, tuple) else value
     return values
+
+
+def changes(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
+    """The fields of `now` that are others than `before`, by name as in `env.num_arms`, with both values."""
+    old, new = (flatten_dict(to_dict(config), sep=".") for config in (before, now))
+    return {name: (old.get(name), value) for name, value in new.items() if value != old.get(name)}
 
 
 def from_dict(values: dict[str, Any]) -> Config:

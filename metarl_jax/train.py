@@ -10,7 +10,7 @@ import jax
 from metarl_jax import checkpoint as checkpointing
 from metarl_jax import loop, report, run_folder, warm_start
 from metarl_jax.checkpoint import DamagedCheckpointError, Progress, first_difference, structure
-from metarl_jax.config import Config, to_dict
+from metarl_jax.config import Config, changes
 from metarl_jax.env import TaskDistribution, check_split
 from metarl_jax.evaluate import check_strategies
 from metarl_jax.executables import REPORTS, Executables, run_functions
@@ -119,9 +119,9 @@ def evaluate_run(
     check_split(config.env, split)
     check_strategies(config.env, strategies)
     reporter = console or Reporter()
-    changed = _changed(trained.env, config.env)
+    changed = _changed_tasks(trained, config)
     if changed:
-        reporter.say(f"other tasks than in training: {_in_words(changed, trained.env)}")
+        reporter.say(f"other tasks than in training: {_in_words(changed)}")
     program, executables, state, step = open_run(folder, config, reporter.warn)
     run = Run(folder.path, [folder], config, program, executables, reporter)
     if empty_memory:
@@ -129,7 +129,8 @@ def evaluate_run(
     key = run.executables.evaluation_key(REPORTS, step)
     returns = run.executables.evaluate(state, key, split, config.evaluation.num_tasks)
     evaluation = report.evaluations(run, returns, key, step, split, strategies)[0]
-    return evaluation | ({"changed": changed} if changed else {})
+    now = {name: value for name, (_, value) in changed.items()}
+    return evaluation | ({"changed": now} if changed else {})
 
 
 def _evaluated(
@@ -147,12 +148,14 @@ def _evaluated(
         env=trained.env if env is None else env,
         evaluation=dataclasses.replace(trained.evaluation, **given),
     )
+    changed = _changed_tasks(trained, config)
+    if not changed:
+        return config
     differs = first_difference(_structure(trained), _structure(config))
     if differs is not None:
-        words = _in_words(_changed(trained.env, config.env), trained.env)
         raise ValueError(
-            f"{words}: the learner of the run has other parameters there; state{differs.name} is {differs.found} in "
-            f"it, and would be {differs.wanted}: leave observations and actions as they were"
+            f"{_in_words(changed)}: the learner of the run has other parameters there; state{differs.name} is "
+            f"{differs.found} in it, and would be {differs.wanted}: leave observations and actions as they were"
         )
     return config
 
@@ -161,19 +164,14 @@ def _structure(config: Config) -> dict[str, str]:
     return structure(jax.eval_shape(build(config).init, jax.random.key(0)))
 
 
-def _changed(trained: TaskDistribution, env: TaskDistribution) -> dict[str, Any]:
-    """The fields of `env` that are not as they were in training."""
-    before = to_dict(trained)
-    return {
-        f"env.{name}": value for name, value in to_dict(env).items() if value != before.get(name)
-    }
+def _changed_tasks(trained: Config, config: Config) -> dict[str, tuple[Any, Any]]:
+    """The fields of the task distribution that are not as they were in training, with both values."""
+    return changes(trained, dataclasses.replace(trained, env=config.env))
 
 
-def _in_words(changed: dict[str, Any], trained: TaskDistribution) -> str:
-    before = to_dict(trained)
+def _in_words(changed: dict[str, tuple[Any, Any]]) -> str:
     return ", ".join(
-        f"{name}={value!r} (trained with {before.get(name.removeprefix('env.'))!r})"
-        for name, value in changed.items()
+        f"{name}={now!r} (trained with {before!r})" for name, (before, now) in changed.items()
     )
 
 

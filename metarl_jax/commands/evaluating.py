@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from metarl_jax.commands.backend import start_backend
-from metarl_jax.commands.options import parse
+from metarl_jax.commands.options import parse, take_word
 from metarl_jax.env import TaskDistribution
 from metarl_jax.run_folder import RunFolder, open_existing
 from metarl_jax.validation import bounded, check_fields
@@ -53,24 +53,15 @@ class EvalOptions:
     """Print the numbers as JSON and nothing else on stdout."""
 
 
-def split_run(args: list[str]) -> tuple[Path | None, list[str]]:
-    """The run's folder and the other words; it is the first word, or any that has a configuration in it."""
-    if args and not args[0].startswith("-"):
-        return Path(args[0]), args[1:]
-    for index, word in enumerate(args):
-        if RunFolder(Path(word)).config.is_file():
-            return Path(word), args[:index] + args[index + 1 :]
-    return None, args
-
-
 def main(args: list[str]) -> int:
     """`metarl eval RUN_DIR …`."""
-    run_dir, rest = split_run(args)
-    if run_dir is None:
+    found, rest = take_word(args, lambda word: RunFolder(Path(word)).config.is_file())
+    if found is None:
         if {"-h", "--help"} & set(rest):
             print(USAGE)
             return 0
         raise ValueError("metarl eval needs RUN_DIR, the folder of a run; see --help")
+    run_dir = Path(found)
     _, config = open_existing(run_dir)
     options = parse(
         EvalOptions,

@@ -6,7 +6,7 @@ import io
 import itertools
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -97,6 +97,16 @@ def parse(
         if not exit_.code:
             raise
     raise ValueError(_one_line(errors.getvalue()))
+
+
+def take_word(args: Sequence[str], is_meant: Callable[[str], bool]) -> tuple[str | None, list[str]]:
+    """What a command is about, and the other words; it is the first word, or any that is meant to be that."""
+    if args and not args[0].startswith("-"):
+        return args[0], list(args[1:])
+    for index, word in enumerate(args):
+        if is_meant(word):
+            return word, [*args[:index], *args[index + 1 :]]
+    return None, list(args)
 
 
 def last_value(args: Sequence[str], flag: str) -> str | None:

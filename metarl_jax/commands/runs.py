@@ -9,7 +9,7 @@ import tyro
 
 from metarl_jax import experiments, sweep_folder
 from metarl_jax.commands.backend import start_backend
-from metarl_jax.commands.options import RunOptions, parse, parse_run
+from metarl_jax.commands.options import RunOptions, parse, parse_run, take_word
 from metarl_jax.run_folder import open_existing
 from metarl_jax.sweep import Sweep
 from metarl_jax.validation import bounded, check_fields
@@ -52,12 +52,7 @@ class ResumeOptions:
 
 def split_preset(args: list[str]) -> tuple[str | None, list[str]]:
     """The preset and the other words; the preset is the first word, or any that names one."""
-    if args and not args[0].startswith("-"):
-        return args[0], args[1:]
-    for index, word in enumerate(args):
-        if word in experiments.names():
-            return word, args[:index] + args[index + 1 :]
-    return None, args
+    return take_word(args, lambda word: word in experiments.names())
 
 
 def preset_help(command: str, what: str) -> str:
