@@ -12,17 +12,36 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from metarl_jax import experiments
 from metarl_jax.config import Config
 
+replace = dataclasses.replace
+
 
 class Protocol(NamedTuple):
-    """Presets whose trials are alike, and how long each is trained."""
+    """Trainings whose trials are alike, and how long each is."""
 
     num_meta_steps: int
-    presets: tuple[str, ...]
+    configs: tuple[Config, ...]
+
+    def sized(self) -> tuple[Config, ...]:
+        """The configurations, trained for as long as this protocol wants."""
+        length = self.num_meta_steps
+        return tuple(replace(config, num_meta_steps=length) for config in self.configs)
+
+
+def presets(*names: str) -> tuple[Config, ...]:
+    """The presets of these names."""
+    return tuple(map(experiments.get, names))
+
+
+def as_large_as(other: str, preset: str, **sizes: Any) -> Config:
+    """The preset with layers of such sizes that it has about as many parameters as the learner `other`."""
+    config = experiments.get(preset)
+    learner = replace(config.learner, **sizes)
+    return replace(config, name=f"{preset}-as-{other}", learner=learner)
 
 
 PROBLEMS: dict[str, dict[str, Protocol]] = {
@@ -30,57 +49,70 @@ PROBLEMS: dict[str, dict[str, Protocol]] = {
         "descending": Protocol(
             60,
             (
-                "maml-point-robot",
-                "multitask-point-robot",
-                "tuned-hypernetwork-point-robot",
-                "tuned-modular-point-robot",
+                *presets("maml-point-robot", "multitask-point-robot"),
+                as_large_as("modular", "multitask-point-robot", hidden_sizes=(66, 66)),
+                *presets("tuned-hypernetwork-point-robot", "tuned-modular-point-robot"),
             ),
         ),
         "inferring": Protocol(
-            300, ("rl2-point-robot", "hypernetwork-point-robot", "modular-point-robot")
+            300,
+            (
+                *presets("rl2-point-robot"),
+                as_large_as("hypernetwork", "rl2-point-robot", hidden_size=160),
+                *presets("hypernetwork-point-robot", "modular-point-robot"),
+            ),
         ),
     },
     "rotated_point_robot": {
         "descending": Protocol(
-            60, ("maml-rotated-point-robot", "tuned-modular-rotated-point-robot")
+            60, presets("maml-rotated-point-robot", "tuned-modular-rotated-point-robot")
         ),
-        "inferring": Protocol(300, ("rl2-rotated-point-robot", "modular-rotated-point-robot")),
+        "inferring": Protocol(
+            300, presets("rl2-rotated-point-robot", "modular-rotated-point-robot")
+        ),
     },
     "grid_navi": {
         "descending": Protocol(
             150,
             (
-                "maml-grid-navi",
-                "multitask-grid-navi",
-                "tuned-hypernetwork-grid-navi",
-                "tuned-modular-grid-navi",
+                *presets("maml-grid-navi", "multitask-grid-navi"),
+                as_large_as("modular", "multitask-grid-navi", hidden_sizes=(73, 73)),
+                *presets("tuned-hypernetwork-grid-navi", "tuned-modular-grid-navi"),
             ),
         ),
         "inferring": Protocol(
-            400, ("rl2-grid-navi", "hypernetwork-grid-navi", "modular-grid-navi")
+            400,
+            (
+                *presets("rl2-grid-navi"),
+                as_large_as("hypernetwork", "rl2-grid-navi", hidden_size=180),
+                *presets("hypernetwork-grid-navi", "modular-grid-navi"),
+            ),
         ),
     },
     "half_cheetah_vel": {
         "descending": Protocol(
             80,
             (
-                "maml-half-cheetah-vel-small",
-                "multitask-half-cheetah-vel-small",
-                "tuned-hypernetwork-half-cheetah-vel-small",
-                "tuned-modular-half-cheetah-vel-small",
+                *presets("maml-half-cheetah-vel-small", "multitask-half-cheetah-vel-small"),
+                as_large_as("modular", "multitask-half-cheetah-vel-small", hidden_sizes=(71, 71)),
+                *presets(
+                    "tuned-hypernetwork-half-cheetah-vel-small",
+                    "tuned-modular-half-cheetah-vel-small",
+                ),
             ),
         ),
         "inferring": Protocol(
             200,
             (
-                "rl2-half-cheetah-vel-small",
-                "hypernetwork-half-cheetah-vel-small",
-                "modular-half-cheetah-vel-small",
+                *presets("rl2-half-cheetah-vel-small"),
+                as_large_as("hypernetwork", "rl2-half-cheetah-vel-small", hidden_size=175),
+                *presets("hypernetwork-half-cheetah-vel-small", "modular-half-cheetah-vel-small"),
             ),
         ),
     },
 }
-"""A round is 20 episodes for learners that descend (10 on half-cheetah), and one for those that infer."""
+"""A round is 20 episodes for learners that descend (10 on half-cheetah), and one for those that infer. The multitask
+presets are as large as the hypernetworks that descend."""
 
 
 def train_sweep(config: Config, run_dir: Path, num_seeds: int) -> None:
@@ -119,14 +151,13 @@ def main(args: list[str]) -> None:
     start_backend("auto")
     for problem in options.problems:
         for protocol in PROBLEMS[problem].values():
-            for name in protocol.presets:
-                config = experiments.get(name)
-                config = dataclasses.replace(config, num_meta_steps=protocol.num_meta_steps)
-                train_sweep(config, options.root / name, options.seeds)
+            for config in protocol.sized():
+                train_sweep(config, options.root / config.name, options.seeds)
     for problem in options.problems:
         for name, protocol in PROBLEMS[problem].items():
             print(f"\n{problem}, {name}\n")
-            compare([*(str(options.root / preset) for preset in protocol.presets), "--markdown"])
+            folders = [str(options.root / config.name) for config in protocol.configs]
+            compare([*folders, "--markdown"])
 
 
 if __name__ == "__main__":

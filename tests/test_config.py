@@ -11,6 +11,7 @@ import pytest
 import metarl_jax
 from metarl_jax import config as configs
 from metarl_jax import experiments
+from metarl_jax.outer.es import ES
 from metarl_jax.program import CACHED_BYTES, inner_state_bytes, make_spec
 
 replace = dataclasses.replace
@@ -63,6 +64,11 @@ def test_an_outer_method_that_does_not_fit_the_learner_is_refused():
         metarl_jax.build(changed(config, "outer.rounds", "last"))
     with pytest.raises(ValueError, match=r"outer\.value_coefficient=0\.0.*baseline='value'"):
         metarl_jax.build(changed(config, "outer.value_coefficient", 0.0))
+    with pytest.raises(ValueError, match=r"outer\.rounds='last'.*rl2.*'all'"):
+        metarl_jax.build(replace(config, outer=ES()))
+    told = changed(replace(config, outer=ES(rounds="all")), "advantage.payoff", "regret")
+    with pytest.raises(ValueError, match=r"advantage\.payoff='regret'.*es.*'reward'"):
+        metarl_jax.build(told)
 
 
 def test_devices_that_are_not_there_are_refused():

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer, OuterConfig
+from metarl_jax.learner import LearnerConfig
+from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer, OuterConfig, check_rounds
+from metarl_jax.returns import AdvantageConfig
 from metarl_jax.trees import normal_like
 from metarl_jax.types import Array, Key, MetaParams, Trial
 from metarl_jax.validation import bounded
@@ -41,6 +43,14 @@ class ES(AdamOptions, OuterConfig):
     """Rounds whose return counts: the `last` or `all`."""
     max_gradient_norm: float = bounded(10.0, above=0)
     """The gradient is scaled down to this norm where it is longer."""
+
+    def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
+        check_rounds(self.rounds, learner)
+        if advantage.payoff == "regret":
+            raise ValueError(
+                "advantage.payoff='regret' does not fit outer method 'es', whose fitness is the return and which makes "
+                "no advantages of it: choose advantage.payoff='reward'"
+            )
 
     def make(self, num_meta_steps: int) -> Outer:
         optimizer = self.make_optimizer(num_meta_steps)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.learner import LearnerConfig
-from metarl_jax.outer.base import MetaBatch, OuterConfig
+from metarl_jax.outer.base import MetaBatch, OuterConfig, check_rounds
 from metarl_jax.returns import AdvantageConfig, masked_mean
 from metarl_jax.types import (
     Array,
@@ -79,11 +79,7 @@ class ReplayObjective(OuterConfig):
         return first[self.rounds], 1 if self.rounds == "first" else num_rounds
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
-        if self.rounds != "all" and not learner.adapts_by_gradient:
-            raise ValueError(
-                f"outer.rounds={self.rounds!r} does not fit learner {learner.name!r}, to which a trial is one "
-                "episode: choose outer.rounds='all'"
-            )
+        check_rounds(self.rounds, learner)
         if advantage.baseline == "value" and is_off(self.value_coefficient):
             raise ValueError(
                 f"outer.value_coefficient={self.value_coefficient} leaves advantage.baseline='value' untrained: "
