@@ -6,8 +6,8 @@
 What was trained before under the same root is not trained again; a run that was cut off goes on; two processes may
 train different learners under the same root. Every cell is the mean total return over the same held-out tasks ± one
 standard error, of the greedy policy of the best checkpoint, beside known strategies; below it the env-steps and the
-seconds of its training. Bandits have ten times as many held-out tasks as MDPs, for what separates good policies in them
-is less than 1%.
+seconds of its training, and at the end the machines. Bandits have ten times as many held-out tasks as MDPs, for what
+separates good policies in them is less than 1%.
 
 Trainings are told what actions cost (`advantage.payoff`), the learners are not. Some begin with the result of another
 cell (`memory_cells.begins_from`), which is trained first and counts as training too. Each takes some minutes on one
@@ -62,7 +62,8 @@ def cell(
     import jax
 
     from metarl_jax import train
-    from metarl_jax.run_folder import RunFolder, open_existing
+    from metarl_jax.machine import in_words
+    from metarl_jax.run_folder import RunFolder, open_existing, read_lines
 
     num_tasks = num_tasks or NUM_TASKS[problem.partition("-")[0]]
     config = configuration(problem, learner, root, effort)
@@ -87,7 +88,7 @@ def cell(
         found = {name: last[name] + before[name] for name in ("env_steps", "seconds")}
         found |= total(evaluate(state, jax.random.key(HELD_OUT_SEED))) | {
             "num_tasks": num_tasks,
-            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "machines": sorted({in_words(start) for start in read_lines(folder.machines)}),
         }
         kept.write_text(json.dumps(found))
     return found
@@ -147,14 +148,14 @@ def table(root: Path, problems: Sequence[str], learners: Sequence[str]) -> str:
     lines = [f"\n|  | {' | '.join(problems)} |", "| --- |" + " --- |" * len(problems)]
     for name in dict.fromkeys(name for totals in known for name in totals):
         lines.append(row(name, [totals.get(name) for totals in known]))
-    devices = set()
+    machines = set()
     for learner in learners:
         cells = [read(root / problem / learner / CELL) for problem in problems]
         lines.append(row(learner, cells))
         costs = [f"{c['env_steps'] / 1e6:.1f}M, {c['seconds']:.0f} s" if c else "" for c in cells]
         lines.append(f"| training of {learner} | {' | '.join(costs)} |")
-        devices |= {found["device"] for found in cells if found}
-    lines.append(f"\nTrained on {', '.join(sorted(devices)) or 'nothing yet'}.")
+        machines |= {machine for found in cells if found for machine in found.get("machines", [])}
+    lines.append(f"\nTrained on {'; '.join(sorted(machines)) or 'nothing yet'}.")
     return "\n".join(lines)
 
 

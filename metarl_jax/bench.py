@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from metarl_jax import returns
-from metarl_jax.commands.backend import num_usable_cores
+from metarl_jax import machine, returns
 from metarl_jax.config import Config
 from metarl_jax.evaluate import control_spec
 from metarl_jax.executables import replicated
@@ -125,7 +124,7 @@ def measure(
     simulator_rates, step_rates = rates["simulator"], rates["meta-step"]
     return {
         "preset": config.name,
-        "device": _describe(devices),
+        "device": machine.describe(devices),
         "sizes": {
             "num_tasks": config.num_tasks,
             "num_rounds": config.num_rounds,
@@ -193,7 +192,7 @@ def measure_variants(
         }
         for name, program in programs.items()
     }
-    device = _describe(select_devices(configs[first]))
+    device = machine.describe(select_devices(configs[first]))
     return {"preset": configs[first].name, "device": device, "variants": variants}
 
 
@@ -286,16 +285,6 @@ def _parts(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def _describe(devices: Sequence[Device]) -> dict[str, Any]:
-    return {
-        "platform": devices[0].platform,
-        "kind": devices[0].device_kind,
-        "count": len(devices),
-        "cores": num_usable_cores(),
-        "jax": jax.__version__,
-    }
 
 
 def _peak_host_bytes() -> int:

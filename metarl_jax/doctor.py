@@ -11,8 +11,9 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
-from metarl_jax.commands.backend import device_count_is_forced, num_usable_cores, prepare_backend
+from metarl_jax.commands.backend import device_count_is_forced, prepare_backend
 from metarl_jax.commands.options import parse
+from metarl_jax.machine import num_usable_cores, processor
 
 HELP = """Print versions, devices and cores, and what is known not to work.
 
@@ -81,6 +82,7 @@ def examine() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
+        "processor": processor(),
         "versions": versions,
         "devices": devices,
         "cores": {"usable": num_usable_cores(), "all": os.cpu_count()},
@@ -174,7 +176,8 @@ def print_report(report: dict[str, Any]) -> None:
     counted = ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)) or "none"
     console.print(f"[bold]devices[/]  {counted}")
     cores = report["cores"]
-    console.print(f"[bold]cores[/]    {cores['usable']} usable of {cores['all']}")
+    usable = f"{cores['usable']} usable of {cores['all']}"
+    console.print(f"[bold]cores[/]    {usable}, {report['processor']}")
     cache = report["compilation_cache"] or "none (set JAX_COMPILATION_CACHE_DIR to keep programs)"
     console.print(f"[bold]compiled programs[/] {cache}")
     for message in report["notes"]:

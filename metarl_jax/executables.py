@@ -17,7 +17,9 @@ from metarl_jax.types import Array, Device, Key, Metrics, PyTree, TrainState
 TRAINING_EVALUATIONS = 0x7261_6365
 REPORTS = 0x7265_706F
 """Streams of keys for held-out evaluation, apart from that of training. (`fold_in` by an index is
-the same draw as that entry of `split`, so that streams need large names.)"""
+the same draw as that entry of `split`, so that streams need large names.) All evaluations while training are in the
+same tasks: checkpoints differ by far less than samples of tasks do, and the best would else be the luckiest. What is
+reported of the best is in the tasks of the other stream."""
 
 
 class RunFunctions(NamedTuple):
@@ -85,9 +87,9 @@ class Executables:
         self.abstract_state = self._abstract(jax.eval_shape(functions.init, functions.key))
 
     @property
-    def num_devices(self) -> int:
-        """Devices that work."""
-        return len(self._functions.sharding.device_set)
+    def devices(self) -> list[Device]:
+        """Those that work."""
+        return sorted(self._functions.sharding.device_set, key=lambda device: device.id)
 
     def init(self) -> TrainState:
         """The state before the first meta-step, from the seed of the configuration."""
@@ -148,11 +150,11 @@ class Executables:
         compiled = self._compile(lambda: jitted.lower(self._abstract(key)))
         return interruptible(lambda: np.asarray(compiled(key)))
 
-    def evaluation_key(self, stream: int, step: int) -> Key:
-        """The key of an evaluation, from the seed, the stream and the meta-step alone."""
+    def evaluation_key(self, stream: int) -> Key:
+        """The key of evaluations, from the seed and the stream alone: all of a stream are in the same tasks."""
         key = self._functions.key
         fold_in = jax.vmap(jax.random.fold_in, (0, None)) if key.ndim else jax.random.fold_in
-        return jax.device_put(fold_in(fold_in(key, stream), step), self._functions.sharding)
+        return jax.device_put(fold_in(key, stream), self._functions.sharding)
 
     def by_member(self, tree: PyTree) -> list[PyTree]:
         """The parts of arrays `[M, ...]` that belong to each member; all of it in a single run."""

@@ -40,12 +40,12 @@ def note_chunk(
 def note_evaluation(
     progress: Progress, program: Program, step: int, returns: np.ndarray, saved: bool
 ) -> Noted:
-    """Held-out returns `[tasks, K]` after `step`; `saved` if the state may be kept as the best."""
+    """Held-out returns `[tasks, K]` after `step`; `saved` if the state may be kept as the best: of equals, the last."""
     statistics = summarize(returns)
     score = held_out_return(program, returns)
     if np.isfinite(score):
         progress = dataclasses.replace(progress, held_out_return=score)
-        if saved and (progress.best_return is None or score > progress.best_return):
+        if saved and (progress.best_return is None or score >= progress.best_return):
             progress = dataclasses.replace(progress, best_return=score, best_step=step)
     line = {
         "step": step,

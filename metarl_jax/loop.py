@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metarl_jax import logbook, stopping, warm_start
+from metarl_jax import logbook, machine, stopping, warm_start
 from metarl_jax.checkpoint import CheckpointWriter, Progress, step_of
 from metarl_jax.config import Config
 from metarl_jax.executables import TRAINING_EVALUATIONS, Executables
@@ -87,6 +87,8 @@ def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -
         checkpoints = CheckpointWriter(run.checkpoints, keep=run.config.checkpoint.keep)
         stack.enter_context(checkpoints)
         writers = [stack.enter_context(MetricsWriter(folder, step)) for folder in run.folders]
+        for folder in run.folders:
+            folder.note_start(step, machine.describe(run.executables.devices))
         _compile(run, step)
         if state is None:
             state = warm_start.first_state(run.config, run.executables, run.reporter.warn)
@@ -99,7 +101,7 @@ def _compile(run: Run, step: int) -> None:
     """Compiles what training from `step` needs, and tells how long that took."""
     options, executables = run.config.evaluation, run.executables
     what = run.config.name if len(run.folders) == 1 else f"{len(run.folders)} × {run.config.name}"
-    run.reporter.say(f"compiling {what} for {executables.num_devices} device(s)")
+    run.reporter.say(f"compiling {what} for {len(executables.devices)} device(s)")
     last_chunk = (run.config.num_meta_steps - 1) % run.config.log_every + 1
     for num_steps in sorted({chunk_end(run.config, step) - step, last_chunk}):
         executables.compile_chunk(num_steps)
@@ -159,7 +161,7 @@ def _train_chunk(run: Run, trained: Trained, num_steps: int) -> tuple[Trained, l
 
 def _evaluate_held_out(run: Run, trained: Trained) -> tuple[Trained, list[dict]]:
     step, options = step_of(trained.state), run.config.evaluation
-    key = run.executables.evaluation_key(TRAINING_EVALUATIONS, step)
+    key = run.executables.evaluation_key(TRAINING_EVALUATIONS)
     returns = run.executables.evaluate(trained.state, key, options.split, options.num_tasks)
     # What is not saved cannot be the best.
     saved = np.atleast_1d(trained.state.skipped_in_row) == 0

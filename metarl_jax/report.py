@@ -19,7 +19,7 @@ from metarl_jax.types import Key
 def evaluate_trained(run: Run, trained: Trained) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Returns of the trained learner in the tasks of the last evaluation, and `eval.json` of each member."""
     options, step = run.config.evaluation, step_of(trained.state)
-    key = run.executables.evaluation_key(TRAINING_EVALUATIONS, step)
+    key = run.executables.evaluation_key(TRAINING_EVALUATIONS)
     returns = trained.returns
     if returns is None:
         returns = run.executables.evaluate(trained.state, key, options.split, options.num_tasks)

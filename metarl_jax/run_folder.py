@@ -24,6 +24,7 @@ class RunFolder(NamedTuple):
     | path | what it holds |
     |---|---|
     | `config.json` | the configuration, written first |
+    | `machines.jsonl` | one object a start: the machine, and the meta-step that it goes on from |
     | `metrics.jsonl` | one object a chunk, and one an evaluation |
     | `events.out.tfevents.*` | the same for TensorBoard |
     | `checkpoints/` | `<step>/` by Orbax; `<step>.damaged/` for what could not be read |
@@ -42,6 +43,10 @@ class RunFolder(NamedTuple):
         return self.path / "metrics.jsonl"
 
     @property
+    def machines(self) -> Path:
+        return self.path / "machines.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -55,8 +60,18 @@ class RunFolder(NamedTuple):
 
     def last_metrics(self) -> dict[str, Any] | None:
         """The last line of `metrics.jsonl`, if there is one."""
-        lines = self.metrics.read_text().splitlines() if self.metrics.is_file() else []
-        return json.loads(lines[-1]) if lines else None
+        lines = read_lines(self.metrics)
+        return lines[-1] if lines else None
+
+    def note_start(self, step: int, machine: dict[str, Any]) -> None:
+        """Notes that training goes on from this meta-step on a machine (see `metarl_jax.machine`)."""
+        with self.machines.open("a") as file:
+            file.write(json.dumps({"step": step} | machine) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file that has one a line; none where there is no such file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def create(path: Path, config: Config) -> RunFolder:

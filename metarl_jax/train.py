@@ -126,7 +126,7 @@ def evaluate_run(
     run = Run(folder.path, [folder], config, program, executables, reporter)
     if empty_memory:
         state = state.replace(memory=run.executables.init().memory)
-    key = run.executables.evaluation_key(REPORTS, step)
+    key = run.executables.evaluation_key(REPORTS)
     returns = run.executables.evaluate(state, key, split, config.evaluation.num_tasks)
     evaluation = report.evaluations(run, returns, key, step, split, strategies)[0]
     now = {name: value for name, (_, value) in changed.items()}

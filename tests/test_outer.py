@@ -129,6 +129,11 @@ def test_the_weight_of_the_entropy_ends_where_it_should():
     weights = [float(entropy_coefficient(falling, jnp.float32(share))) for share in (0.0, 0.5, 1.0)]
     np.testing.assert_allclose(weights, [0.1, 0.06, 0.02], rtol=1e-5)
     assert entropy_coefficient(PPO(entropy_coefficient=0.1), jnp.float32(0.7)) == 0.1
+    geometric = dataclasses.replace(
+        falling, final_entropy_coefficient=0.001, entropy_schedule="geometric"
+    )
+    weights = [float(entropy_coefficient(geometric, jnp.float32(share))) for share in (0, 0.5, 1)]
+    np.testing.assert_allclose(weights, [0.1, 0.01, 0.001], rtol=1e-5)
 
 
 def test_progress_is_the_share_of_meta_steps_done(small_config):

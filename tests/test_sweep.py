@@ -284,7 +284,7 @@ def test_the_best_and_the_last_state_of_a_member_can_be_evaluated(finished):
         scores = {
             x["step"]: x["held_out_return"] for x in metrics_lines(folder) if "eval_return" in x
         }
-        best = max(scores, key=lambda step: scores[step])
+        best = max(scores, key=lambda step: (scores[step], step))
         assert saved_steps(folder / "checkpoints") == sorted({best, 8})
         assert load_member(folder, member.config, load_best).step == best
         assert evaluate_run(folder, console=Silent())["step"] == best

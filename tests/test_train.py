@@ -255,7 +255,7 @@ def test_a_run_folder_holds_everything(tmp_path):
 def test_the_best_and_the_latest_checkpoints_stay(reference):
     run_dir = reference(PROBE)
     scores = {x["step"]: x["held_out_return"] for x in metrics_lines(run_dir) if "eval_return" in x}
-    best = max(scores, key=lambda step: scores[step])
+    best = max(scores, key=lambda step: (scores[step], step))
     saved = saved_steps(run_dir / "checkpoints")
     assert best in saved
     assert saved[-1] == 11
@@ -271,6 +271,9 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, reference, stop_a
     assert saved_steps(tmp_path / "run" / "checkpoints")[-1] == stop_at
     resume(tmp_path / "run", console=Silent())
     assert_same_run(tmp_path / "run", reference(PROBE), PROBE)
+    starts = run_folder.read_lines(tmp_path / "run" / "machines.jsonl")
+    assert [start["step"] for start in starts] == sorted({0, stop_at} - {PROBE.num_meta_steps})
+    assert all(start["processor"] and start["platform"] == "cpu" for start in starts)
 
 
 def test_a_run_without_a_checkpoint_starts_again(tmp_path, reference):
@@ -318,11 +321,20 @@ def test_evaluation_does_not_touch_training(tmp_path, reference):
     assert final_bits(tmp_path / "run", config) == final_bits(reference(PROBE), PROBE)
 
 
+def test_all_evaluations_while_training_are_in_the_same_tasks(tmp_path):
+    """Once the learner stays as it is, so does its held-out return."""
+    config = dataclasses.replace(PROBE, outer=RandomWalk(break_after=4))
+    train(config, tmp_path / "run", console=Silent())
+    found = [x["eval_return"] for x in metrics_lines(tmp_path / "run") if "eval_return" in x]
+    assert len(found) == 3
+    assert found[0] == found[1] == found[2]
+
+
 def test_chunks_after_the_first_compile_nothing(compilations):
     executables = Executables(run_functions(build(PROBE)))
     executables.compile_chunk(2)
     executables.compile_evaluate("test", 4)
-    state, key = executables.init(), executables.evaluation_key(1, 2)
+    state, key = executables.init(), executables.evaluation_key(1)
     assert compilations
     compilations.clear()
     for _ in range(3):
@@ -374,7 +386,7 @@ def test_evaluate_run_takes_the_best_and_writes_nothing(reference):
     result = evaluate_run(run_dir, split="train", num_tasks=7, console=Silent())
     assert result["split"] == "train"
     assert result["num_tasks"] == 7
-    assert result["step"] == max(scores, key=lambda step: scores[step])
+    assert result["step"] == max(scores, key=lambda step: (scores[step], step))
     assert before == {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
     assert result == evaluate_run(run_dir, split="train", num_tasks=7, console=Silent())
 
@@ -404,7 +416,7 @@ def test_evaluate_run_in_other_tasks(tmp_path):
             evaluation=dataclasses.replace(config.evaluation, num_rounds=6),
         )
     )
-    key = Executables(run_functions(other)).evaluation_key(REPORTS, 1)
+    key = Executables(run_functions(other)).evaluation_key(REPORTS)
     returns = np.asarray(jax.jit(other.evaluate)(state, key))
     np.testing.assert_allclose(result["return_mean"], returns.mean(0), atol=1e-6)
     assert len(result["return_mean"]) == 6

@@ -4,12 +4,7 @@ import os
 
 import jax
 
-
-def num_usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+from metarl_jax.machine import num_usable_cores
 
 
 def device_count_is_forced() -> bool:

@@ -11,6 +11,7 @@ from rich.table import Table
 from metarl_jax.commands.backend import start_backend
 from metarl_jax.commands.options import RunOptions, parse_run
 from metarl_jax.commands.runs import missing_preset, preset_help, split_preset
+from metarl_jax.machine import in_words
 from metarl_jax.validation import bounded, check_fields
 
 HELP = """Measure a preset: env-steps/s of the simulator alone under random actions and of the whole
@@ -100,8 +101,7 @@ def print_variants(report: dict[str, Any]) -> None:
     """What `metarl_jax.bench.measure_variants` answers, as a table."""
     device = report["device"]
     table = Table(
-        title=f"{report['preset']} on {device['count']} {device['kind']} device(s), "
-        f"{device['cores']} cores, jax {device['jax']}: whole meta-step"
+        title=f"{report['preset']} on {in_words(device)}, jax {device['jax']}: whole meta-step"
     )
     for column in ("", "env-steps/s", "least", "greatest", "ratio", "compile, s"):
         table.add_column(column, justify="right" if column else "left", overflow="fold")
@@ -119,8 +119,8 @@ def print_report(report: dict[str, Any]) -> None:
     device, sizes = report["device"], report["sizes"]
     batch = ", ".join(f"{sizes[f'num_{axis}']} {axis}" for axis in ("tasks", "rounds", "episodes"))
     console.print(
-        f"[bold]{report['preset']}[/] on {device['count']} {device['kind']} device(s), "
-        f"{device['cores']} cores, jax {device['jax']}: {batch} of {sizes['episode_length']} steps"
+        f"[bold]{report['preset']}[/] on {in_words(device)}, jax {device['jax']}: {batch} of "
+        f"{sizes['episode_length']} steps"
     )
     console.print(f"\nenv-steps/s, {report['repeats']} measurements of each in turns")
     console.print(_throughput_table(report))

@@ -61,7 +61,10 @@ class ReplayObjective(OuterConfig):
     entropy_coefficient: float = bounded(0.0, at_least=0)
     """Weight of the entropy of the policy in the counted rounds."""
     final_entropy_coefficient: float | None = bounded(None, at_least=0)
-    """That weight at the end of the run, reached linearly; the same as at its beginning when not given."""
+    """That weight at the end of the run; the same as at its beginning when not given."""
+    entropy_schedule: Literal["linear", "geometric"] = "linear"
+    """How that weight goes from the one to the other: by `linear` or by `geometric` interpolation, which takes as long
+    from 0.1 to 0.01 as from 0.01 to 0.001."""
     value_coefficient: float = bounded(0.0, at_least=0)
     """Weight of the squared error of the learner's value function; 0 for learners without one."""
     worst_fraction: float = bounded(1.0, above=0, at_most=1)
@@ -84,6 +87,15 @@ class ReplayObjective(OuterConfig):
             raise ValueError(
                 f"outer.value_coefficient={self.value_coefficient} leaves advantage.baseline='value' untrained: "
                 "choose 0.5 for example, or another baseline"
+            )
+        weights = self.entropy_coefficient, self.final_entropy_coefficient
+        if self.entropy_schedule == "geometric" and (
+            weights[1] is None or any(map(is_off, weights))
+        ):
+            raise ValueError(
+                f"outer.entropy_schedule='geometric' does not fit outer.entropy_coefficient={weights[0]} and "
+                f"outer.final_entropy_coefficient={weights[1]}, which must both be above 0: choose 0.1 and 0.001 for "
+                "example, or 'linear'"
             )
         surrogate = getattr(learner, "surrogate", None)
         if not is_off(self.sampling_correction) and surrogate != "log_likelihood":
@@ -193,7 +205,11 @@ def take_rounds(
 def entropy_coefficient(config: ReplayObjective, progress: Array) -> float | Array:
     """c_e after this share of a run."""
     first, last = config.entropy_coefficient, config.final_entropy_coefficient
-    return first if last is None else first + progress * (last - first)
+    if last is None:
+        return first
+    if config.entropy_schedule == "geometric":
+        return first * (last / first) ** progress
+    return first + progress * (last - first)
 
 
 def _counted_loss(
