@@ -6,7 +6,8 @@ the lower percentiles of the return over bodies, which `metarl eval` prints. The
 after 100 iterations, a feed-forward policy with TRPO, and episodes of 1000 steps; there, training on the worst costs
 little in the mean.
 
-On one core of an Intel Xeon, 5.1M env-steps in seven minutes each; greedy policy, 1000 held-out bodies, seed 0:
+On one core of an AMD EPYC beside other work, 5.1M env-steps in 10 minutes each; greedy policy, 1000 held-out bodies,
+seed 0:
 
   metarl train epopt-hopper-small --run-dir runs/epopt
   metarl train epopt-hopper-small-mean --run-dir runs/mean
@@ -14,14 +15,12 @@ On one core of an Intel Xeon, 5.1M env-steps in seven minutes each; greedy polic
 
 | | mean | 10th percentile | mean of the worst tenth |
 |---|---|---|---|
-| worst quarter | 593.4 | 587.1 (586.7 to 587.4) | 567.5 (557.8 to 576.1) |
-| mean over all | 625.4 | 609.6 (558.3 to 612.9) | 467.3 (438.5 to 495.7) |
-| difference | -32.0 | -22.5 (-25.8 to 28.8) | 100.2 (72.7 to 127.3) |
+| worst quarter | 601.6 | 593.2 (592.7 to 593.9) | 546.4 (525.0 to 565.3) |
+| mean over all | 602.4 | 593.9 (592.3 to 594.7) | 493.8 (464.0 to 519.4) |
+| difference | -0.9 | -0.7 (-1.4 to 0.6) | 52.5 (29.2 to 77.1) |
 
-Random policy 20.6. The policy of the mean falls early with about one body in ten, that of the worst hardly ever, at the
-price of a lower return with all others. Whether the 10th percentile shows it depends on whether a little less or a
-little more than a tenth falls: the same commands and seed on a core of an AMD EPYC, whose sums round otherwise, gave
-percentiles of 610.1 for the worst quarter and 588.8 for the mean (difference 21.3, 17.2 to 24.4).
+Random policy 20.6. The policy of the mean falls early with nearly one body in ten, that of the worst more seldom. Whether
+the 10th percentile shows it depends on whether a little less or a little more than a tenth falls (docs/memory.md).
 """
 
 import dataclasses
