@@ -6,8 +6,8 @@ the lower percentiles of the return over bodies, which `metarl eval` prints. The
 after 100 iterations, a feed-forward policy with TRPO, and episodes of 1000 steps; there, training on the worst costs
 little in the mean.
 
-On one core of an AMD EPYC beside other work, 5.1M env-steps in 10 minutes each; greedy policy, 1000 held-out bodies,
-seed 0:
+On one core of an AMD EPYC beside other work, 5.1M env-steps in 12 and 15 minutes; greedy policy, 1000 held-out
+bodies, seed 0:
 
   metarl train epopt-hopper-small --run-dir runs/epopt
   metarl train epopt-hopper-small-mean --run-dir runs/mean
@@ -19,8 +19,9 @@ seed 0:
 | mean over all | 602.4 | 593.9 (592.3 to 594.7) | 493.8 (464.0 to 519.4) |
 | difference | -0.9 | -0.7 (-1.4 to 0.6) | 52.5 (29.2 to 77.1) |
 
-Random policy 20.6. The policy of the mean falls early with nearly one body in ten, that of the worst more seldom. Whether
-the 10th percentile shows it depends on whether a little less or a little more than a tenth falls (docs/memory.md).
+Random policy 20.6. The policy of the mean falls early with nearly one body in ten, that of the worst more seldom.
+Whether the 10th percentile shows it depends on whether a little less or a little more than a tenth falls
+(docs/memory.md).
 """
 
 import dataclasses
