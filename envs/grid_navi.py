@@ -1,18 +1,25 @@
 """A small grid with a hidden goal, in which the Bayes-optimal search is known: GridNavi of VariBAD."""
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.env import Discrete, EnvState, TaskDistribution, check_split
+from metarl_jax.env import Discrete, EnvState, Regret, TaskDistribution, check_split
 from metarl_jax.envs.ceilings import search_ceiling
 from metarl_jax.validation import bounded
 
 MOVES = np.array([[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0]], np.int32)
 """Stay, up, right, down, left, as steps in (x, y)."""
+
+
+class Walk(NamedTuple):
+    """Where an episode is: the cell `[2]` and the steps done `[]`, int32."""
+
+    cell: jax.Array
+    time: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,14 +68,14 @@ class GridNavi(TaskDistribution):
 
     def reset(self, task: jax.Array, key: jax.Array) -> EnvState:
         del task, key
-        cell = jnp.zeros(2, jnp.int32)
-        no_reward = jnp.zeros((), jnp.float32)
-        return EnvState(self._observe(cell), no_reward, jnp.zeros((), bool), cell)
+        start = Walk(jnp.zeros(2, jnp.int32), jnp.zeros((), jnp.int32))
+        return self._observe(start, jnp.zeros((), jnp.float32))
 
     def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
-        cell = jnp.clip(state.simulator + jnp.asarray(MOVES)[action], 0, self.size - 1)
+        walk: Walk = state.simulator
+        cell = self._move(walk.cell, action)
         reward = jnp.where(jnp.all(cell == task), 1.0, -0.1).astype(jnp.float32)
-        return EnvState(self._observe(cell), reward, jnp.zeros((), bool), cell)
+        return self._observe(Walk(cell, walk.time + 1), reward)
 
     def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
         """A shortest way: first along x, then along y, then stay."""
@@ -78,9 +85,29 @@ class GridNavi(TaskDistribution):
         along_y = jnp.where(y > 0, 1, jnp.where(y < 0, 3, 0))
         return jnp.where(x > 0, 2, jnp.where(x < 0, 4, along_y)).astype(jnp.int32)
 
+    def regret(self, task: jax.Array) -> Regret:
+        """With h steps to go and d to the goal, V* = max(h − 1.1 max(d − 1, 0), −0.1 h): +1 from the d-th step on."""
+
+        def best(left: jax.Array, cell: jax.Array) -> jax.Array:
+            distance = jnp.abs(cell - task).sum()
+            return jnp.maximum(left - 1.1 * jnp.maximum(distance - 1, 0), -0.1 * left)
+
+        def regret(state: EnvState, action: jax.Array) -> jax.Array:
+            walk: Walk = state.simulator
+            left, cell = self.horizon - walk.time, self._move(walk.cell, action)
+            reward = jnp.where(jnp.all(cell == task), 1.0, -0.1)
+            return best(left, walk.cell) - (reward + best(left - 1, cell))
+
+        return regret
+
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
         goals = tuple((x, y) for x, y in self.goals().tolist())
         return search_ceiling(self.size, goals, self.horizon, num_rounds)
 
-    def _observe(self, cell: jax.Array) -> jax.Array:
-        return jax.nn.one_hot(cell[0] * self.size + cell[1], self.size**2, dtype=jnp.float32)
+    def _move(self, cell: jax.Array, action: jax.Array) -> jax.Array:
+        return jnp.clip(cell + jnp.asarray(MOVES)[action], 0, self.size - 1)
+
+    def _observe(self, walk: Walk, reward: jax.Array) -> EnvState:
+        x, y = walk.cell
+        observation = jax.nn.one_hot(x * self.size + y, self.size**2, dtype=jnp.float32)
+        return EnvState(observation, reward, jnp.zeros((), bool), walk)

@@ -31,6 +31,7 @@ registry: Registry[Config] = Registry(
         "epopt-hopper-small-mean": "metarl_jax.experiments.epopt_hopper:SMALL_MEAN",
         "rl2-bandit": "metarl_jax.experiments.rl2_bandit:CONFIG",
         "rl2-grid-navi": "metarl_jax.experiments.rl2_grid_navi:CONFIG",
+        "rl2-gru-grid-navi": "metarl_jax.experiments.rl2_grid_navi:GRU",
         "rl2-tabular-mdp": "metarl_jax.experiments.memory_family:RL2_TABULAR_MDP",
         "rl2-recurring-bandit": "metarl_jax.experiments.memory_family:RL2_RECURRING_BANDIT",
         "symmetric-rl2-bandit": "metarl_jax.experiments.memory_family:SYMMETRIC_RL2_BANDIT",

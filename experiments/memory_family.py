@@ -1,7 +1,8 @@
 """Adaptation by memory on bandits, tables and the grid: what is known to be reachable is in docs/memory.md.
 
-`rl2-bandit` and `rl2-grid-navi` have files of their own; here are the other learners at the same settings. Other sizes
-of bandit are flags: `--env.num-arms 10 --num-rounds 100`. So are other cores of RL²: `--learner.core min_gru`.
+`rl2-bandit`, `rl2-grid-navi` and `rl2-gru-grid-navi` have files of their own; here are the other learners at the
+settings of the first and the last. Other sizes of bandit are flags: `--env.num-arms 10 --num-rounds 100`. So are other
+cores of RL²: `--learner.core min_gru`.
 """
 
 import dataclasses
@@ -27,14 +28,14 @@ VARIBAD_BANDIT = replace(
 )
 """VariBAD: the belief over the arms is trained to predict rewards."""
 
-KEY_VALUE_GRID_NAVI = replace(rl2_grid_navi.CONFIG, name="key-value-grid-navi", learner=KeyValue())
+KEY_VALUE_GRID_NAVI = replace(rl2_grid_navi.GRU, name="key-value-grid-navi", learner=KeyValue())
 """An external memory on the grid with a hidden goal."""
 
 VARIBAD_GRID_NAVI = replace(
-    rl2_grid_navi.CONFIG,
+    rl2_grid_navi.GRU,
     name="varibad-grid-navi",
     learner=VariBAD(elbo_coefficient=0.02),
-    advantage=replace(rl2_grid_navi.CONFIG.advantage, reward_scaling=0.1),
+    advantage=replace(rl2_grid_navi.GRU.advantage, reward_scaling=0.1),
 )
 """VariBAD on the grid with a hidden goal, the problem of its paper's figure 3.
 

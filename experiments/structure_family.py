@@ -32,11 +32,11 @@ from metarl_jax.returns import AdvantageConfig
 replace = dataclasses.replace
 
 HYPERNETWORK_GRID_NAVI = replace(
-    rl2_grid_navi.CONFIG, name="hypernetwork-grid-navi", learner=Hypernetwork()
+    rl2_grid_navi.GRU, name="hypernetwork-grid-navi", learner=Hypernetwork()
 )
 """A recurrent hypernetwork on the grid with a hidden goal: Beck et al. (2023)."""
 
-MODULAR_GRID_NAVI = replace(rl2_grid_navi.CONFIG, name="modular-grid-navi", learner=Modular())
+MODULAR_GRID_NAVI = replace(rl2_grid_navi.GRU, name="modular-grid-navi", learner=Modular())
 """A modular policy with inferred routing on the grid with a hidden goal."""
 
 HYPERNETWORK_HALF_CHEETAH_VEL = replace(

@@ -83,8 +83,8 @@ PROBLEMS: dict[str, dict[str, Protocol]] = {
         "inferring": Protocol(
             400,
             (
-                *presets("rl2-grid-navi"),
-                as_large_as("hypernetwork", "rl2-grid-navi", hidden_size=180),
+                *presets("rl2-gru-grid-navi"),
+                as_large_as("hypernetwork", "rl2-gru-grid-navi", hidden_size=180),
                 *presets("hypernetwork-grid-navi", "modular-grid-navi"),
             ),
         ),

@@ -69,6 +69,9 @@ def test_an_outer_method_that_does_not_fit_the_learner_is_refused():
     geometric = changed(config, "outer.entropy_schedule", "geometric")
     with pytest.raises(ValueError, match=r"outer\.entropy_schedule='geometric'.*'linear'"):
         metarl_jax.build(changed(geometric, "outer.final_entropy_coefficient", 0.0))
+    maml = experiments.get("maml-point-robot")
+    with pytest.raises(ValueError, match=r"outer\.first_round_entropy=3\.0.*'last'.*'all'"):
+        metarl_jax.build(changed(maml, "outer.first_round_entropy", 3.0))
     told = changed(replace(config, outer=ES(rounds="all")), "advantage.payoff", "regret")
     with pytest.raises(ValueError, match=r"advantage\.payoff='regret'.*es.*'reward'"):
         metarl_jax.build(told)

@@ -153,7 +153,7 @@ def test_grid_navi_has_21_goals_and_walls():
         state = env.step(goal, state, jnp.int32(action))
         rewards.append(float(state.reward))
     np.testing.assert_allclose(rewards, [-0.1, -0.1, -0.1, 1.0, 1.0, -0.1], atol=1e-6)
-    assert state.simulator.tolist() == [0, 3]
+    assert state.simulator.cell.tolist() == [0, 3]
 
 
 def test_bandit_pays_by_its_arms():

@@ -12,9 +12,11 @@ from jax.flatten_util import ravel_pytree
 from metarl_jax import program as programs
 from metarl_jax.outer.es import ES, _weighted_noise
 from metarl_jax.outer.objective import (
+    TaskWeights,
     entropy_coefficient,
     last_round_credit,
     take_rounds,
+    task_loss,
     worst_share,
 )
 from metarl_jax.outer.policy_gradient import replayed_gradient
@@ -122,6 +124,26 @@ def test_worst_share_counts_the_worst_tasks(fraction, counted):
     expected = np.zeros(8)
     expected[list(counted)] = 8 / len(counted)
     np.testing.assert_allclose(share, expected, rtol=1e-6)
+
+
+def test_the_entropy_of_the_first_round_may_count_for_more(collected):
+    """The loss of two rounds that both count, with the factor and without."""
+    options = {"rounds": "all", "entropy_coefficient": 0.2}
+    config, meta_params, batch, trials = collected("policy_gradient", **options)
+    trial = jax.tree.map(lambda x: x[0], trials)
+    out = batch.replay(meta_params, (), trial, 0)
+    entropy, valid = out.distribution.entropy(), trial.rollout.timestep.valid
+    assert valid[0].any()
+    assert valid[1].any()
+
+    def loss(factor):
+        weighed = dataclasses.replace(config, first_round_entropy=factor)
+        weights = TaskWeights(jnp.zeros(()))
+        return float(task_loss(weighed, batch, meta_params, (), trial, weights)[0])
+
+    more = 0.2 * 2.0 * jnp.where(valid[0], entropy[0], 0.0).sum() / valid.sum()
+    assert abs(more) > 0.01
+    assert loss(1.0) - loss(3.0) == pytest.approx(float(more), rel=1e-4)
 
 
 def test_the_weight_of_the_entropy_ends_where_it_should():

@@ -28,8 +28,37 @@ def test_regret_is_zero_for_the_best_action_alone(name):
     state = env.reset(task, jax.random.key(1))
     regrets = np.asarray(regrets_of_all_actions(env, task, state))
     assert regrets.min() == pytest.approx(0.0, abs=1e-6)
-    assert regrets.argmin() == env.oracle_action(task, state.observation)
-    assert (np.sort(regrets)[1:] > 1e-6).all()
+    best = np.flatnonzero(regrets <= 1e-6)
+    assert env.oracle_action(task, state.observation) in best
+    assert len(best) == 1 or name == "grid_navi"  # where two ways are as short
+    assert regrets.max() > 0.01
+
+
+def test_regrets_on_the_grid_are_those_of_dynamic_programming():
+    """V* − Q* of every cell, time and action, from the steps of the environment alone."""
+    env = envs.make("grid_navi", horizon=6)
+    task = jnp.array([3, 1], jnp.int32)
+    start, num_actions = env.reset(task, jax.random.key(0)), env.action_space.num_actions
+    cells = jnp.stack(jnp.meshgrid(*2 * [jnp.arange(env.size)], indexing="ij"), -1).reshape(-1, 2)
+
+    def at(cell, time):
+        return start.replace(simulator=start.simulator._replace(cell=cell, time=time))
+
+    def outcome(cell, action):
+        after = env.step(task, at(cell, 0), action)
+        return after.reward, after.observation.argmax()
+
+    reward, following = jax.vmap(
+        lambda cell: jax.vmap(lambda action: outcome(cell, action))(jnp.arange(num_actions))
+    )(cells)
+    value = jnp.zeros(len(cells))
+    for time in reversed(range(env.horizon)):
+        action_value = reward + value[following]
+        value = action_value.max(axis=1)
+        regrets = jax.vmap(
+            lambda cell, time=time: regrets_of_all_actions(env, task, at(cell, time))
+        )(cells)
+        np.testing.assert_allclose(regrets, value[:, None] - action_value, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +132,7 @@ def test_only_advantages_are_told(name):
     ("preset", "words"),
     [
         ("maml-point-robot", ["advantage.payoff='regret'", "maml", "inner step"]),
-        ("rl2-grid-navi", ["advantage.payoff='regret'", "grid_navi", "'reward'"]),
+        ("rl2-point-robot", ["advantage.payoff='regret'", "point_robot", "'reward'"]),
     ],
 )
 def test_who_must_not_or_cannot_be_told_is_refused(preset, words):

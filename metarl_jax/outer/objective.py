@@ -29,13 +29,14 @@ class ReplayObjective(OuterConfig):
     A replay answers with the *adapted* policies of the meta-parameters of the moment, and the gradient runs through
     the adaptation. With ρ the ratio of replayed to recorded likelihoods, one task has the loss
 
-      −mean gain(ρ, A) − c_s (1/T) Σ_{k,t,e} gain(ρ, R − b) + c_v ½ mean (v − target)² − c_e mean H
+      −mean gain(ρ, A) − c_s (1/T) Σ_{k,t,e} gain(ρ, R − b) + c_v ½ mean (v − target)² − c_e mean f_k H
       + c_kl mean KL(recorded ‖ replayed) + c_in mean KL(recorded ‖ replayed before adaptation)
 
     Means are over the valid steps of the counted rounds, so that all tasks count alike and, where episodes end early, a
     step of a short trial counts for more; but that of c_in is over the rounds before the last, and the sum
     of c_s over the steps of those rounds: it is the score of the data that the inner steps saw, weighed with the
-    return R of the counted round against that of the other tasks, b.
+    return R of the counted round against that of the other tasks, b. f_k is `first_round_entropy` in the first round,
+    and 1 in the others.
 
     The objective is the mean over all tasks or, with `worst_fraction` ε < 1, over those whose return in the counted
     rounds is at most its ε-quantile in the meta-batch: the conditional value at risk, for learners that must not fail
@@ -65,6 +66,9 @@ class ReplayObjective(OuterConfig):
     entropy_schedule: Literal["linear", "geometric"] = "linear"
     """How that weight goes from the one to the other: by `linear` or by `geometric` interpolation, which takes as long
     from 0.1 to 0.01 as from 0.01 to 0.001."""
+    first_round_entropy: float = bounded(1.0, at_least=0)
+    """Factor of that weight in the first round of a trial, in which a learner explores. Above 1, it settles on a search
+    after it has learned what the later rounds make of one: till then, searches that find as much look alike."""
     value_coefficient: float = bounded(0.0, at_least=0)
     """Weight of the squared error of the learner's value function; 0 for learners without one."""
     worst_fraction: float = bounded(1.0, above=0, at_most=1)
@@ -96,6 +100,12 @@ class ReplayObjective(OuterConfig):
                 f"outer.entropy_schedule='geometric' does not fit outer.entropy_coefficient={weights[0]} and "
                 f"outer.final_entropy_coefficient={weights[1]}, which must both be above 0: choose 0.1 and 0.001 for "
                 "example, or 'linear'"
+            )
+        factor = self.first_round_entropy
+        if self.rounds in ("last", "adapted") and isinstance(factor, int | float) and factor != 1:
+            raise ValueError(
+                f"outer.first_round_entropy={factor} has no effect with outer.rounds={self.rounds!r}, which leaves the "
+                "first round out: choose 1, or outer.rounds='all'"
             )
         surrogate = getattr(learner, "surrogate", None)
         if not is_off(self.sampling_correction) and surrogate != "log_likelihood":
@@ -144,7 +154,8 @@ def task_loss(
     out = batch.replay(meta_params, memory, trial, 0 if looks_back else start)
 
     counted = take_rounds(out, trial, start, stop)
-    loss, metrics = _counted_loss(config, entropy_coefficient(config, batch.progress), *counted)
+    entropy_weight = entropy_coefficient(config, batch.progress) * round_factors(config, num_rounds)
+    loss, metrics = _counted_loss(config, entropy_weight[start:stop], *counted)
     if looks_back and num_rounds > 1:
         early_loss, early_metrics = _early_loss(
             config, *take_rounds(out, trial, 0, num_rounds - 1), weights.credit
@@ -212,21 +223,31 @@ def entropy_coefficient(config: ReplayObjective, progress: Array) -> float | Arr
     return first + progress * (last - first)
 
 
+def round_factors(config: ReplayObjective, num_rounds: int) -> Array:
+    """What the weight of the entropy is multiplied by in each of K rounds, `[K]`."""
+    return jnp.ones(num_rounds).at[0].set(config.first_round_entropy)
+
+
 def _counted_loss(
-    config: ReplayObjective, entropy_weight: float | Array, out: PolicyOut, rollout: Transition
+    config: ReplayObjective, entropy_weight: Array, out: PolicyOut, rollout: Transition
 ):
-    """The terms of the policy in the counted rounds, and the parts of those and of the value function."""
+    """The terms of the policy in the K counted rounds, and the parts of those and of the value function.
+
+    Args:
+      entropy_weight: of each round, `[K]`.
+    """
     valid = rollout.timestep.valid
     ratio = likelihood_ratio(out, rollout)
+    entropy = out.distribution.entropy()
     metrics = {
         "policy_loss": -masked_mean(config.gain(ratio, rollout.advantage), valid),
         "value_loss": 0.5 * masked_mean((out.value - rollout.target) ** 2, valid),
-        "entropy": masked_mean(out.distribution.entropy(), valid),
+        "entropy": masked_mean(entropy, valid),
         "kl": masked_mean(rollout.policy.distribution.kl(out.distribution), valid),
     }
     loss = (
         metrics["policy_loss"]
-        - entropy_weight * metrics["entropy"]
+        - masked_mean(entropy_weight[:, None, None] * entropy, valid)
         + config.kl_coefficient * metrics["kl"]
     )
     return loss, metrics
