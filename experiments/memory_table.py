@@ -63,12 +63,13 @@ def cell(
 
     from metarl_jax import train
     from metarl_jax.machine import in_words
-    from metarl_jax.run_folder import RunFolder, open_existing, read_lines
+    from metarl_jax.run_folder import RunFolder, open_existing
 
     num_tasks = num_tasks or NUM_TASKS[problem.partition("-")[0]]
     config = configuration(problem, learner, root, effort)
     run_dir = root / problem / learner
-    before, earlier = {"env_steps": 0, "seconds": 0.0}, begins_from(problem, learner)
+    before: dict[str, Any] = {"env_steps": 0, "seconds": 0.0, "machines": []}
+    earlier = begins_from(problem, learner)
     if earlier is not None:
         before = cell(earlier, learner, root, effort, num_tasks)
     folder, kept = RunFolder(run_dir), run_dir / CELL
@@ -81,14 +82,14 @@ def cell(
     elif not folder.evaluation.exists():
         train.resume(run_dir)
     found = json.loads(kept.read_text()) if kept.exists() else {}
-    if found.get("num_tasks") != num_tasks:
+    if found.get("num_tasks") != num_tasks or "machines" not in found:
         program, state = train.load(run_dir)
         evaluate = jax.jit(lambda state, key: program.evaluate(state, key, "test", num_tasks))
         last = folder.last_metrics() or {}
         found = {name: last[name] + before[name] for name in ("env_steps", "seconds")}
         found |= total(evaluate(state, jax.random.key(HELD_OUT_SEED))) | {
             "num_tasks": num_tasks,
-            "machines": sorted({in_words(start) for start in read_lines(folder.machines)}),
+            "machines": sorted({*before["machines"], *map(in_words, folder.starts())}),
         }
         kept.write_text(json.dumps(found))
     return found
@@ -154,7 +155,7 @@ def table(root: Path, problems: Sequence[str], learners: Sequence[str]) -> str:
         lines.append(row(learner, cells))
         costs = [f"{c['env_steps'] / 1e6:.1f}M, {c['seconds']:.0f} s" if c else "" for c in cells]
         lines.append(f"| training of {learner} | {' | '.join(costs)} |")
-        machines |= {machine for found in cells if found for machine in found.get("machines", [])}
+        machines |= {machine for found in cells if found for machine in found["machines"]}
     lines.append(f"\nTrained on {'; '.join(sorted(machines)) or 'nothing yet'}.")
     return "\n".join(lines)
 

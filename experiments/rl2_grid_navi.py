@@ -53,7 +53,9 @@ CONFIG = dataclasses.replace(
     learner=RL2(
         core="transformer", hidden_size=64, context_length=60, reads_previous_observation=True
     ),
-    outer=dataclasses.replace(GRU.outer, entropy_schedule="geometric"),
+    outer=dataclasses.replace(
+        GRU.outer, entropy_schedule="geometric", first_round_entropy_factor=4.0
+    ),
     num_meta_steps=800,
 )
 

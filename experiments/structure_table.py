@@ -17,31 +17,39 @@ from typing import Any, NamedTuple
 from metarl_jax import experiments
 from metarl_jax.config import Config
 
-replace = dataclasses.replace
+
+class Entry(NamedTuple):
+    """A row: a preset or, where `sized_as` says so, one with layers that give it about as many parameters as another.
+
+    Attributes:
+      preset: its name.
+      sized_as: what the row is named after, a family of learners.
+      sizes: fields of the learner and their values.
+    """
+
+    preset: str
+    sized_as: str | None = None
+    sizes: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the row, and of its folder."""
+        return self.preset if self.sized_as is None else f"{self.preset}-as-{self.sized_as}"
+
+    def config(self, num_meta_steps: int) -> Config:
+        """The configuration, trained for so long."""
+        config = experiments.get(self.preset)
+        learner = dataclasses.replace(config.learner, **dict(self.sizes))
+        return dataclasses.replace(
+            config, name=self.name, learner=learner, num_meta_steps=num_meta_steps
+        )
 
 
 class Protocol(NamedTuple):
-    """Trainings whose trials are alike, and how long each is."""
+    """Rows whose trials are alike, and how long each is trained."""
 
     num_meta_steps: int
-    configs: tuple[Config, ...]
-
-    def sized(self) -> tuple[Config, ...]:
-        """The configurations, trained for as long as this protocol wants."""
-        length = self.num_meta_steps
-        return tuple(replace(config, num_meta_steps=length) for config in self.configs)
-
-
-def presets(*names: str) -> tuple[Config, ...]:
-    """The presets of these names."""
-    return tuple(map(experiments.get, names))
-
-
-def as_large_as(other: str, preset: str, **sizes: Any) -> Config:
-    """The preset with layers of such sizes that it has about as many parameters as the learner `other`."""
-    config = experiments.get(preset)
-    learner = replace(config.learner, **sizes)
-    return replace(config, name=f"{preset}-as-{other}", learner=learner)
+    entries: tuple[Entry, ...]
 
 
 PROBLEMS: dict[str, dict[str, Protocol]] = {
@@ -49,43 +57,49 @@ PROBLEMS: dict[str, dict[str, Protocol]] = {
         "descending": Protocol(
             60,
             (
-                *presets("maml-point-robot", "multitask-point-robot"),
-                as_large_as("modular", "multitask-point-robot", hidden_sizes=(66, 66)),
-                *presets("tuned-hypernetwork-point-robot", "tuned-modular-point-robot"),
+                Entry("maml-point-robot"),
+                Entry("multitask-point-robot"),
+                Entry("multitask-point-robot", "modular", (("hidden_sizes", (66, 66)),)),
+                Entry("tuned-hypernetwork-point-robot"),
+                Entry("tuned-modular-point-robot"),
             ),
         ),
         "inferring": Protocol(
             300,
             (
-                *presets("rl2-point-robot"),
-                as_large_as("hypernetwork", "rl2-point-robot", hidden_size=160),
-                *presets("hypernetwork-point-robot", "modular-point-robot"),
+                Entry("rl2-point-robot"),
+                Entry("rl2-point-robot", "hypernetwork", (("hidden_size", 160),)),
+                Entry("hypernetwork-point-robot"),
+                Entry("modular-point-robot"),
             ),
         ),
     },
     "rotated_point_robot": {
         "descending": Protocol(
-            60, presets("maml-rotated-point-robot", "tuned-modular-rotated-point-robot")
+            60, (Entry("maml-rotated-point-robot"), Entry("tuned-modular-rotated-point-robot"))
         ),
         "inferring": Protocol(
-            300, presets("rl2-rotated-point-robot", "modular-rotated-point-robot")
+            300, (Entry("rl2-rotated-point-robot"), Entry("modular-rotated-point-robot"))
         ),
     },
     "grid_navi": {
         "descending": Protocol(
             150,
             (
-                *presets("maml-grid-navi", "multitask-grid-navi"),
-                as_large_as("modular", "multitask-grid-navi", hidden_sizes=(73, 73)),
-                *presets("tuned-hypernetwork-grid-navi", "tuned-modular-grid-navi"),
+                Entry("maml-grid-navi"),
+                Entry("multitask-grid-navi"),
+                Entry("multitask-grid-navi", "modular", (("hidden_sizes", (73, 73)),)),
+                Entry("tuned-hypernetwork-grid-navi"),
+                Entry("tuned-modular-grid-navi"),
             ),
         ),
         "inferring": Protocol(
             400,
             (
-                *presets("rl2-gru-grid-navi"),
-                as_large_as("hypernetwork", "rl2-gru-grid-navi", hidden_size=180),
-                *presets("hypernetwork-grid-navi", "modular-grid-navi"),
+                Entry("rl2-gru-grid-navi"),
+                Entry("rl2-gru-grid-navi", "hypernetwork", (("hidden_size", 180),)),
+                Entry("hypernetwork-grid-navi"),
+                Entry("modular-grid-navi"),
             ),
         ),
     },
@@ -93,20 +107,20 @@ PROBLEMS: dict[str, dict[str, Protocol]] = {
         "descending": Protocol(
             80,
             (
-                *presets("maml-half-cheetah-vel-small", "multitask-half-cheetah-vel-small"),
-                as_large_as("modular", "multitask-half-cheetah-vel-small", hidden_sizes=(71, 71)),
-                *presets(
-                    "tuned-hypernetwork-half-cheetah-vel-small",
-                    "tuned-modular-half-cheetah-vel-small",
-                ),
+                Entry("maml-half-cheetah-vel-small"),
+                Entry("multitask-half-cheetah-vel-small"),
+                Entry("multitask-half-cheetah-vel-small", "modular", (("hidden_sizes", (71, 71)),)),
+                Entry("tuned-hypernetwork-half-cheetah-vel-small"),
+                Entry("tuned-modular-half-cheetah-vel-small"),
             ),
         ),
         "inferring": Protocol(
             200,
             (
-                *presets("rl2-half-cheetah-vel-small"),
-                as_large_as("hypernetwork", "rl2-half-cheetah-vel-small", hidden_size=175),
-                *presets("hypernetwork-half-cheetah-vel-small", "modular-half-cheetah-vel-small"),
+                Entry("rl2-half-cheetah-vel-small"),
+                Entry("rl2-half-cheetah-vel-small", "hypernetwork", (("hidden_size", 175),)),
+                Entry("hypernetwork-half-cheetah-vel-small"),
+                Entry("modular-half-cheetah-vel-small"),
             ),
         ),
     },
@@ -151,12 +165,13 @@ def main(args: list[str]) -> None:
     start_backend("auto")
     for problem in options.problems:
         for protocol in PROBLEMS[problem].values():
-            for config in protocol.sized():
-                train_sweep(config, options.root / config.name, options.seeds)
+            for entry in protocol.entries:
+                config = entry.config(protocol.num_meta_steps)
+                train_sweep(config, options.root / entry.name, options.seeds)
     for problem in options.problems:
         for name, protocol in PROBLEMS[problem].items():
             print(f"\n{problem}, {name}\n")
-            folders = [str(options.root / config.name) for config in protocol.configs]
+            folders = [str(options.root / entry.name) for entry in protocol.entries]
             compare([*folders, "--markdown"])
 
 

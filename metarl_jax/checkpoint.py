@@ -32,7 +32,7 @@ class Progress:
       seconds: time spent in training steps, without compilation and evaluation.
       held_out_return: of this very state, where it was evaluated.
       best_return: the best held-out return up to here.
-      best_step: the meta-step that it belongs to.
+      best_step: the last meta-step that had it.
       diverged_step: the meta-step with which `max_skipped` updates in a row had been skipped. A
         single run ends there; a member of a sweep is carried along, and marked.
     """

@@ -18,8 +18,8 @@ TRAINING_EVALUATIONS = 0x7261_6365
 REPORTS = 0x7265_706F
 """Streams of keys for held-out evaluation, apart from that of training. (`fold_in` by an index is
 the same draw as that entry of `split`, so that streams need large names.) All evaluations while training are in the
-same tasks: checkpoints differ by far less than samples of tasks do, and the best would else be the luckiest. What is
-reported of the best is in the tasks of the other stream."""
+same tasks: checkpoints differ by far less than samples of tasks do, and the best would else be the luckiest. What
+`metarl eval` says of the best is in the tasks of the other stream."""
 
 
 class RunFunctions(NamedTuple):

@@ -7,7 +7,7 @@ that never was, down to the bits of its state:
 - a chunk ends at every multiple of `log_every`, and at the last meta-step;
 - an evaluation is due at the end of a chunk with a multiple of `evaluation.every` in it, and at the
   last meta-step;
-- a checkpoint is due likewise, and wherever the held-out return is better than ever before;
+- a checkpoint is due likewise, and wherever the held-out return is as good as ever before;
 - a chunk that ends with skipped updates is not saved, so that the checkpoints kept are sound ones;
   but the last meta-step always is: to skip an update keeps the state finite. (In a sweep, one sound
   member is enough.)

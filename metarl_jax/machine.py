@@ -24,9 +24,9 @@ def describe(devices: Sequence[Device]) -> dict[str, Any]:
 
 
 def in_words(machine: dict[str, Any]) -> str:
-    """As in `2 x cpu device(s), AMD EPYC, 2 cores`."""
+    """As in `2 x cpu device(s), AMD EPYC, 2 core(s)`."""
     devices = f"{machine['count']} x {machine['kind']} device(s)"
-    return f"{devices}, {machine['processor']}, {machine['cores']} cores"
+    return f"{devices}, {machine['processor']}, {machine['cores']} core(s)"
 
 
 def processor() -> str:

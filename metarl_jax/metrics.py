@@ -4,7 +4,6 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from tensorboardX import SummaryWriter
 
-from metarl_jax.run_folder import RunFolder, finite, write_text
+from metarl_jax.run_folder import RunFolder, finite, keep_before
 
 SUMMED = ("env_steps", "skipped")
 """Metrics that are added up over the meta-steps of a chunk; all others are averaged."""
@@ -43,7 +42,7 @@ class MetricsWriter:
 
     def __init__(self, folder: RunFolder, step: int):
         """Goes on after meta-step `step`: lines of later ones, which come again, are dropped."""
-        _drop_after(folder.metrics, step)
+        keep_before(folder.metrics, step + 1)
         self._file = folder.metrics.open("a")
         self._board = SummaryWriter(str(folder.path), purge_step=step + 1, flush_secs=10)
 
@@ -71,23 +70,6 @@ def _scalars(name: str, value: Any) -> Iterator[tuple[str, float]]:
             yield from _scalars(f"{name}/round_{index}", entry)
     elif isinstance(value, int | float):
         yield name, value
-
-
-def _drop_after(path: Path, step: int) -> None:
-    if not path.exists():
-        return
-    lines = path.read_text(errors="replace").splitlines()
-    kept = [line for line in lines if _step_of(line) <= step]
-    if len(kept) < len(lines):
-        write_text(path, "".join(line + "\n" for line in kept))
-
-
-def _step_of(line: str) -> float:
-    """The step of a line; infinity for one that was cut off while it was written."""
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
 
 
 class Reporter:

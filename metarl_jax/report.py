@@ -17,7 +17,7 @@ from metarl_jax.types import Key
 
 
 def evaluate_trained(run: Run, trained: Trained) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Returns of the trained learner in the tasks of the last evaluation, and `eval.json` of each member."""
+    """Returns of the trained learner in the tasks of all evaluations, and `eval.json` of each member."""
     options, step = run.config.evaluation, step_of(trained.state)
     key = run.executables.evaluation_key(TRAINING_EVALUATIONS)
     returns = trained.returns

@@ -60,18 +60,40 @@ class RunFolder(NamedTuple):
 
     def last_metrics(self) -> dict[str, Any] | None:
         """The last line of `metrics.jsonl`, if there is one."""
-        lines = read_lines(self.metrics)
-        return lines[-1] if lines else None
+        lines = self.metrics.read_text().splitlines() if self.metrics.is_file() else []
+        return json.loads(lines[-1]) if lines else None
 
     def note_start(self, step: int, machine: dict[str, Any]) -> None:
-        """Notes that training goes on from this meta-step on a machine (see `metarl_jax.machine`)."""
+        """Notes that training goes on from this meta-step on a machine (see `metarl_jax.machine`).
+
+        Starts from this step or a later one are forgotten: what came of them is not gone on with.
+        """
+        keep_before(self.machines, step)
         with self.machines.open("a") as file:
             file.write(json.dumps({"step": step} | machine) + "\n")
 
+    def starts(self) -> list[dict[str, Any]]:
+        """The objects of `machines.jsonl`; none where there is no such file."""
+        text = self.machines.read_text() if self.machines.is_file() else ""
+        return [json.loads(line) for line in text.splitlines()]
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file that has one a line; none where there is no such file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+def keep_before(path: Path, step: int) -> None:
+    """Drops lines of a file of objects: those of this `step` or a later one, and those that were cut off in writing."""
+    if not path.exists():
+        return
+    lines = path.read_text(errors="replace").splitlines()
+    kept = [line for line in lines if _step_of(line) < step]
+    if len(kept) < len(lines):
+        write_text(path, "".join(line + "\n" for line in kept))
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; infinity for one that was cut off while it was written."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
 
 
 def create(path: Path, config: Config) -> RunFolder:

@@ -64,15 +64,18 @@ def test_an_outer_method_that_does_not_fit_the_learner_is_refused():
         metarl_jax.build(changed(config, "outer.rounds", "last"))
     with pytest.raises(ValueError, match=r"outer\.value_coefficient=0\.0.*baseline='value'"):
         metarl_jax.build(changed(config, "outer.value_coefficient", 0.0))
-    with pytest.raises(ValueError, match=r"outer\.rounds='last'.*rl2.*'all'"):
-        metarl_jax.build(replace(config, outer=ES()))
     geometric = changed(config, "outer.entropy_schedule", "geometric")
     with pytest.raises(ValueError, match=r"outer\.entropy_schedule='geometric'.*'linear'"):
         metarl_jax.build(changed(geometric, "outer.final_entropy_coefficient", 0.0))
+    with pytest.raises(ValueError, match=r"outer\.entropy_schedule='geometric'.*=None.*'linear'"):
+        metarl_jax.build(changed(geometric, "outer.final_entropy_coefficient", None))
     maml = experiments.get("maml-point-robot")
-    with pytest.raises(ValueError, match=r"outer\.first_round_entropy=3\.0.*'last'.*'all'"):
-        metarl_jax.build(changed(maml, "outer.first_round_entropy", 3.0))
-    told = changed(replace(config, outer=ES(rounds="all")), "advantage.payoff", "regret")
+    with pytest.raises(ValueError, match=r"outer\.first_round_entropy_factor=3\.0.*'last'.*'all'"):
+        metarl_jax.build(changed(maml, "outer.first_round_entropy_factor", 3.0))
+    no_bonus = changed(experiments.get("rl2-point-robot"), "outer.first_round_entropy_factor", 3.0)
+    with pytest.raises(ValueError, match=r"factor=3\.0 has no effect.*entropy_coefficient=0\.0"):
+        metarl_jax.build(no_bonus)
+    told = changed(replace(config, outer=ES()), "advantage.payoff", "regret")
     with pytest.raises(ValueError, match=r"advantage\.payoff='regret'.*es.*'reward'"):
         metarl_jax.build(told)
 

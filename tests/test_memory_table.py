@@ -51,7 +51,7 @@ def test_the_table_is_trained_once_and_printed(small, tmp_path, capsys):
     memory_table.main(arguments)
     trained = (tmp_path / "bandit-10-5/min_gru/metrics.jsonl").read_text()
     table = capsys.readouterr().out.partition("\n|  |")[2].splitlines()
-    assert re.fullmatch(r"Trained on \d x cpu device\(s\), .+, \d+ cores\.", table[-1])
+    assert re.fullmatch(r"Trained on \d x cpu device\(s\), .+, \d+ core\(s\)\.", table[-1])
     rows = {line.split(" | ")[0].strip("| "): line for line in table if line.startswith("| ")}
     assert list(rows) == [
         "---",

@@ -137,7 +137,7 @@ def test_the_entropy_of_the_first_round_may_count_for_more(collected):
     assert valid[1].any()
 
     def loss(factor):
-        weighed = dataclasses.replace(config, first_round_entropy=factor)
+        weighed = dataclasses.replace(config, first_round_entropy_factor=factor)
         weights = TaskWeights(jnp.zeros(()))
         return float(task_loss(weighed, batch, meta_params, (), trial, weights)[0])
 
@@ -261,7 +261,7 @@ def test_evolution_draws_the_same_noise_again():
 def test_evolution_counts_every_step(small_config):
     """The reported steps are those of all perturbed collects and of the one without."""
     config = small_config("rl2", "bandit", "es", num_tasks=2, num_episodes=1)
-    config = dataclasses.replace(config, outer=ES(num_perturbations=3, rounds="all"))
+    config = dataclasses.replace(config, outer=ES(num_perturbations=3))
     spec = programs.make_spec(config)
     _, metrics = jax.jit(make_step(spec))(jax.jit(make_init(spec))(jax.random.key(0)))
     assert float(metrics["env_steps"]) == 2 * 3 * (2 * 3 + 1)

@@ -35,6 +35,7 @@ from metarl_jax.outer.ppo import PPO
 from metarl_jax.program import build
 from metarl_jax.ranking import bootstrap_ci95_of_seeds
 from metarl_jax.returns import AdvantageConfig
+from metarl_jax.run_folder import RunFolder
 from metarl_jax.stopping import Diverged, Interrupted
 from metarl_jax.sweep import Sweep, sweep_functions
 from metarl_jax.sweep_train import resume_sweep, train_sweep
@@ -272,6 +273,7 @@ def test_a_sweep_folder_holds_everything(finished):
             assert config["outer"]["step_size"] == row["values"]["outer.step_size"]
             assert (folder / "adaptation_curve.png").exists()
             assert list(folder.glob("events.out.tfevents*"))
+            assert [start["step"] for start in RunFolder(folder).starts()] == [0]
             evaluation = json.loads((folder / "eval.json").read_text())
             assert evaluation["controls"]["random"]
             index = row["members"].index(name)

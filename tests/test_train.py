@@ -28,7 +28,7 @@ from jax.experimental.compilation_cache import compilation_cache as compilation_
 from rich.console import Console
 
 from metarl_jax import experiments, learners, outer, run_folder
-from metarl_jax.checkpoint import load_latest, saved_steps
+from metarl_jax.checkpoint import Progress, load_latest, saved_steps
 from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.distributions import Categorical
 from metarl_jax.envs.bandit import Bandit
@@ -36,7 +36,7 @@ from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.executables import REPORTS, Executables, run_functions
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
-from metarl_jax.logbook import held_out_return
+from metarl_jax.logbook import held_out_return, note_evaluation
 from metarl_jax.loop import chunk_end, is_due
 from metarl_jax.metrics import Reporter
 from metarl_jax.outer import Outer, OuterConfig
@@ -271,13 +271,16 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, reference, stop_a
     assert saved_steps(tmp_path / "run" / "checkpoints")[-1] == stop_at
     resume(tmp_path / "run", console=Silent())
     assert_same_run(tmp_path / "run", reference(PROBE), PROBE)
-    starts = run_folder.read_lines(tmp_path / "run" / "machines.jsonl")
+    starts = run_folder.RunFolder(tmp_path / "run").starts()
     assert [start["step"] for start in starts] == sorted({0, stop_at} - {PROBE.num_meta_steps})
     assert all(start["processor"] and start["platform"] == "cpu" for start in starts)
 
 
 def test_a_run_without_a_checkpoint_starts_again(tmp_path, reference):
-    run_folder.create(tmp_path / "run", PROBE)
+    folder = run_folder.create(tmp_path / "run", PROBE)
+    folder.note_start(0, {"processor": "another"})
+    with folder.machines.open("a") as file:
+        file.write('{"step": 0, "proc')
     (tmp_path / "run" / "metrics.jsonl").write_text(
         '{"step": 2, "episode_return": [0]}\n{"step": 4'
     )
@@ -285,6 +288,9 @@ def test_a_run_without_a_checkpoint_starts_again(tmp_path, reference):
     resume(tmp_path / "run", console=console)
     assert "no checkpoint yet" in console.out.getvalue()
     assert_same_run(tmp_path / "run", reference(PROBE), PROBE)
+    (start,) = folder.starts()
+    assert start["step"] == 0
+    assert start["processor"] != "another"
 
 
 def test_a_damaged_checkpoint_is_reported_kept_and_passed_over(tmp_path, reference):
@@ -496,6 +502,15 @@ def test_what_is_due_follows_from_the_number_of_the_step(end):
     due = [after for before, after in itertools.pairwise(ends) if is_due(7, before, after)]
     assert len(due) == end // 7
     assert not any(is_due(0, before, after) for before, after in itertools.pairwise(ends))
+
+
+def test_of_equals_the_last_is_the_best():
+    program = build(PROBE)
+    progress = Progress()
+    for step, score in ((4, 0.5), (8, 0.7), (10, 0.7), (11, 0.6)):
+        progress, _ = note_evaluation(progress, program, step, np.full((2, 3), score), saved=True)
+    assert progress.best_step == 10
+    assert progress.best_return == pytest.approx(0.7)
 
 
 def test_held_out_return_of_sequences_and_of_adaptation():

@@ -88,15 +88,6 @@ class OuterConfig:
         """Raises `ValueError` (field, value, remedy) for options that cannot work with this learner."""
 
 
-def check_rounds(rounds: str, learner: LearnerConfig) -> None:
-    """Raises `ValueError` where an objective leaves out rounds of a trial that is one episode."""
-    if rounds != "all" and not learner.adapts_by_gradient:
-        raise ValueError(
-            f"outer.rounds={rounds!r} does not fit learner {learner.name!r}, to which a trial is one episode: choose "
-            "outer.rounds='all'"
-        )
-
-
 @dataclasses.dataclass(frozen=True)
 class AdamOptions:
     """Options of Adam on gradients of bounded norm, for outer methods that take its steps."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.learner import LearnerConfig
-from metarl_jax.outer.base import MetaBatch, OuterConfig, check_rounds
+from metarl_jax.outer.base import MetaBatch, OuterConfig
 from metarl_jax.returns import AdvantageConfig, masked_mean
 from metarl_jax.types import (
     Array,
@@ -35,8 +35,8 @@ class ReplayObjective(OuterConfig):
     Means are over the valid steps of the counted rounds, so that all tasks count alike and, where episodes end early, a
     step of a short trial counts for more; but that of c_in is over the rounds before the last, and the sum
     of c_s over the steps of those rounds: it is the score of the data that the inner steps saw, weighed with the
-    return R of the counted round against that of the other tasks, b. f_k is `first_round_entropy` in the first round,
-    and 1 in the others.
+    return R of the counted round against that of the other tasks, b. f_k is `first_round_entropy_factor` in the first
+    round, and 1 in the others.
 
     The objective is the mean over all tasks or, with `worst_fraction` ε < 1, over those whose return in the counted
     rounds is at most its ε-quantile in the meta-batch: the conditional value at risk, for learners that must not fail
@@ -66,7 +66,7 @@ class ReplayObjective(OuterConfig):
     entropy_schedule: Literal["linear", "geometric"] = "linear"
     """How that weight goes from the one to the other: by `linear` or by `geometric` interpolation, which takes as long
     from 0.1 to 0.01 as from 0.01 to 0.001."""
-    first_round_entropy: float = bounded(1.0, at_least=0)
+    first_round_entropy_factor: float = bounded(1.0, at_least=0)
     """Factor of that weight in the first round of a trial, in which a learner explores. Above 1, it settles on a search
     after it has learned what the later rounds make of one: till then, searches that find as much look alike."""
     value_coefficient: float = bounded(0.0, at_least=0)
@@ -86,27 +86,17 @@ class ReplayObjective(OuterConfig):
         return first[self.rounds], 1 if self.rounds == "first" else num_rounds
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
-        check_rounds(self.rounds, learner)
+        if self.rounds != "all" and not learner.adapts_by_gradient:
+            raise ValueError(
+                f"outer.rounds={self.rounds!r} does not fit learner {learner.name!r}, to which a trial is one "
+                "episode: choose outer.rounds='all'"
+            )
         if advantage.baseline == "value" and is_off(self.value_coefficient):
             raise ValueError(
                 f"outer.value_coefficient={self.value_coefficient} leaves advantage.baseline='value' untrained: "
                 "choose 0.5 for example, or another baseline"
             )
-        weights = self.entropy_coefficient, self.final_entropy_coefficient
-        if self.entropy_schedule == "geometric" and (
-            weights[1] is None or any(map(is_off, weights))
-        ):
-            raise ValueError(
-                f"outer.entropy_schedule='geometric' does not fit outer.entropy_coefficient={weights[0]} and "
-                f"outer.final_entropy_coefficient={weights[1]}, which must both be above 0: choose 0.1 and 0.001 for "
-                "example, or 'linear'"
-            )
-        factor = self.first_round_entropy
-        if self.rounds in ("last", "adapted") and isinstance(factor, int | float) and factor != 1:
-            raise ValueError(
-                f"outer.first_round_entropy={factor} has no effect with outer.rounds={self.rounds!r}, which leaves the "
-                "first round out: choose 1, or outer.rounds='all'"
-            )
+        self._validate_entropy()
         surrogate = getattr(learner, "surrogate", None)
         if not is_off(self.sampling_correction) and surrogate != "log_likelihood":
             raise ValueError(
@@ -117,6 +107,28 @@ class ReplayObjective(OuterConfig):
             raise ValueError(
                 f"outer.sampling_correction={self.sampling_correction} pays the rounds before the last by the return "
                 f"of the last: choose outer.rounds='last' instead of {self.rounds!r}, or 0"
+            )
+
+    def _validate_entropy(self) -> None:
+        first, last = self.entropy_coefficient, self.final_entropy_coefficient
+        if self.entropy_schedule == "geometric" and (last is None or is_off(first) or is_off(last)):
+            raise ValueError(
+                f"outer.entropy_schedule='geometric' does not fit outer.entropy_coefficient={first} and "
+                f"outer.final_entropy_coefficient={last}, which must both be above 0: choose 0.1 and 0.001 for "
+                "example, or 'linear'"
+            )
+        factor = self.first_round_entropy_factor
+        if not isinstance(factor, int | float) or factor == 1:
+            return
+        if self.rounds in ("last", "adapted"):
+            raise ValueError(
+                f"outer.first_round_entropy_factor={factor} has no effect with outer.rounds={self.rounds!r}, which "
+                "leaves the first round out: choose 1, or outer.rounds='all'"
+            )
+        if is_off(first) and (last is None or is_off(last)):
+            raise ValueError(
+                f"outer.first_round_entropy_factor={factor} has no effect with outer.entropy_coefficient={first}: "
+                "choose 1, or 0.01 for the coefficient"
             )
 
 
@@ -225,7 +237,7 @@ def entropy_coefficient(config: ReplayObjective, progress: Array) -> float | Arr
 
 def round_factors(config: ReplayObjective, num_rounds: int) -> Array:
     """What the weight of the entropy is multiplied by in each of K rounds, `[K]`."""
-    return jnp.ones(num_rounds).at[0].set(config.first_round_entropy)
+    return jnp.ones(num_rounds).at[0].set(config.first_round_entropy_factor)
 
 
 def _counted_loss(
