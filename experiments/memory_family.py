@@ -1,8 +1,8 @@
 """Adaptation by memory on bandits, tables and the grid: what is known to be reachable is in docs/memory.md.
 
-`rl2-bandit`, `rl2-grid-navi` and `rl2-gru-grid-navi` have files of their own; here are the other learners at the
-settings of the first and the last. Other sizes of bandit are flags: `--env.num-arms 10 --num-rounds 100`. So are other
-cores of RL²: `--learner.core min_gru`.
+`rl2_bandit.py` and `rl2_grid_navi.py` have RL²; here are the other learners, at the settings of `rl2-bandit` and
+`rl2-gru-grid-navi`. Other sizes of bandit are flags: `--env.num-arms 10 --num-rounds 100`. So are other cores of RL²:
+`--learner.core min_gru`.
 """
 
 import dataclasses
