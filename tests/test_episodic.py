@@ -114,7 +114,12 @@ def test_what_was_met_before_is_known_at_the_first_pull(config):
         env=Few(),
         num_tasks=64,
         num_meta_steps=160,
-        outer=dataclasses.replace(config.outer, learning_rate=5e-3, entropy_coefficient=0.01),
+        outer=dataclasses.replace(
+            config.outer,
+            learning_rate=5e-3,
+            final_learning_rate=5e-4,
+            entropy_coefficient=0.01,
+        ),
     )
     program = metarl_jax.build(config)
     state, step = jax.jit(program.init)(jax.random.key(0)), jax.jit(program.step)
