@@ -73,7 +73,7 @@ class GridNavi(TaskDistribution):
 
     def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
         walk: Walk = state.simulator
-        cell = self._move(walk.cell, action)
+        cell = jnp.clip(walk.cell + jnp.asarray(MOVES)[action], 0, self.size - 1)
         reward = jnp.where(jnp.all(cell == task), 1.0, -0.1).astype(jnp.float32)
         return self._observe(Walk(cell, walk.time + 1), reward)
 
@@ -88,24 +88,19 @@ class GridNavi(TaskDistribution):
     def regret(self, task: jax.Array) -> Regret:
         """With h steps to go and d to the goal, V* = max(h − 1.1 max(d − 1, 0), −0.1 h): +1 from the d-th step on."""
 
-        def best(left: jax.Array, cell: jax.Array) -> jax.Array:
-            distance = jnp.abs(cell - task).sum()
+        def best(walk: Walk) -> jax.Array:
+            left, distance = self.horizon - walk.time, jnp.abs(walk.cell - task).sum()
             return jnp.maximum(left - 1.1 * jnp.maximum(distance - 1, 0), -0.1 * left)
 
         def regret(state: EnvState, action: jax.Array) -> jax.Array:
-            walk: Walk = state.simulator
-            left, cell = self.horizon - walk.time, self._move(walk.cell, action)
-            reward = jnp.where(jnp.all(cell == task), 1.0, -0.1)
-            return best(left, walk.cell) - (reward + best(left - 1, cell))
+            after = self.step(task, state, action)
+            return best(state.simulator) - (after.reward + best(after.simulator))
 
         return regret
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
         goals = tuple((x, y) for x, y in self.goals().tolist())
         return search_ceiling(self.size, goals, self.horizon, num_rounds)
-
-    def _move(self, cell: jax.Array, action: jax.Array) -> jax.Array:
-        return jnp.clip(cell + jnp.asarray(MOVES)[action], 0, self.size - 1)
 
     def _observe(self, walk: Walk, reward: jax.Array) -> EnvState:
         x, y = walk.cell

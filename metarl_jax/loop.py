@@ -87,8 +87,9 @@ def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -
         checkpoints = CheckpointWriter(run.checkpoints, keep=run.config.checkpoint.keep)
         stack.enter_context(checkpoints)
         writers = [stack.enter_context(MetricsWriter(folder, step)) for folder in run.folders]
+        trains_on = machine.describe(run.executables.devices)
         for folder in run.folders:
-            folder.note_start(step, machine.describe(run.executables.devices))
+            folder.note_start(step, trains_on)
         _compile(run, step)
         if state is None:
             state = warm_start.first_state(run.config, run.executables, run.reporter.warn)
