@@ -1,69 +1,129 @@
-"""Running statistics of observations, merged without bias from any number of batches.
+"""Running statistics of observations, exact over any number of batches.
 
 `brax.training.acme.running_statistics` does the same for a batch at a time; here moments are made per task, on the
-task's device, and merged afterwards (Chan et al. 1979), so that the sharding of the tasks does not matter.
+task's device, and merged afterwards (Chan et al. 1979), so that the sharding of the tasks does not matter. Means and
+variances are moved by increments, never made anew from totals: a float32 total of 10⁸ observations has lost what a
+meta-step adds to it.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+RESOLUTION = 4.0 * float(jnp.finfo(jnp.float32).eps)
+"""A deviation below this share of the mean is float32 rounding."""
+
 
 class RunningStatistics(struct.PyTreeNode):
     """Moments of a stream of vectors.
 
     Attributes:
-      count: `[]` float32, vectors seen.
+      count_high, count_low: `[]` uint32, vectors seen: 2³² · high + low.
       mean: `[O]`.
-      squared_deviation: `[O]`, Σ (x − mean)².
+      central_moment: `[O]`, the mean of (x − mean)²; zeros before anything was seen.
+      mean_rest, moment_rest: `[O]`, what float32 had no room for when the two were last moved (Kahan 1965). It is added
+        when they move again.
     """
 
-    count: jax.Array
+    count_high: jax.Array
+    count_low: jax.Array
     mean: jax.Array
-    squared_deviation: jax.Array
+    central_moment: jax.Array
+    mean_rest: jax.Array
+    moment_rest: jax.Array
+
+    @property
+    def count(self) -> jax.Array:
+        """Vectors seen, `[]` float32, to float accuracy."""
+        high, low = (x.astype(jnp.float32) for x in (self.count_high, self.count_low))
+        return 2.0**32 * high + low
 
     def variance(self) -> jax.Array:
-        """Population variance `[O]`; ones before anything was seen."""
-        variance = self.squared_deviation / jnp.maximum(self.count, 1.0)
-        return jnp.where(self.count > 0, variance, jnp.ones_like(variance))
+        """Population variance `[O]`; ones before anything was seen, zeros where only rounding varies."""
+        variance = jnp.maximum(self.central_moment, 0.0)
+        varies = variance > (RESOLUTION * self.mean) ** 2
+        seen = (self.count_high > 0) | (self.count_low > 0)
+        return jnp.where(seen, jnp.where(varies, variance, 0.0), 1.0)
 
 
 def init(size: int) -> RunningStatistics:
     """Statistics of nothing, with which `normalize` only clips."""
-    zeros = jnp.zeros(size, jnp.float32)
-    return RunningStatistics(jnp.zeros((), jnp.float32), zeros, zeros)
+    return _of_one_pass(jnp.zeros((), jnp.uint32), *jnp.zeros((2, size), jnp.float32))
 
 
 def from_batch(batch: jax.Array, valid: jax.Array) -> RunningStatistics:
-    """Statistics of the rows of `batch` `[..., O]` where `valid` `[...]` is true."""
+    """Statistics of the rows of `batch` `[..., O]` where `valid` `[...]` is true; other rows may hold anything."""
     axes = tuple(range(valid.ndim))
-    weight = valid.astype(batch.dtype)[..., None]
-    count = weight.sum()
-    mean = (batch * weight).sum(axes) / jnp.maximum(count, 1.0)
-    return RunningStatistics(count, mean, (weight * (batch - mean) ** 2).sum(axes))
+    # Moments about a row of the batch: what is far from 0 and hardly varies keeps its digits.
+    first = batch.reshape(valid.size, batch.shape[-1])[jnp.argmax(valid.reshape(-1))]
+    origin = jnp.where(valid.any(), first, 0.0)
+    count = valid.sum(dtype=jnp.uint32)
+    divisor = jnp.maximum(count.astype(jnp.float32), 1.0)
+    shifted = jnp.where(valid[..., None], batch - origin, 0.0)
+    mean = shifted.sum(axes) / divisor
+    squares = jnp.where(valid[..., None], (shifted - mean) ** 2, 0.0)
+    return _of_one_pass(count, origin + mean, squares.sum(axes) / divisor)
 
 
 def merge(statistics: RunningStatistics) -> RunningStatistics:
-    """Joins statistics stacked on a leading axis `[B]` into one (Chan et al. 1979).
+    """Joins statistics stacked on a leading axis `[B]`, at most 2¹⁶ of them, into one (Chan et al. 1979).
 
-    count = Σ nᵢ, mean = Σ nᵢ μᵢ / count, squared deviation = Σ (Mᵢ + nᵢ (μᵢ − mean)²).
+    With the shares wᵢ = nᵢ / Σ nⱼ, mean = Σ wᵢ μᵢ and central moment = Σ wᵢ (Mᵢ + (μᵢ − mean)²).
     """
-    weight = statistics.count[:, None]
-    count = statistics.count.sum()
-    mean = (weight * statistics.mean).sum(0) / jnp.maximum(count, 1.0)
-    spread = weight * (statistics.mean - mean) ** 2
-    return RunningStatistics(count, mean, (statistics.squared_deviation + spread).sum(0))
+    high, low = _sum_counts(statistics.count_high, statistics.count_low)
+    share = statistics.count / jnp.maximum(statistics.count.sum(), 1.0)
+    origin = statistics.mean[jnp.argmax(share)]
+    offset = statistics.mean - origin
+    mean = (share[:, None] * offset).sum(0)
+    moment = (share[:, None] * (statistics.central_moment + (offset - mean) ** 2)).sum(0)
+    return _of_one_pass(low, origin + mean, moment).replace(count_high=high)
 
 
 def update(running: RunningStatistics, batches: RunningStatistics) -> RunningStatistics:
-    """`running` after it has also seen `batches`, which are stacked on a leading axis."""
-    stacked = jax.tree.map(lambda one, many: jnp.concatenate([one[None], many]), running, batches)
-    return merge(stacked)
+    """`running` after it has also seen `batches`, which are stacked on a leading axis.
+
+    With s the share of the batches in all that was then seen and δ = μ_new − mean, the mean moves by s δ and the
+    central moment M by s (M_new − M + (1 − s) δ²).
+    """
+    new = merge(batches)
+    counts = zip(*((x.count_high, x.count_low) for x in (running, new)), strict=True)
+    high, low = _sum_counts(*map(jnp.stack, counts))
+    share = new.count / jnp.maximum(running.count + new.count, 1.0)
+    delta = (new.mean - running.mean) - running.mean_rest
+    growth = (new.central_moment - running.central_moment) - running.moment_rest
+    mean, mean_rest = _add(running.mean, running.mean_rest, share * delta)
+    moment, moment_rest = _add(
+        running.central_moment, running.moment_rest, share * (growth + (1.0 - share) * delta**2)
+    )
+    return RunningStatistics(high, low, mean, moment, mean_rest, moment_rest)
 
 
 def normalize(
     statistics: RunningStatistics, observation: jax.Array, max_abs: float = 10.0
 ) -> jax.Array:
-    """(x − mean) / std clipped to ±`max_abs`, over any leading axes of `observation` `[..., O]`."""
-    std = jnp.sqrt(statistics.variance()) + 1e-4
-    return jnp.clip((observation - statistics.mean) / std, -max_abs, max_abs)
+    """(x − mean) / std clipped to ±`max_abs`, over any leading axes of `observation` `[..., O]`.
+
+    An entry that has never changed, but for rounding, becomes 0.
+    """
+    variance = statistics.variance()
+    normalized = (observation - statistics.mean) / (jnp.sqrt(variance) + 1e-4)
+    return jnp.where(variance > 0, jnp.clip(normalized, -max_abs, max_abs), 0.0)
+
+
+def _of_one_pass(count: jax.Array, mean: jax.Array, moment: jax.Array) -> RunningStatistics:
+    zeros = jnp.zeros_like(mean)
+    return RunningStatistics(jnp.zeros((), jnp.uint32), count, mean, moment, zeros, zeros)
+
+
+def _sum_counts(high: jax.Array, low: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The sum over the leading axis of counts in two uint32, by halves of 16 bits, whose sums do not overflow."""
+    small = (low & 0xFFFF).sum(0, dtype=jnp.uint32)
+    large = (low >> 16).sum(0, dtype=jnp.uint32) + (small >> 16)
+    return high.sum(0, dtype=jnp.uint32) + (large >> 16), (large << 16) | (small & 0xFFFF)
+
+
+def _add(x: jax.Array, rest: jax.Array, increment: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """x + rest + increment in float32, and what is left over."""
+    increment = rest + increment
+    total = x + increment
+    return total, increment - (total - x)

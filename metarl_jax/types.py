@@ -104,8 +104,8 @@ class Trial(struct.PyTreeNode):
     Attributes:
       rollout: `Transition` of `[K, T, E]`.
       key: the key that `begin` was given.
-      observation_statistics: count, mean and squared deviation of the raw observations of the valid steps;
-        None where the run does not normalise.
+      observation_statistics: count and moments of the raw observations of the valid steps; None where the run does
+        not normalise.
     """
 
     rollout: Transition

@@ -100,7 +100,7 @@ def test_training_begins_there_and_writes_it_down(tmp_path, source, config, monk
         ({"env": Bandit(num_arms=7)}, "has learned something else"),
         (
             {"normalize_observations": False},
-            r"\['normalizer'\]\S* is float32\[\] in it.* set normalize_observations=True",
+            r"\['normalizer'\]\S* is \w+\[\d*\] in it.* set normalize_observations=True",
         ),
     ],
 )
