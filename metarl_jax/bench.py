@@ -62,7 +62,7 @@ def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
         )
         timestep = trial.rollout.timestep
         return {
-            "env_steps": timestep.valid.sum().astype("float32"),
+            "env_steps": timestep.valid.sum(dtype="int32"),
             "reward": trial.rollout.reward.sum(),
             "observation": timestep.observation.sum(),
         }
@@ -260,7 +260,7 @@ def _time(call: Callable[[], Any], num_calls: int) -> tuple[float, float]:
         result = jax.block_until_ready(call())
         if isinstance(result, dict):
             reported.append(result["env_steps"])
-    return time.perf_counter() - start, float(sum(reported))
+    return time.perf_counter() - start, float(sum(map(int, reported)))
 
 
 def _calibrate(program: Compiled) -> int:

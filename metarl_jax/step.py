@@ -102,7 +102,7 @@ def trial_metrics(trials: Trial) -> Metrics:
     valid = trials.rollout.timestep.valid
     return {
         "episode_return": trials.episode_returns().mean(axis=(0, 2)),
-        "env_steps": valid.sum().astype(jnp.float32),
+        "env_steps": valid.sum(dtype=jnp.int32),
     }
 
 

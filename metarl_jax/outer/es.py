@@ -67,7 +67,7 @@ class ES(AdamOptions, OuterConfig):
             def try_sign(sign):
                 moved = jax.tree.map(lambda p, e: p + sign * self.sigma * e, meta_params, noise)
                 trials = batch.collect(moved, collect_key)
-                return fitness(trials), trials.rollout.timestep.valid.sum()
+                return fitness(trials), trials.rollout.timestep.valid.sum(dtype=jnp.int32)
 
             return jax.lax.map(try_sign, jnp.array([1.0, -1.0]))
 
@@ -79,11 +79,11 @@ class ES(AdamOptions, OuterConfig):
             weights = 0.5 * (values[:, 0] - values[:, 1]) / (values.std() + 1e-8)
             gradient = _weighted_noise(keys, -weights / self.sigma, meta_params)
             updates, opt_state = optimizer.update(gradient, opt_state, meta_params)
-            steps = num_steps.sum() + trials.rollout.timestep.valid.sum()
+            num_unperturbed = trials.rollout.timestep.valid.sum(dtype=jnp.int32)
             metrics = {
                 "gradient_norm": optax.global_norm(gradient),
                 "fitness_std": values.std(),
-                "env_steps": steps.astype(jnp.float32),
+                "env_steps": num_steps.sum(dtype=jnp.int32) + num_unperturbed,
             }
             return optax.apply_updates(meta_params, updates), opt_state, trials, metrics
 
