@@ -44,7 +44,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.returns import masked_mean
+from metarl_jax.returns import padded_mean
 from metarl_jax.types import Array, Transition
 
 SurrogateName = Literal["likelihood_ratio", "log_likelihood", "dice", "loaded_dice"]
@@ -64,20 +64,20 @@ def make_surrogate(name: SurrogateName, loaded_dice_lambda: float | Array) -> Su
 
 
 def log_likelihood_surrogate(log_prob: Array, rollout: Transition) -> Array:
-    """−mean log π_t A_t over the valid steps of any axes."""
-    return -masked_mean(log_prob * rollout.advantage, rollout.timestep.valid)
+    """−mean log π_t A_t over the steps of any axes (`padded_mean`)."""
+    return -padded_mean(log_prob * rollout.advantage, rollout.timestep.valid)
 
 
 def likelihood_ratio_surrogate(log_prob: Array, rollout: Transition) -> Array:
-    """−mean π_t/π_t(recorded) A_t over the valid steps of any axes: LVC, of which the outer clip is taken too."""
+    """−mean π_t/π_t(recorded) A_t over the steps of any axes: LVC, of which the outer clip is taken too."""
     ratio = jnp.exp(log_prob - rollout.log_prob)
-    return -masked_mean(ratio * rollout.advantage, rollout.timestep.valid)
+    return -padded_mean(ratio * rollout.advantage, rollout.timestep.valid)
 
 
 def loaded_dice_surrogate(
     log_prob: Array, rollout: Transition, loaded_dice_lambda: float | Array
 ) -> Array:
-    """−mean (□(c_t) − □(λ c_{t−1})) A_t over the valid steps of `[T, E]`, with c_t = λ c_{t−1} + log π_t."""
+    """−mean (□(c_t) − □(λ c_{t−1})) A_t over the steps of `[T, E]`, with c_t = λ c_{t−1} + log π_t."""
     chex.assert_rank(log_prob, 2)
     log_prob = jnp.where(rollout.timestep.valid, log_prob, 0.0)
 
@@ -87,11 +87,11 @@ def loaded_dice_surrogate(
 
     _, past = jax.lax.scan(accumulate, jnp.zeros_like(log_prob[0]), log_prob)
     dependence = magic_box(past + log_prob) - magic_box(past)
-    return -masked_mean(dependence * rollout.advantage, rollout.timestep.valid)
+    return -padded_mean(dependence * rollout.advantage, rollout.timestep.valid)
 
 
 def dice_surrogate(log_prob: Array, rollout: Transition) -> Array:
-    """−mean (□(Σ_{s≤t} log π_s) − □(Σ_{s<t} log π_s)) A_t over the valid steps of `[T, E]`."""
+    """−mean (□(Σ_{s≤t} log π_s) − □(Σ_{s<t} log π_s)) A_t over the steps of `[T, E]`."""
     return loaded_dice_surrogate(log_prob, rollout, 1.0)
 
 

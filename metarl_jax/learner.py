@@ -24,6 +24,27 @@ from metarl_jax.types import (
 AuxLoss = Callable[[MetaParams, Memory, PolicyOut, Trial], tuple[Array, Metrics]]
 
 
+class ParameterGroup(NamedTuple):
+    """Meta-parameters whose gradient is clipped by its own norm, and stepped on by an Adam of its own.
+
+    For parameters that one loss alone moves: as one vector with the others, the norm of the greater gradient would
+    scale the smaller one down.
+
+    Attributes:
+      name: of the group.
+      pattern: a regular expression that is found in the paths of its arrays, such as `params/encoder/Dense_0/kernel`.
+      learning_rate: step size of its Adam; that of the outer method when None.
+    """
+
+    name: str
+    pattern: str
+    learning_rate: float | Array | None = None
+
+
+ParameterGroups = tuple[ParameterGroup, ...]
+"""Groups in order: an array belongs to the first that matches, and otherwise to the rest, which is a group too."""
+
+
 class MetaLearner(NamedTuple):
     """A learner, as functions of one task. Axes are those of `metarl_jax.types`.
 
@@ -44,6 +65,7 @@ class MetaLearner(NamedTuple):
     begin with; the memory is empty and stays so. `aux_loss` sees the rounds of the trial
     that the objective counts, and with `out` the answers of a replay in them.
 
+    `parameter_groups` are parts of the meta-parameters that outer methods which take steps of Adam optimise apart.
     `weights_per_task` says that each task has weights of its own in `act`; it sets the default size of the blocks in
     which a CPU goes through the tasks.
     """
@@ -57,6 +79,7 @@ class MetaLearner(NamedTuple):
     absorb: Callable[[MetaParams, InnerState], MetaParams] | None = None
     init_memory: Callable[[], Memory] | None = None
     consolidate: Callable[[MetaParams, Memory, Trial], Memory] | None = None
+    parameter_groups: ParameterGroups = ()
     weights_per_task: bool = False
 
 

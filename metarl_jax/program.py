@@ -82,7 +82,7 @@ def make_spec(config: Config) -> StepSpec:
     spec = StepSpec(
         env=config.env,
         learner=learner,
-        outer=config.outer.make(config.num_meta_steps),
+        outer=config.outer.make(config.num_meta_steps, learner.parameter_groups),
         advantages=returns.make_estimator(config.advantage),
         axis=axis,
         num_meta_steps=config.num_meta_steps,

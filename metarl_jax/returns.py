@@ -22,6 +22,9 @@ from metarl_jax.trees import join_leading, split_leading
 from metarl_jax.types import Array, Transition, Trial
 from metarl_jax.validation import bounded
 
+ROUNDING = 1e-5
+"""Differences of float32 numbers, in proportion to their size, that sums over an episode may have by rounding alone."""
+
 
 @dataclasses.dataclass(frozen=True)
 class AdvantageConfig:
@@ -50,13 +53,20 @@ class AdvantageConfig:
 class AdvantageEstimator(NamedTuple):
     """Fills `advantage` and `target` of a record, each function at its own clock, from the payoffs of its steps.
 
-    `pays_regret` says that these are regrets, and not rewards.
+    `episode_payoff` is what an episode counts for in the units of advantages: Σ_t γ^t c r_t with c the reward scaling.
+    `pays_regret` says that payoffs are regrets, and not rewards.
     """
 
     after_round: Callable[[Transition], Transition]  # [T, E]
     after_trial: Callable[[Trial], Trial]  # [K, T, E]
     after_batch: Callable[[Trial], Trial]  # [N, K, T, E]
+    episode_payoff: Callable[[Transition], Array]  # [T, E] to [E]
     pays_regret: bool
+
+    def of_trial(self, trial: Trial) -> Trial:
+        """All that can be estimated of one trial `[K, T, E]`, from its payoffs."""
+        rollout = jax.vmap(self.after_round)(trial.rollout)
+        return self.after_trial(trial.replace(rollout=rollout))
 
 
 def gae(
@@ -133,6 +143,10 @@ def linear_feature_baseline(observation: Array, returns: Array, valid: Array) ->
     moment = matmul(weighted.T, returns.reshape(-1)) / count
     ridge = 1e-5 * jnp.eye(gram.shape[0], dtype=gram.dtype)
     coefficients = solve_positive_definite(gram + ridge, moment)
+    # Fitted once more to what the ridge has left, which is nothing to give credit for.
+    residual = returns.reshape(-1) - matmul(features, coefficients)
+    moment = matmul(weighted.T, residual) / count
+    coefficients = coefficients + solve_positive_definite(gram + ridge, moment)
     return matmul(features, coefficients).reshape(num_steps, num_episodes)
 
 
@@ -154,18 +168,40 @@ def solve_positive_definite(matrix: Array, target: Array) -> Array:
     return jax.lax.fori_loop(0, size, eliminate, rows)[:, -1]
 
 
-def standardize(values: Array, valid: Array) -> Array:
-    """Mean 0 and deviation 1 over the valid entries of an array of any shape; zero on invalid ones."""
+def standardize(values: Array, valid: Array, scale: float | Array = 1.0) -> Array:
+    """Mean 0 and deviation 1 over the valid entries of an array of any shape; zero on invalid ones.
+
+    Values that differ by no more than the rounding of float32 carry no information, and all become zero.
+
+    Args:
+      values, valid: of one shape.
+      scale: size of the numbers whose differences the values are, `[]`.
+    """
     mean = masked_mean(values, valid)
     centred = values - mean
     std = jnp.sqrt(masked_mean(centred**2, valid))
-    return jnp.where(valid, centred / (std + 1e-8), 0.0)
+    size = jnp.maximum(scale, jnp.max(jnp.where(valid, jnp.abs(values), 0.0)))
+    informative = valid & (std > ROUNDING * size)
+    return jnp.where(informative, centred / (std + 1e-8), 0.0)
 
 
 def masked_mean(values: Array, valid: Array) -> Array:
-    """Mean over the valid entries of an array of any shape; 0 where there are none."""
+    """Mean over the valid entries of an array of any shape; 0 where there are none.
+
+    For statistics. A loss is a `padded_mean`.
+    """
     count = jnp.maximum(valid.sum(), 1).astype(jnp.float32)
     return jnp.where(valid, values, 0).sum() / count
+
+
+def padded_mean(values: Array, valid: Array) -> Array:
+    """Sum over the valid entries of an array of any shape, divided by the number of all its entries.
+
+    Losses over the steps of a task are made with it. The gradient of the expected return is a sum over the steps of a
+    trajectory, so that the divisor must not depend on where the trajectory ended: with `masked_mean`, an episode that
+    ends early would count for more than one that goes on.
+    """
+    return jnp.where(valid, values, 0).sum() / valid.size
 
 
 def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
@@ -197,7 +233,13 @@ def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
             return trials
         return trials.replace(rollout=_normalized(trials.rollout))
 
-    return AdvantageEstimator(after_round, after_trial, after_batch, config.payoff == "regret")
+    def episode_payoff(rollout: Transition) -> Array:
+        reward = config.reward_scaling * rollout.payoff
+        return discounted_returns(reward, rollout.timestep.valid, config.discount)[0]
+
+    return AdvantageEstimator(
+        after_round, after_trial, after_batch, episode_payoff, config.payoff == "regret"
+    )
 
 
 def _baseline(config: AdvantageConfig, rollout: Transition) -> Array:
@@ -212,4 +254,6 @@ def _baseline(config: AdvantageConfig, rollout: Transition) -> Array:
 
 
 def _normalized(rollout: Transition) -> Transition:
-    return rollout.replace(advantage=standardize(rollout.advantage, rollout.timestep.valid))
+    valid = rollout.timestep.valid
+    scale = jnp.max(jnp.where(valid, jnp.abs(rollout.target), 0.0))
+    return rollout.replace(advantage=standardize(rollout.advantage, valid, scale))

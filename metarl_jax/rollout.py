@@ -45,7 +45,7 @@ def collect_trial(
     """Lets the learner live through one trial in one task.
 
     Episodes are reset at the boundary of a round. An episode that terminates early is absorbed until then: its steps
-    are invalid and its observation stays. The learner adapts after every round but the last.
+    are invalid, and show the observation of its last valid step. The learner adapts after every round but the last.
 
     Args:
       normalizer: statistics to normalise observations with, or None to leave them raw.
@@ -219,15 +219,17 @@ def _collect_round(env, act, task, regret, carry, start: EnvState, noise):
         payoff = reward
         if regret is not None:
             payoff = jnp.where(valid, -jax.vmap(regret)(env_state, action), 0.0)
-        # The simulator may run on after the end, but nobody looks at it any more.
-        observation = where_leading(valid, next_state.observation, env_state.observation)
+        # Invalid steps show the observation of the last valid one: physics that end an episode because they blow up
+        # may answer NaN there, and a NaN that is masked out of a loss is a NaN in its derivative.
+        alive = valid & ~next_state.done
+        observation = where_leading(alive, next_state.observation, env_state.observation)
         encoded = encode_action(env.action_space, action)
         carry = (
             next_state.replace(observation=observation),
             inner_state,
             where_leading(valid, encoded, previous_action),
             jnp.where(valid, reward, previous_reward),
-            valid & ~next_state.done,
+            alive,
         )
         return carry, (timestep, action, out, reward, payoff)
 

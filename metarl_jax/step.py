@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from metarl_jax import normalize
 from metarl_jax.env import TaskDistribution
 from metarl_jax.learner import MetaLearner, rematerialized
-from metarl_jax.outer.base import MetaBatch, Outer
+from metarl_jax.outer.base import MetaBatch, Outer, schedule_progress
 from metarl_jax.returns import AdvantageEstimator
 from metarl_jax.rollout import adapt_through, collect_trial, replay_trial
 from metarl_jax.task_axis import TaskAxis
@@ -150,10 +150,11 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
         adapted=adapted,
         absorb=learner.absorb,
         aux_loss=learner.aux_loss or no_aux_loss,
+        advantages=spec.advantages,
         axis=spec.axis,
         block=spec.update_block,
         step=state.step,
-        progress=jnp.minimum(state.step / spec.num_meta_steps, 1.0),
+        progress=schedule_progress(state.step, spec.num_meta_steps),
     )
 
 

@@ -15,8 +15,9 @@ import pytest
 from metarl_jax import envs
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.outer.base import MetaBatch
-from metarl_jax.outer.objective import TaskWeights, task_loss
+from metarl_jax.outer.objective import task_loss
 from metarl_jax.outer.policy_gradient import PolicyGradient
+from metarl_jax.returns import AdvantageConfig, make_estimator
 from metarl_jax.rollout import replay_trial
 from metarl_jax.task_axis import TaskAxis
 from metarl_jax.types import PolicyOut, TimeStep, Transition, Trial
@@ -77,14 +78,15 @@ def meta_gradient(learner, meta_params, inner, outer_actions, weights, sampling_
         adapted=None,
         absorb=None,
         aux_loss=lambda *_: (jnp.zeros(()), {}),
+        advantages=make_estimator(AdvantageConfig()),
         axis=TaskAxis(),
         block=None,
         step=jnp.int32(0),
         progress=jnp.float32(0),
     )
     config = PolicyGradient(sampling_correction=sampling_correction)
-    weights = TaskWeights(credit=after.reward.mean())
-    gradient = jax.grad(lambda p: task_loss(config, batch, p, (), trial, weights)[0])(meta_params)
+    credit = after.reward.mean()
+    gradient = jax.grad(lambda p: task_loss(config, batch, p, (), trial, credit)[0])(meta_params)
     return -gradient["policy"]["params"]["PolicyHead_0"]["NarrowDense_0"]["bias"]
 
 

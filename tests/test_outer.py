@@ -12,17 +12,17 @@ from jax.flatten_util import ravel_pytree
 from metarl_jax import program as programs
 from metarl_jax.outer.es import ES, _weighted_noise
 from metarl_jax.outer.objective import (
-    TaskWeights,
+    counted_trials,
     entropy_coefficient,
     last_round_credit,
+    payoff_up_to_quantile,
     take_rounds,
     task_loss,
-    worst_share,
 )
 from metarl_jax.outer.policy_gradient import replayed_gradient
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.outer.trpo import TRPO, _line_search, conjugate_gradient, fisher_vector_product
-from metarl_jax.returns import masked_mean
+from metarl_jax.returns import AdvantageConfig, make_estimator, padded_mean
 from metarl_jax.step import make_init, make_meta_batch, make_step, sample_tasks
 from metarl_jax.trees import normal_like
 
@@ -65,7 +65,7 @@ def test_fisher_vector_product_is_the_hessian_of_the_divergence(collected):
         def one(trial):
             out, rollout = take_rounds(batch.replay(unravel(flat), (), trial, 1), trial, 1, 2)
             kl = rollout.policy.distribution.kl(out.distribution)
-            return masked_mean(kl, rollout.timestep.valid)
+            return padded_mean(kl, rollout.timestep.valid)
 
         return jax.vmap(one)(trials).mean()
 
@@ -107,23 +107,30 @@ def test_trpo_stays_where_no_step_is_good(collected):
     assert np.abs(ravel_pytree(moved)[0] - ravel_pytree(meta_params)[0]).max() > 0.0
 
 
-def test_last_round_credit_is_against_the_other_tasks(collected):
+@pytest.mark.parametrize("scaling", [1.0, 0.1])
+def test_last_round_credit_has_the_units_of_advantages(collected, scaling):
+    """Against the other tasks, discounted and scaled as advantages are."""
     _, _, _, trials = collected("policy_gradient")
-    returns = np.asarray(trials.episode_returns()[:, -1].mean(-1))
+    reward = np.asarray(trials.rollout.reward[:, -1])
+    returns = scaling * (0.9 ** np.arange(reward.shape[1]) @ reward).mean(-1)
     expected = [r - np.delete(returns, i).mean() for i, r in enumerate(returns)]
-    np.testing.assert_allclose(last_round_credit(trials), expected, rtol=1e-4, atol=1e-5)
+    estimator = make_estimator(AdvantageConfig(discount=0.9, reward_scaling=scaling))
+    np.testing.assert_allclose(last_round_credit(estimator, trials), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("fraction", "counted"),
-    [(0.25, [1, 6]), (0.1, [6]), (0.375, [0, 1, 6]), (1.0, range(8)), (0.0001, [6])],
-)
-def test_worst_share_counts_the_worst_tasks(fraction, counted):
-    returns = jnp.array([-1.0, -2.0, 3.0, 0.0, 2.0, 1.0, -3.0, 4.0])
-    share = jax.jit(worst_share)(returns, fraction)
-    expected = np.zeros(8)
-    expected[list(counted)] = 8 / len(counted)
-    np.testing.assert_allclose(share, expected, rtol=1e-6)
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 0.3, 1.0])
+def test_payoffs_count_until_the_quantile(fraction):
+    """Written out step by step; negative payoffs, of sums that cross the quantile more than once, among them."""
+    payoff = np.random.default_rng(0).normal(size=(5, 2, 4, 2)).astype(np.float32)
+    trials = payoff.reshape(5, 8, 2)
+    returns = np.sort(trials.sum(1).ravel())
+    quantile = np.inf if fraction == 1 else returns[int(np.ceil(fraction * 10 - 1e-6)) - 1]
+    sums = np.concatenate([np.zeros((5, 1, 2)), np.cumsum(trials, 1)], axis=1)
+    expected = np.diff(np.minimum(sums, quantile), axis=1).reshape(payoff.shape)
+    found = jax.jit(payoff_up_to_quantile)(payoff, fraction)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    if fraction == 1:
+        np.testing.assert_array_equal(found, payoff)
 
 
 def test_the_entropy_of_the_first_round_may_count_for_more(collected):
@@ -138,10 +145,9 @@ def test_the_entropy_of_the_first_round_may_count_for_more(collected):
 
     def loss(factor):
         weighed = dataclasses.replace(config, first_round_entropy_factor=factor)
-        weights = TaskWeights(jnp.zeros(()))
-        return float(task_loss(weighed, batch, meta_params, (), trial, weights)[0])
+        return float(task_loss(weighed, batch, meta_params, (), trial, jnp.zeros(()))[0])
 
-    more = 0.2 * 2.0 * jnp.where(valid[0], entropy[0], 0.0).sum() / valid.sum()
+    more = 0.2 * 2.0 * jnp.where(valid[0], entropy[0], 0.0).sum() / valid.size
     assert abs(more) > 0.01
     assert loss(1.0) - loss(3.0) == pytest.approx(float(more), rel=1e-4)
 
@@ -158,54 +164,42 @@ def test_the_weight_of_the_entropy_ends_where_it_should():
     np.testing.assert_allclose(weights, [0.1, 0.01, 0.001], rtol=1e-5)
 
 
-def test_progress_is_the_share_of_meta_steps_done(small_config):
-    spec = programs.make_spec(small_config("rl2", "bandit", num_meta_steps=8))
-    state = jax.jit(make_init(spec))(jax.random.key(0)).replace(step=jnp.int32(6))
-    tasks = sample_tasks(spec, jax.random.key(1), 8, "train")
-    assert float(make_meta_batch(spec, state, tasks).progress) == 0.75
-
-
-def test_worst_share_counts_ties():
-    share = worst_share(jnp.array([1.0, 0.0, 0.0, 1.0]), 0.25)
-    np.testing.assert_allclose(share, [0.0, 2.0, 2.0, 0.0])
+@pytest.mark.parametrize(("step", "progress"), [(0, 0.0), (6, 0.75), (8, 1.0), (9, 1.0)])
+def test_progress_ends_with_the_last_meta_step(small_config, step, progress):
+    spec = programs.make_spec(small_config("rl2", "bandit", num_meta_steps=9))
+    state = jax.eval_shape(make_init(spec), jax.random.key(0)).replace(step=jnp.int32(step))
+    assert float(make_meta_batch(spec, state, ()).progress) == progress
 
 
 @pytest.mark.parametrize("learner", ["maml", "rl2"])
-def test_only_the_worst_tasks_contribute(small_config, trees_close, learner):
-    """The policy's gradient is that of a meta-batch of the worst quarter alone, after so many meta-steps, and of more
-    before; the value function learns from all tasks."""
+def test_only_the_worst_trials_contribute(small_config, trees_close, learner):
+    """With returns to go of γ = λ = 1 and no baseline, a step of a trial counts (min(R, q) − min(S, q))/ε, with S what
+    came before; the value function learns the same without ε. The data of inner steps stays as it was."""
     config = small_config(learner, "point_robot", "policy_gradient", num_rounds=2)
-    options = {"worst_fraction": 0.25, "worst_fraction_after": 3, "value_coefficient": 0.0}
-    risk_averse = dataclasses.replace(config.outer, **options)
-    plain = dataclasses.replace(config.outer, value_coefficient=0.0)
-    spec = programs.make_spec(config)
+    options = {"worst_fraction": 0.25, "worst_fraction_after": 3}
+    outer = dataclasses.replace(config.outer, **options)
+    plain = dataclasses.replace(
+        config.advantage, baseline="none", normalization="none", discount=1.0
+    )
+    spec = programs.make_spec(dataclasses.replace(config, outer=outer, advantage=plain))
     state = jax.jit(make_init(spec))(jax.random.key(0))
     batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(1), 8, "train"))
     trials = jax.jit(batch.collect)(state.meta_params, jax.random.key(2))
+    first, _ = outer.counted_rounds(2)
 
-    @partial(jax.jit, static_argnums=0)
-    def gradient(outer, trials, step):
-        at = batch._replace(step=step)
-        return replayed_gradient(outer, state.meta_params, at, trials)[0]
-
-    start, stop = plain.counted_rounds(2)
-    returns = trials.episode_returns()[:, start:stop].mean(axis=(1, 2))
-    worst = jax.tree.map(lambda x: x[jnp.argsort(returns)[:2]], trials)
-    found = gradient(risk_averse, trials, jnp.int32(3))
-    trees_close(found, gradient(plain, worst, jnp.int32(0)), rtol=1e-3, atol=1e-6)
-    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(found)) > 1e-3
-    five = jax.tree.map(lambda x: x[jnp.argsort(returns)[:5]], trials)  # half-way, of 1 − 0.75 / 2
-    halfway = gradient(risk_averse, trials, jnp.int32(1))
-    trees_close(halfway, gradient(plain, five, jnp.int32(0)), rtol=1e-3, atol=1e-6)
-
-    if learner == "rl2":
-
-        def of_value(outer):
-            with_value = dataclasses.replace(outer, value_coefficient=1.0)
-            both, policy = (gradient(o, trials, jnp.int32(3)) for o in (with_value, outer))
-            return jax.tree.map(jnp.subtract, both, policy)
-
-        trees_close(of_value(risk_averse), of_value(plain), rtol=1e-3, atol=1e-5)
+    for step, fraction in ((3, 0.25), (1, 0.625)):  # half-way, 1 − 0.75 / 2
+        at = batch._replace(step=jnp.int32(step))
+        counted, _ = jax.jit(partial(counted_trials, outer, at))(trials)
+        payoff = payoff_up_to_quantile(trials.rollout.reward[:, first:], fraction)
+        flat = np.asarray(payoff).reshape(8, -1, payoff.shape[-1])
+        to_go = np.flip(np.cumsum(np.flip(flat, 1), axis=1), 1).reshape(payoff.shape)
+        found = counted.rollout.advantage[:, first:]
+        np.testing.assert_allclose(found, to_go / fraction, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(counted.rollout.target[:, first:], to_go, rtol=1e-3, atol=1e-4)
+        for name in ("advantage", "reward", "payoff"):
+            before, after = (getattr(x.rollout, name)[:, :first] for x in (trials, counted))
+            np.testing.assert_array_equal(before, after)
+        assert np.abs(found).max() > 1e-3
 
 
 @pytest.mark.parametrize("outer_method", ["ppo", pytest.param("trpo", marks=pytest.mark.slow)])

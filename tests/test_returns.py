@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from metarl_jax import returns
+from metarl_jax.types import TimeStep, Transition
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
 
@@ -88,6 +89,45 @@ def test_standardize_counts_valid_entries_only():
     np.testing.assert_allclose(returns.standardize(values, valid), [-1.0, 1.0, 0.0], atol=1e-6)
     nothing = returns.standardize(values, jnp.zeros(3, bool))
     np.testing.assert_array_equal(nothing, jnp.zeros(3))
+
+
+@pytest.mark.parametrize("value", [0.1, -0.3, 100.1, 3333.3])
+def test_equal_advantages_are_no_credit(value):
+    """Nor are differences by rounding, which would otherwise have deviation 1."""
+    valid = jnp.arange(100)[:, None] < jnp.arange(5, 105, 5)[None, :]
+    found = returns.standardize(jnp.full((100, 20), value), valid)
+    np.testing.assert_array_equal(found, jnp.zeros((100, 20)))
+    small = returns.standardize(value * jnp.array([1.0, 1.001]), jnp.ones(2, bool), 0.0)
+    np.testing.assert_allclose(small, np.sign(value) * np.array([-1, 1]), rtol=1e-2)
+
+
+def test_equal_rewards_are_no_credit_beside_a_baseline():
+    """Of episodes that walk about and earn the same everywhere, whatever the scale of the rewards."""
+    seen = jax.nn.one_hot(jax.random.randint(jax.random.key(0), (15, 20), 0, 25), 25)
+    zeros = jnp.zeros((15, 20))
+    for reward in (-0.1, -1e-4):
+        rollout = Transition(
+            timestep=TimeStep(seen, zeros, zeros, zeros == 1, zeros == 0),
+            action=zeros,
+            policy=None,
+            log_prob=zeros,
+            reward=zeros + reward,
+            payoff=zeros + reward,
+            advantage=zeros,
+            target=zeros,
+        )
+        estimator = returns.make_estimator(returns.AdvantageConfig())
+        np.testing.assert_array_equal(estimator.after_round(rollout).advantage, zeros)
+        told = rollout.replace(payoff=reward * (1 + seen[..., 0]))
+        assert float(estimator.after_round(told).advantage.std()) > 0.9
+
+
+def test_a_padded_mean_is_the_same_for_short_episodes():
+    valid = jnp.array([True, True, False, False])
+    values = jnp.array([1.0, 2.0, jnp.nan, jnp.inf])
+    assert float(returns.padded_mean(values, valid)) == 0.75
+    gradient = jax.grad(lambda x: returns.padded_mean(x, valid))(values)
+    np.testing.assert_array_equal(gradient, [0.25, 0.25, 0.0, 0.0])
 
 
 def test_masked_mean_of_nothing_is_zero():

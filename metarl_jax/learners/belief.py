@@ -12,10 +12,10 @@ from flax import struct
 from metarl_jax.cores.gated import GRU
 from metarl_jax.distributions import DiagonalGaussian
 from metarl_jax.env import TaskDistribution, encode_action, encoded_action_size
-from metarl_jax.learner import MetaLearner
+from metarl_jax.learner import MetaLearner, ParameterGroup
 from metarl_jax.learners.sequence import SequenceLearner, SequencePolicy, SequenceState
 from metarl_jax.networks import MLP, Dense, NarrowDense
-from metarl_jax.returns import masked_mean
+from metarl_jax.returns import padded_mean
 from metarl_jax.trees import join_leading
 from metarl_jax.types import (
     Array,
@@ -28,6 +28,9 @@ from metarl_jax.types import (
     Trial,
 )
 from metarl_jax.validation import bounded
+
+BELIEF = "^params/(encoder|core|posterior_head|(reward|transition)_(decoder|head))(/|$)"
+"""The paths of what the variational loss moves: encoder, posterior and decoders."""
 
 
 class BeliefPolicy(SequencePolicy):
@@ -128,6 +131,9 @@ class VariBAD(SequenceLearner):
     """Steps whose posteriors are decoded at an outer step."""
     policy_trains_encoder: bool = False
     """Let the policy's gradient into the encoder."""
+    belief_learning_rate: float | None = bounded(None, above=0)
+    """Step size of Adam for encoder and decoders, which have an optimizer of their own; `outer.learning_rate` when not
+    given."""
 
     def make_core(self) -> nn.Module:
         return GRU(self.hidden_size, self.longest_memory)
@@ -155,11 +161,12 @@ class VariBAD(SequenceLearner):
             posteriors, steps = join_leading(out.latent), steps_of(env, trial)
             error = self._reconstruction(module, meta_params, posteriors, steps, trial.key)
             valid = join_leading(trial.rollout.timestep.valid)
-            kl = masked_mean(divergence_from_previous(posteriors), valid)
+            kl = padded_mean(divergence_from_previous(posteriors), valid)
             loss = self.elbo_coefficient * (error + self.kl_coefficient * kl)
             return loss, {"reconstruction_loss": error, "posterior_kl": kl}
 
-        return learner._replace(aux_loss=aux_loss)
+        group = ParameterGroup("belief", BELIEF, self.belief_learning_rate)
+        return learner._replace(aux_loss=aux_loss, parameter_groups=(group,))
 
     def _reconstruction(
         self, module, meta_params, posteriors: DiagonalGaussian, steps: Steps, key: Key
@@ -184,7 +191,7 @@ class VariBAD(SequenceLearner):
         error = 0.5 * jnp.where(steps.valid, (reward - steps.reward) ** 2, 0.0)
         surprise = 0.5 * jnp.sum((observation - steps.next_observation) ** 2, axis=-1)
         error += self.transition_coefficient * jnp.where(steps.goes_on, surprise, 0.0)
-        return error.sum(axis=1).mean()
+        return padded_mean(error.sum(axis=1), steps.valid[chosen])
 
 
 def steps_of(env: TaskDistribution, trial: Trial) -> Steps:

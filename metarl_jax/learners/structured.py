@@ -231,7 +231,8 @@ class ModularOptions(StructureOptions):
         def aux_loss(
             meta_params: MetaParams, memory: Memory, out: PolicyOut, trial: Trial
         ) -> tuple[Array, Metrics]:
-            now = mean_routing(out.latent, trial.rollout.timestep.valid)
+            valid = trial.rollout.timestep.valid
+            now = jnp.where(valid[..., None, None], out.latent, 0.0).sum((0, 1, 2)) / valid.size
             imbalance = self.num_modules * jnp.vdot(memory, now)
             imbalance /= self.num_layers_of_modules
             connections = openness(connection_gates(meta_params))

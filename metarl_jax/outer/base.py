@@ -1,13 +1,16 @@
 """What an outer method is, and what it is given."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 
-from metarl_jax.learner import AuxLoss, LearnerConfig
-from metarl_jax.returns import AdvantageConfig
+from metarl_jax.learner import AuxLoss, LearnerConfig, ParameterGroup, ParameterGroups
+from metarl_jax.returns import AdvantageConfig, AdvantageEstimator
 from metarl_jax.task_axis import TaskAxis
 from metarl_jax.types import (
     Array,
@@ -36,10 +39,11 @@ class MetaBatch(NamedTuple):
       absorb: the learner's `absorb`, where it has one.
       aux_loss: (meta_params, memory, answers, trial of one task) to the learner's own loss and metrics; of a trial that
         was replayed, the rounds that the objective counts.
+      advantages: how rewards become advantages.
       axis: maps functions of one task over all of them.
       block: size of the blocks in which to go through the tasks when differentiating.
       step: meta-steps done before this one, `[]` int32.
-      progress: their share of all meta-steps of the run, `[]` in [0, 1].
+      progress: how far schedules are, `[]`, from 0 at the first meta-step to 1 at the last (`schedule_progress`).
     """
 
     collect: Callable[[MetaParams, Key], Trial]
@@ -48,6 +52,7 @@ class MetaBatch(NamedTuple):
     adapted: Callable[[MetaParams, Memory, Trial], InnerState]
     absorb: Callable[[MetaParams, InnerState], MetaParams] | None
     aux_loss: AuxLoss
+    advantages: AdvantageEstimator
     axis: TaskAxis
     block: int | None
     step: Array
@@ -75,8 +80,13 @@ class OuterConfig:
 
     name: ClassVar[str]
 
-    def make(self, num_meta_steps: int) -> Outer:
-        """Builds the outer method for a run of so many meta-steps (schedules end with the run)."""
+    def make(self, num_meta_steps: int, parameter_groups: ParameterGroups = ()) -> Outer:
+        """Builds the outer method for a run of so many meta-steps (schedules end with the run).
+
+        Args:
+          num_meta_steps: of the run.
+          parameter_groups: the parts of the meta-parameters that the learner wants optimised apart.
+        """
         raise TypeError(f"{type(self).__name__} must define make")
 
     @property
@@ -88,6 +98,13 @@ class OuterConfig:
         """Raises `ValueError` (field, value, remedy) for options that cannot work with this learner."""
 
 
+def schedule_progress(step: int | Array, num_meta_steps: int) -> Array:
+    """How far schedules are after `step` meta-steps: 0 in the first meta-step of the run, 1 in the last, `[]`."""
+    if num_meta_steps == 1:
+        return jnp.ones((), jnp.float32)
+    return jnp.minimum(step / jnp.float32(num_meta_steps - 1), 1.0)
+
+
 @dataclasses.dataclass(frozen=True)
 class AdamOptions:
     """Options of Adam on gradients of bounded norm, for outer methods that take its steps."""
@@ -97,13 +114,66 @@ class AdamOptions:
     final_learning_rate: float | None = bounded(None, at_least=0)
     """Step size at the last meta-step, reached linearly; the same as the first when not given."""
     max_gradient_norm: float = bounded(1.0, above=0)
-    """The gradient is scaled down to this norm where it is longer."""
+    """The gradient is scaled down to this norm where it is longer; of each part that is optimised apart, by itself."""
 
-    def make_optimizer(self, num_updates: int) -> optax.GradientTransformation:
-        """Adam for a run of so many updates."""
-        schedule = self.learning_rate
-        if self.final_learning_rate is not None:
-            schedule = optax.linear_schedule(schedule, self.final_learning_rate, num_updates)
-        return optax.chain(
-            optax.clip_by_global_norm(self.max_gradient_norm), optax.adam(schedule, eps=1e-5)
-        )
+    def make_optimizer(
+        self, num_meta_steps: int, parameter_groups: ParameterGroups = ()
+    ) -> optax.GradientTransformationExtraArgs:
+        """Adam for a run of so many meta-steps, one for each group of parameters and one for the rest.
+
+        Its `update` takes `meta_step`, the meta-steps done, by which schedules go: a step of which several updates are
+        made, or none because it was skipped, is one step. When not given, every update is one.
+        """
+        if not parameter_groups:
+            return self._adam(num_meta_steps, self.learning_rate)
+        rest = ParameterGroup("rest", "")
+        adams = {
+            group.name: self._adam(num_meta_steps, group.learning_rate or self.learning_rate)
+            for group in (*parameter_groups, rest)
+        }
+
+        def labels(params: MetaParams) -> PyTree:
+            def label(path, _):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                found = (g.name for g in (*parameter_groups, rest) if re.search(g.pattern, name))
+                return next(found)
+
+            return jax.tree_util.tree_map_with_path(label, params)
+
+        return optax.with_extra_args_support(optax.partition(adams, labels))
+
+    def _adam(
+        self, num_meta_steps: int, learning_rate: float | Array
+    ) -> optax.GradientTransformationExtraArgs:
+        if self.final_learning_rate is None:
+            scale = optax.scale_by_learning_rate(learning_rate)
+        else:
+            last = learning_rate * self.final_learning_rate / self.learning_rate
+
+            def schedule(meta_step: Array) -> Array:
+                progress = schedule_progress(meta_step, num_meta_steps)
+                return learning_rate + progress * (last - learning_rate)
+
+            scale = scale_by_meta_step(schedule)
+        clip = optax.clip_by_global_norm(self.max_gradient_norm)
+        adam = optax.scale_by_adam(eps=1e-5)
+        return optax.with_extra_args_support(optax.chain(clip, adam, scale))
+
+
+def scale_by_meta_step(
+    schedule: Callable[[Array], Array],
+) -> optax.GradientTransformationExtraArgs:
+    """Steps of a length that depends on the meta-step, as `AdamOptions.make_optimizer` describes."""
+
+    def init(params):
+        del params
+        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None, *, meta_step: Array | None = None, **extra):
+        del params, extra
+        step = state.count if meta_step is None else meta_step
+        size = schedule(step)
+        scaled = jax.tree.map(lambda g: (-size * g).astype(g.dtype), updates)
+        return scaled, optax.ScaleByScheduleState(count=step + 1)
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.learner import LearnerConfig
+from metarl_jax.learner import LearnerConfig, ParameterGroups
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer, OuterConfig
-from metarl_jax.returns import AdvantageConfig
+from metarl_jax.returns import AdvantageConfig, standardize
 from metarl_jax.trees import normal_like
 from metarl_jax.types import Array, Key, MetaParams, Trial
 from metarl_jax.validation import bounded
@@ -52,8 +52,8 @@ class ES(AdamOptions, OuterConfig):
                 "no advantages of it: choose advantage.payoff='reward'"
             )
 
-    def make(self, num_meta_steps: int) -> Outer:
-        optimizer = self.make_optimizer(num_meta_steps)
+    def make(self, num_meta_steps: int, parameter_groups: ParameterGroups = ()) -> Outer:
+        optimizer = self.make_optimizer(num_meta_steps, parameter_groups)
 
         def fitness(trials: Trial) -> Array:
             by_round = trials.episode_returns().mean(axis=(0, 2))
@@ -76,12 +76,15 @@ class ES(AdamOptions, OuterConfig):
             trials = batch.collect(meta_params, collect_key)
             keys = jax.random.split(pairs_key, self.num_perturbations)
             values, num_steps = jax.lax.map(lambda k: try_pair(meta_params, k, batch), keys)
-            weights = 0.5 * (values[:, 0] - values[:, 1]) / (values.std() + 1e-8)
+            scaled = standardize(values, jnp.ones_like(values, bool), scale=0.0)
+            weights = 0.5 * (scaled[:, 0] - scaled[:, 1])
             gradient = _weighted_noise(keys, -weights / self.sigma, meta_params)
-            updates, opt_state = optimizer.update(gradient, opt_state, meta_params)
+            updates, opt_state = optimizer.update(
+                gradient, opt_state, meta_params, meta_step=batch.step
+            )
             num_unperturbed = trials.rollout.timestep.valid.sum(dtype=jnp.int32)
             metrics = {
-                "gradient_norm": optax.global_norm(gradient),
+                "gradient_norm": optax.tree.norm(gradient),
                 "fitness_std": values.std(),
                 "env_steps": num_steps.sum(dtype=jnp.int32) + num_unperturbed,
             }

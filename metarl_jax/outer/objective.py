@@ -1,14 +1,14 @@
 """The objective that the outer methods which replay trials share: policy gradient, PPO and TRPO."""
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from metarl_jax.learner import LearnerConfig
 from metarl_jax.outer.base import MetaBatch, OuterConfig
-from metarl_jax.returns import AdvantageConfig, masked_mean
+from metarl_jax.returns import AdvantageConfig, AdvantageEstimator, masked_mean, padded_mean
 from metarl_jax.types import (
     Array,
     Memory,
@@ -32,18 +32,23 @@ class ReplayObjective(OuterConfig):
       −mean gain(ρ, A) − c_s (1/T) Σ_{k,t,e} gain(ρ, R − b) + c_v ½ mean (v − target)² − c_e mean f_k H
       + c_kl mean KL(recorded ‖ replayed) + c_in mean KL(recorded ‖ replayed before adaptation)
 
-    Means are over the valid steps of the counted rounds, so that all tasks count alike and, where episodes end early, a
-    step of a short trial counts for more; but that of c_in is over the rounds before the last, and the sum
-    of c_s over the steps of those rounds: it is the score of the data that the inner steps saw, weighed with the
-    return R of the counted round against that of the other tasks, b. f_k is `first_round_entropy_factor` in the first
-    round, and 1 in the others.
+    A mean is the sum over the valid steps of the counted rounds, divided by the number K·T·E of all their steps, valid
+    or not. The divisor is the same for every trajectory, so that this is the gradient of the expected return also where
+    episodes end early. The mean of c_in is over the rounds before the last, and the sum of c_s over the steps of those
+    rounds: it is the score of the data that the inner steps saw, weighed with the return R of the last round,
+    discounted and scaled as advantages are, against that of the other tasks, b. f_k is `first_round_entropy_factor` in
+    the first round, and 1 in the others.
 
-    The objective is the mean over all tasks or, with `worst_fraction` ε < 1, over those whose return in the counted
-    rounds is at most its ε-quantile in the meta-batch: the conditional value at risk, for learners that must not fail
-    in rare tasks. The value function, the learner's own losses and the normalisation of advantages still see all tasks.
+    The objective is the expected return of a trial or, with `worst_fraction` ε < 1, its conditional value at risk, for
+    learners that must not fail in rare tasks: the mean of the returns R that are at most their ε-quantile q. This is
+    E[min(R, q) − q]/ε + q, so that a reward counts until the return of its trial has reached q
+    (`payoff_up_to_quantile`). Where discount and λ are 1, its gradient is E[(R − q) 1(R ≤ q) ∇log π]/ε. Each of the E
+    episodes side by side is a trial, in the counted rounds. The value function learns the rewards that count; the
+    learner's own losses see all of them.
 
     References:
-      Rajeswaran et al., «EPOpt: Learning Robust Neural Network Policies Using Model Ensembles», ICLR 2017, for ε.
+      Rajeswaran et al., «EPOpt: Learning Robust Neural Network Policies Using Model Ensembles», ICLR 2017, and Tamar,
+        Glassner & Mannor, «Optimizing the CVaR via Sampling», AAAI 2015, for ε.
       Rothfuss et al., «ProMP: Proximal Meta-Policy Search», ICLR 2019, for c_in.
       Al-Shedivat et al., «Continuous Adaptation via Meta-Learning in Nonstationary and Competitive Environments», ICLR
         2018, and Stadie et al., «Some Considerations on Learning to Explore via Meta-Reinforcement Learning», 2018
@@ -54,7 +59,8 @@ class ReplayObjective(OuterConfig):
     """Rounds of a trial that the objective counts: `last`, `adapted` (all but the first), `all`, or the `first`, which
     trains one policy for all tasks and leaves adaptation out (pretraining)."""
     sampling_correction: float = bounded(0.0, at_least=0)
-    """Weight of the score of the data that adaptation saw (E-MAML); 1 is exact where advantages are not normalised."""
+    """Weight of the score of the data that adaptation saw (E-MAML). 1 is exact where advantages are not normalised;
+    below a discount of 1, in episodes of one step alone, because policy gradients leave the factor γ^t out."""
     inner_kl_coefficient: float = bounded(0.0, at_least=0)
     """Weight of KL(recorded ‖ replayed policy) in the rounds before the last (ProMP)."""
     kl_coefficient: float = bounded(0.0, at_least=0)
@@ -72,7 +78,7 @@ class ReplayObjective(OuterConfig):
     value_coefficient: float = bounded(0.0, at_least=0)
     """Weight of the squared error of the learner's value function; 0 for learners without one."""
     worst_fraction: float = bounded(1.0, above=0, at_most=1)
-    """Share ε of the tasks of a meta-batch that count, those with the lowest returns (EPOpt); 1 counts all alike."""
+    """Share ε of the trials of a meta-batch that count, those with the lowest returns (EPOpt); 1 counts all alike."""
     worst_fraction_after: int = bounded(0, at_least=0)
     """Meta-steps over which that share falls from 1, linearly: at first, failure says little."""
 
@@ -103,11 +109,21 @@ class ReplayObjective(OuterConfig):
                 f"outer.sampling_correction={self.sampling_correction} counts the score of the data twice beside "
                 f"learner.surrogate={surrogate!r}: choose surrogate='log_likelihood', or 0"
             )
+        if learner.adapts_by_gradient and self.rounds in ("adapted", "all") and self.is_risk_averse:
+            raise ValueError(
+                f"outer.worst_fraction={self.worst_fraction} with outer.rounds={self.rounds!r} would change the "
+                "rewards that inner steps learn from: choose outer.rounds='last', or worst_fraction=1"
+            )
         if not is_off(self.sampling_correction) and self.rounds != "last":
             raise ValueError(
                 f"outer.sampling_correction={self.sampling_correction} pays the rounds before the last by the return "
                 f"of the last: choose outer.rounds='last' instead of {self.rounds!r}, or 0"
             )
+
+    @property
+    def is_risk_averse(self) -> bool:
+        """Whether `worst_fraction` is below 1, or traced, so that it may be."""
+        return not (isinstance(self.worst_fraction, int | float) and self.worst_fraction == 1)
 
     def _validate_entropy(self) -> None:
         first, last = self.entropy_coefficient, self.final_entropy_coefficient
@@ -132,31 +148,19 @@ class ReplayObjective(OuterConfig):
             )
 
 
-class TaskWeights(NamedTuple):
-    """What a task counts for beside the others of its meta-batch, `[]`; of all of them, `[N]`.
-
-    Attributes:
-      credit: R − b, the return of its last round against that of the other tasks.
-      share: factor of its policy's loss, with mean 1 over the tasks; None where all count alike.
-    """
-
-    credit: Array
-    share: Array | None = None
-
-
 def task_loss(
     config: ReplayObjective,
     batch: MetaBatch,
     meta_params: MetaParams,
     memory: Memory,
     trial: Trial,
-    weights: TaskWeights,
+    credit: Array,
 ) -> tuple[Array, Metrics]:
-    """The loss of one task, weighed, and its parts, not weighed.
+    """The loss of one task, and its parts.
 
     Args:
-      trial: `[K, T, E]`.
-      weights: of this task, `[]`.
+      trial: `[K, T, E]`, with the advantages that the outer objective counts (`counted_trials`).
+      credit: R − b of this task, `[]` (`last_round_credit`).
     """
     num_rounds = trial.rollout.reward.shape[0]
     start, stop = config.counted_rounds(num_rounds)
@@ -170,11 +174,9 @@ def task_loss(
     loss, metrics = _counted_loss(config, entropy_weight[start:stop], *counted)
     if looks_back and num_rounds > 1:
         early_loss, early_metrics = _early_loss(
-            config, *take_rounds(out, trial, 0, num_rounds - 1), weights.credit
+            config, *take_rounds(out, trial, 0, num_rounds - 1), credit
         )
         loss, metrics = loss + early_loss, metrics | early_metrics
-    if weights.share is not None:
-        loss = weights.share * loss
     aux_loss, aux_metrics = batch.aux_loss(
         meta_params, memory, counted[0], trial.replace(rollout=counted[1])
     )
@@ -182,31 +184,61 @@ def task_loss(
     return loss, metrics | aux_metrics | {"loss": loss}
 
 
-def weigh_tasks(config: ReplayObjective, batch: MetaBatch, trials: Trial) -> TaskWeights:
-    """What each task of a meta-batch counts for, `[N]`, by the returns of its trial `[K, T, E]`."""
-    credit = last_round_credit(trials)
-    if isinstance(config.worst_fraction, int | float) and config.worst_fraction == 1:
-        return TaskWeights(credit)
-    start, stop = config.counted_rounds(trials.rollout.reward.shape[1])
-    returns = trials.episode_returns()[:, start:stop].mean(axis=(1, 2))
+def counted_trials(config: ReplayObjective, batch: MetaBatch, trials: Trial) -> tuple[Trial, Array]:
+    """Trials `[N, K, T, E]` with the advantages that the objective counts, and the credit of each task `[N]`."""
+    credit = last_round_credit(batch.advantages, trials)
+    if not config.is_risk_averse:
+        return trials, credit
     fallen = jnp.minimum((batch.step + 1) / (config.worst_fraction_after + 1), 1.0)
     fraction = 1.0 + (config.worst_fraction - 1.0) * fallen
-    return TaskWeights(credit, worst_share(returns, fraction))
+    rounds = slice(*config.counted_rounds(trials.rollout.reward.shape[1]))
+    payoff = payoff_up_to_quantile(trials.rollout.payoff[:, rounds], fraction)
+
+    def reconsidered(fraction: Array, trial: Trial, payoff: Array) -> Trial:
+        rollout = trial.rollout
+        given = rollout.replace(payoff=rollout.payoff.at[rounds].set(payoff))
+        found = batch.advantages.of_trial(trial.replace(rollout=given)).rollout
+        # The rounds before are the data of inner steps, which learn from all of the reward.
+        rollout = rollout.replace(
+            advantage=rollout.advantage.at[rounds].set(found.advantage[rounds] / fraction),
+            target=rollout.target.at[rounds].set(found.target[rounds]),
+        )
+        return trial.replace(rollout=rollout)
+
+    trials = batch.axis.map(reconsidered, fraction, trials, payoff, block=batch.block)
+    return batch.advantages.after_batch(trials), credit
 
 
-def worst_share(returns: Array, fraction: float | Array) -> Array:
-    """1[R_i ≤ q] / mean_j 1[R_j ≤ q], with q the ⌈εN⌉-th smallest of the returns `[N]`, for a fraction ε: `[N]`."""
-    num_tasks = returns.shape[0]
-    # A product that is an integer but for rounding shall not count one task more.
-    rank = jnp.ceil(fraction * num_tasks - 1e-3).astype(jnp.int32)
-    threshold = jnp.sort(returns)[jnp.clip(rank - 1, 0, num_tasks - 1)]
-    worst = (returns <= threshold).astype(returns.dtype)
-    return worst / worst.mean()
+def payoff_up_to_quantile(payoff: Array, fraction: float | Array) -> Array:
+    """What each payoff adds to min(R, q), with R the sum of a trial and q the ε-quantile of R: `[N, K, T, E]` likewise.
+
+    With S_t the sum of a trial's payoffs up to step t, min(S_t, q) − min(S_{t−1}, q): all of a payoff while the sum is
+    below q, and nothing above it. They add up to min(R, q) − min(0, q). q is the ⌈ε N E⌉-th smallest R, or infinite for
+    ε = 1. Credit for the payoffs that follow a step then is credit for min(R, q), with a baseline that depends on what
+    came before the step alone.
+    """
+    num_tasks, num_rounds, num_steps, num_episodes = payoff.shape
+    in_time = payoff.reshape(num_tasks, num_rounds * num_steps, num_episodes)
+    after = jnp.cumsum(in_time, axis=1)
+    before = after - in_time
+    returns = jnp.sort(after[:, -1].reshape(-1))
+    # A product that is an integer but for rounding shall not count one trial more.
+    rank = jnp.ceil(fraction * len(returns) - 1e-3).astype(jnp.int32)
+    quantile = returns[jnp.clip(rank - 1, 0, len(returns) - 1)]
+    quantile = jnp.where(rank >= len(returns), jnp.inf, quantile)
+    # A sum of many steps is coarser than one payoff.
+    whole = jnp.maximum(before, after) <= quantile
+    part = jnp.minimum(after, quantile) - jnp.minimum(before, quantile)
+    return jnp.where(whole, in_time, part).reshape(payoff.shape)
 
 
-def last_round_credit(trials: Trial) -> Array:
-    """R_i − mean_{j≠i} R_j, with R_i the mean undiscounted return of the last round of task i: `[N]`."""
-    returns = trials.episode_returns()[:, -1].mean(-1)
+def last_round_credit(advantages: AdvantageEstimator, trials: Trial) -> Array:
+    """R_i − mean_{j≠i} R_j, with R_i the mean over the episodes of the last round of task i: `[N]`.
+
+    R is what advantages are made of: discounted, scaled payoffs.
+    """
+    last = jax.tree.map(lambda x: x[:, -1], trials.rollout)
+    returns = jax.vmap(advantages.episode_payoff)(last).mean(-1)
     num_tasks = returns.shape[0]
     others = (returns.sum() - returns) / max(num_tasks - 1, 1)
     return returns - others
@@ -252,14 +284,14 @@ def _counted_loss(
     ratio = likelihood_ratio(out, rollout)
     entropy = out.distribution.entropy()
     metrics = {
-        "policy_loss": -masked_mean(config.gain(ratio, rollout.advantage), valid),
-        "value_loss": 0.5 * masked_mean((out.value - rollout.target) ** 2, valid),
+        "policy_loss": -padded_mean(config.gain(ratio, rollout.advantage), valid),
+        "value_loss": 0.5 * padded_mean((out.value - rollout.target) ** 2, valid),
         "entropy": masked_mean(entropy, valid),
-        "kl": masked_mean(rollout.policy.distribution.kl(out.distribution), valid),
+        "kl": padded_mean(rollout.policy.distribution.kl(out.distribution), valid),
     }
     loss = (
         metrics["policy_loss"]
-        - masked_mean(entropy_weight[:, None, None] * entropy, valid)
+        - padded_mean(entropy_weight[:, None, None] * entropy, valid)
         + config.kl_coefficient * metrics["kl"]
     )
     return loss, metrics
@@ -269,7 +301,7 @@ def _early_loss(config: ReplayObjective, out: PolicyOut, rollout: Transition, cr
     """The terms of the rounds whose data adaptation saw."""
     valid, num_steps = rollout.timestep.valid, rollout.reward.shape[1]
     gain = jnp.where(valid, config.gain(likelihood_ratio(out, rollout), credit), 0.0)
-    inner_kl = masked_mean(rollout.policy.distribution.kl(out.distribution), valid)
+    inner_kl = padded_mean(rollout.policy.distribution.kl(out.distribution), valid)
     loss = (
         config.inner_kl_coefficient * inner_kl - config.sampling_correction * gain.sum() / num_steps
     )

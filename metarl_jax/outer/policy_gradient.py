@@ -5,8 +5,9 @@ from typing import ClassVar
 
 import optax
 
+from metarl_jax.learner import ParameterGroups
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer
-from metarl_jax.outer.objective import ReplayObjective, task_loss, weigh_tasks
+from metarl_jax.outer.objective import ReplayObjective, counted_trials, task_loss
 from metarl_jax.types import MetaParams, Metrics, Trial
 from metarl_jax.validation import bounded
 
@@ -25,13 +26,15 @@ class PolicyGradient(AdamOptions, ReplayObjective):
     learning_rate: float = bounded(1e-2, above=0)
     """Step size of Adam."""
 
-    def make(self, num_meta_steps: int) -> Outer:
-        optimizer = self.make_optimizer(num_meta_steps)
+    def make(self, num_meta_steps: int, parameter_groups: ParameterGroups = ()) -> Outer:
+        optimizer = self.make_optimizer(num_meta_steps, parameter_groups)
 
         def update(key, meta_params, opt_state, batch: MetaBatch):
             trials = batch.collect(meta_params, key)
             gradient, metrics = replayed_gradient(self, meta_params, batch, trials)
-            updates, opt_state = optimizer.update(gradient, opt_state, meta_params)
+            updates, opt_state = optimizer.update(
+                gradient, opt_state, meta_params, meta_step=batch.step
+            )
             return optax.apply_updates(meta_params, updates), opt_state, trials, metrics
 
         return Outer(init=optimizer.init, update=update)
@@ -42,11 +45,11 @@ def replayed_gradient(
 ) -> tuple[MetaParams, Metrics]:
     """The gradient of the objective over all trials `[N, ...]`, and the parts of its loss."""
 
-    def loss(meta_params, memory, trial, weights):
-        return task_loss(config, batch, meta_params, memory, trial, weights)
+    def loss(meta_params, memory, trial, credit):
+        return task_loss(config, batch, meta_params, memory, trial, credit)
 
-    weights = weigh_tasks(config, batch, trials)
+    counted = counted_trials(config, batch, trials)
     gradient, metrics = batch.axis.mean_gradient(
-        loss, meta_params, batch.memory, trials, weights, block=batch.block
+        loss, meta_params, batch.memory, *counted, block=batch.block
     )
-    return gradient, metrics | {"gradient_norm": optax.global_norm(gradient)}
+    return gradient, metrics | {"gradient_norm": optax.tree.norm(gradient)}

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metarl_jax.learner import ParameterGroups
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer
-from metarl_jax.outer.objective import ReplayObjective, task_loss, weigh_tasks
+from metarl_jax.outer.objective import ReplayObjective, counted_trials, task_loss
 from metarl_jax.trees import split_leading
 from metarl_jax.types import Array, Metrics, PyTree
 from metarl_jax.validation import bounded
@@ -42,30 +43,31 @@ class PPO(AdamOptions, ReplayObjective):
         clipped = jnp.clip(ratio, 1.0 - self.clip_eps, 1.0 + self.clip_eps)
         return jnp.minimum(ratio * advantage, clipped * advantage)
 
-    def make(self, num_meta_steps: int) -> Outer:
-        optimizer = self.make_optimizer(num_meta_steps * self.num_epochs * self.num_minibatches)
+    def make(self, num_meta_steps: int, parameter_groups: ParameterGroups = ()) -> Outer:
+        optimizer = self.make_optimizer(num_meta_steps, parameter_groups)
 
         def minibatch_step(carry, choice, batch: MetaBatch, groups: PyTree):
             """One optimizer step on one task of each group; `choice` `[G]` says which."""
             meta_params, opt_state = carry
 
             def loss(meta_params, memory, group, index):
-                trial, weights = jax.tree.map(lambda x: x[index], group)
-                return task_loss(self, batch, meta_params, memory, trial, weights)
+                trial, credit = jax.tree.map(lambda x: x[index], group)
+                return task_loss(self, batch, meta_params, memory, trial, credit)
 
             gradient, metrics = batch.axis.mean_gradient(
                 loss, meta_params, batch.memory, groups, choice, block=batch.block
             )
-            metrics = metrics | {"gradient_norm": optax.global_norm(gradient)}
-            updates, opt_state = optimizer.update(gradient, opt_state, meta_params)
+            metrics = metrics | {"gradient_norm": optax.tree.norm(gradient)}
+            updates, opt_state = optimizer.update(
+                gradient, opt_state, meta_params, meta_step=batch.step
+            )
             return (optax.apply_updates(meta_params, updates), opt_state), metrics
 
         def update(key, meta_params, opt_state, batch: MetaBatch):
             collect_key, shuffle_key = jax.random.split(key)
             trials = batch.collect(meta_params, collect_key)
             # Neighbours, so that a group lies on one device.
-            weights = weigh_tasks(self, batch, trials)
-            groups = split_leading((trials, weights), self.num_minibatches)
+            groups = split_leading(counted_trials(self, batch, trials), self.num_minibatches)
             choices = _minibatch_choices(
                 shuffle_key, self.num_epochs, self.num_minibatches, groups[0].key.shape[0]
             )

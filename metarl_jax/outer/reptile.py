@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.learner import LearnerConfig
+from metarl_jax.learner import LearnerConfig, ParameterGroups
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer, OuterConfig
 from metarl_jax.returns import AdvantageConfig
 from metarl_jax.validation import bounded
@@ -39,8 +39,8 @@ class Reptile(AdamOptions, OuterConfig):
                 "choose learn_inner_lr='none'"
             )
 
-    def make(self, num_meta_steps: int) -> Outer:
-        optimizer = self.make_optimizer(num_meta_steps)
+    def make(self, num_meta_steps: int, parameter_groups: ParameterGroups = ()) -> Outer:
+        optimizer = self.make_optimizer(num_meta_steps, parameter_groups)
 
         def update(key, meta_params, opt_state, batch: MetaBatch):
             trials = batch.collect(meta_params, key)
@@ -53,8 +53,10 @@ class Reptile(AdamOptions, OuterConfig):
 
             shared = meta_params, batch.memory
             mean = batch.axis.mean(displacement, shared, trials, block=batch.block)
-            updates, opt_state = optimizer.update(mean, opt_state, meta_params)
-            metrics = {"displacement": optax.global_norm(mean)}
+            updates, opt_state = optimizer.update(
+                mean, opt_state, meta_params, meta_step=batch.step
+            )
+            metrics = {"displacement": optax.tree.norm(mean)}
             return optax.apply_updates(meta_params, updates), opt_state, trials, metrics
 
         return Outer(init=optimizer.init, update=update)

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from metarl_jax.learner import LearnerConfig
+from metarl_jax.learner import LearnerConfig, ParameterGroups
 from metarl_jax.outer.base import MetaBatch, Outer
-from metarl_jax.outer.objective import ReplayObjective, take_rounds, task_loss, weigh_tasks
+from metarl_jax.outer.objective import ReplayObjective, counted_trials, take_rounds, task_loss
 from metarl_jax.outer.policy_gradient import replayed_gradient
-from metarl_jax.returns import AdvantageConfig, masked_mean
+from metarl_jax.returns import AdvantageConfig, padded_mean
 from metarl_jax.types import Array, Memory, MetaParams, Metrics, PyTree, Trial
 from metarl_jax.validation import bounded
 
@@ -52,8 +52,8 @@ class TRPO(ReplayObjective):
                 "loss: choose 'linear' or 'none', or another outer method"
             )
 
-    def make(self, num_meta_steps: int) -> Outer:
-        del num_meta_steps
+    def make(self, num_meta_steps: int, parameter_groups: ParameterGroups = ()) -> Outer:
+        del num_meta_steps, parameter_groups
 
         def update(key, meta_params, opt_state, batch: MetaBatch):
             trials = batch.collect(meta_params, key)
@@ -97,7 +97,7 @@ def fisher_vector_product(
 
         def divergence(distribution):
             kl = rollout.policy.distribution.kl(distribution)
-            return masked_mean(kl, rollout.timestep.valid)
+            return padded_mean(kl, rollout.timestep.valid)
 
         def answer(meta_params):
             out = batch.replay(meta_params, memory, trial, start)
@@ -142,15 +142,15 @@ def _line_search(
     loss_before: Array,
 ) -> tuple[MetaParams, Metrics]:
     """The longest step tried that lowers the loss within the bound, and what was found there."""
-    weights = weigh_tasks(config, batch, trials)
+    counted = counted_trials(config, batch, trials)
 
-    def loss_of(shared, trial, weights):
+    def loss_of(shared, trial, credit):
         meta_params, memory = shared
-        return task_loss(config, batch, meta_params, memory, trial, weights)
+        return task_loss(config, batch, meta_params, memory, trial, credit)
 
     def measure(meta_params):
         shared = meta_params, batch.memory
-        _, metrics = batch.axis.mean(loss_of, shared, trials, weights, block=batch.block)
+        _, metrics = batch.axis.mean(loss_of, shared, *counted, block=batch.block)
         return metrics["loss"], metrics["kl"]
 
     def at(size):
