@@ -1,6 +1,7 @@
 """VariBAD: what its decoders are shown, what trains its encoder, and that a belief narrows."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +56,7 @@ def test_the_policy_trains_the_encoder_only_if_asked(collected):
 
 
 def test_the_variational_loss_trains_encoder_and_decoders(collected):
-    _, meta_params, batch, trial = collected(transition_coefficient=1.0)
+    spec, meta_params, batch, trial = collected(transition_coefficient=1.0)
 
     def loss(params):
         return batch.aux_loss(params, (), batch.replay(params, (), trial, 0), trial)[0]
@@ -64,6 +65,11 @@ def test_the_variational_loss_trains_encoder_and_decoders(collected):
     trained = ("core", "encoder", "posterior_head", "reward_decoder", "transition_decoder")
     assert all(found[name] > 1e-6 for name in trained)
     assert found["policy"] == found["policy_head"] == found["value_head"] == 0.0
+    # What it trains is optimised apart, and nothing else is: the policy's update does not depend on its weight.
+    (group,) = spec.learner.parameter_groups
+    assert {name for name in found if re.search(group.pattern, f"params/{name}")} == {
+        name for name, norm in found.items() if norm > 0
+    }
 
 
 def test_decoders_see_no_step_beyond_the_end_of_an_episode(collected):

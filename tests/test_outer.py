@@ -10,6 +10,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from metarl_jax import program as programs
+from metarl_jax.learner import ParameterGroup
+from metarl_jax.outer.base import AdamOptions
 from metarl_jax.outer.es import ES, _weighted_noise
 from metarl_jax.outer.objective import (
     counted_trials,
@@ -162,6 +164,48 @@ def test_the_weight_of_the_entropy_ends_where_it_should():
     )
     weights = [float(entropy_coefficient(geometric, jnp.float32(share))) for share in (0, 0.5, 1)]
     np.testing.assert_allclose(weights, [0.1, 0.01, 0.001], rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_meta_steps", [1, 2, 10])
+def test_the_step_size_ends_with_the_last_meta_step(num_meta_steps):
+    """Adam on a constant gradient moves by its step size. Meta-steps of several updates, or of none, are one each."""
+    options = AdamOptions(learning_rate=1.0, final_learning_rate=0.1, max_gradient_norm=1e9)
+    optimizer = options.make_optimizer(num_meta_steps)
+    state, gradient = optimizer.init(jnp.ones(())), jnp.ones(())
+    sizes = []
+    for _ in range(num_meta_steps):
+        update, state = optimizer.update(gradient, state, gradient)
+        sizes.append(-float(update))
+    expected = np.linspace(1.0, 0.1, num_meta_steps) if num_meta_steps > 1 else [0.1]
+    np.testing.assert_allclose(sizes, expected, rtol=1e-4)
+    for meta_step in (0, num_meta_steps - 1):
+        for _ in range(2):
+            update, state = optimizer.update(gradient, state, gradient, meta_step=meta_step)
+            assert -float(update) == pytest.approx(expected[meta_step], rel=1e-4)
+
+
+def test_groups_of_parameters_do_not_starve_each_other():
+    """Each has a norm, an Adam and, where it wants, a step size of its own; schedules keep their ratio."""
+    groups = (ParameterGroup("belief", "^params/encoder/", 0.1), ParameterGroup("all", "encoder"))
+    options = AdamOptions(learning_rate=1.0, final_learning_rate=0.5, max_gradient_norm=1e-3)
+    optimizer = options.make_optimizer(2, groups)
+    params = {"params": {"encoder": {"a": jnp.ones(2)}, "policy": {"encoder": jnp.ones(2)}}}
+    params["params"]["head"] = jnp.ones(3)
+
+    def update(scale, meta_step=0):
+        gradient = jax.tree.map(lambda x: 1e-2 * x, params)
+        gradient["params"]["encoder"]["a"] *= scale
+        found, _ = optimizer.update(gradient, optimizer.init(params), params, meta_step=meta_step)
+        return found["params"]
+
+    for scale in (1.0, 1e4):
+        np.testing.assert_array_equal(update(scale)["head"], update(0.0)["head"])
+        np.testing.assert_array_equal(
+            update(scale)["policy"]["encoder"], update(0.0)["policy"]["encoder"]
+        )
+        np.testing.assert_allclose(update(scale)["encoder"]["a"], -0.1, rtol=0.05)
+    np.testing.assert_allclose(update(1.0, meta_step=1)["encoder"]["a"], -0.05, rtol=0.05)
+    np.testing.assert_allclose(update(1.0)["head"], -1.0, rtol=0.05)
 
 
 @pytest.mark.parametrize(("step", "progress"), [(0, 0.0), (6, 0.75), (8, 1.0), (9, 1.0)])

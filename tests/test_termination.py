@@ -1,4 +1,4 @@
-"""Episodes of different lengths: the losses have the gradient of the expected return, whoever ends first.
+"""Episodes that terminate: losses have the gradient of the expected return, whatever ends first and is seen then.
 
 Stop or go. To stop ends the episode with nothing; to go ends it with −1 at the second step in half of the tasks, and
 earns 1.5 at the last step in the others. All trajectories are enumerated, each as often as it is likely.
@@ -18,9 +18,10 @@ from metarl_jax import build, outer
 from metarl_jax import program as programs
 from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.distributions import Categorical
-from metarl_jax.env import Discrete, EnvState, TaskDistribution
+from metarl_jax.env import Box, Discrete, EnvState, TaskDistribution
 from metarl_jax.estimators import make_surrogate
 from metarl_jax.learner import LearnerConfig, MetaLearner
+from metarl_jax.learners.gradient import MAML
 from metarl_jax.learners.recurrent import RL2
 from metarl_jax.outer.policy_gradient import replayed_gradient
 from metarl_jax.outer.ppo import PPO
@@ -191,3 +192,63 @@ def test_going_on_is_learned():
 
     # The best is 0.25, with a standard error of 0.028 over 2000 tasks.
     assert float(learned(jax.random.key(0))) > 0.15
+
+
+@dataclasses.dataclass(frozen=True)
+class BlowsUp(TaskDistribution):
+    """Every fourth episode or so ends after two steps with an observation that is `last`; the others go on."""
+
+    name: ClassVar[str] = "blows_up"
+    last: float = 0.0
+
+    episode_length = property(lambda self: 4)
+    observation_size = property(lambda self: 2)
+    action_space = property(lambda self: Box(1))
+
+    def sample(self, key, split="train"):
+        return jax.random.normal(key)
+
+    def reset(self, task, key):
+        is_rare = jax.random.uniform(key) < 0.25
+        start = Moment(jnp.zeros((), jnp.int32)), is_rare
+        return EnvState(jnp.ones(2), jnp.zeros(()), jnp.zeros((), bool), start)
+
+    def step(self, task, state, action):
+        moment, is_rare = state.simulator
+        done = is_rare & (moment.time == 1)
+        observation = jnp.full(2, jnp.where(done, self.last, 0.1 * moment.time))
+        reward = -((jnp.clip(action[0], -1, 1) - task) ** 2)
+        return EnvState(observation, reward, done, (Moment(moment.time + 1), is_rare))
+
+
+@pytest.mark.parametrize("learner", ["maml", "rl2"])
+def test_what_is_seen_at_the_end_changes_no_update(learner):
+    """Also with the statistics of observations and the baseline that is fitted to them."""
+    made = {
+        "maml": (MAML(hidden_sizes=(4,), first_order=True), AdvantageConfig(), {}),
+        "rl2": (RL2(hidden_size=4, encoder_sizes=(4,)), PLAIN, {"rounds": "all"}),
+    }
+    learner_config, advantage, options = made[learner]
+    config = Config(
+        env=BlowsUp(),
+        learner=learner_config,
+        outer=outer.get("policy_gradient")(**options),
+        advantage=advantage,
+        num_tasks=8,
+        num_episodes=4,
+        normalize_observations=True,
+        runtime=RuntimeConfig(num_devices=1),
+    )
+
+    @jax.jit
+    def step(last):
+        program = build(dataclasses.replace(config, env=BlowsUp(last)))
+        state, metrics = program.step(program.init(jax.random.key(0)))
+        return state.meta_params, state.normalizer, metrics["skipped"], metrics["env_steps"]
+
+    expected = step(0.0)
+    assert 8 * 4 * 2 * 2 < expected[3] < 8 * 4 * 2 * 4
+    for last in (jnp.inf, jnp.nan):
+        found = step(last)
+        assert found[2] == 0
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
