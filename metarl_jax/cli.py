@@ -46,7 +46,9 @@ DONE, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 2, 3, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `metarl` with these words (the process's own when not given); returns the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or file in ASCII or Latin-1 gets question marks
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a terminal or file in ASCII or Latin-1 gets question marks
         sys.stdout.reconfigure(errors="replace")
     try:
         return _dispatch(args)

@@ -1,6 +1,5 @@
 """The results of several runs and sweeps, read from their folders and told apart."""
 
-import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -157,7 +156,9 @@ def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:
     elif (path / "results.json").is_file():
         yield from _combinations(path)
     else:
-        warn(f"{path} is a sweep that has not ended: its members are shown (`metarl resume {path}`)")
+        warn(
+            f"{path} is a sweep that has not ended: its members are shown (`metarl resume {path}`)"
+        )
         found = False
         for member in sorted((path / MEMBERS).glob("*")):
             try:

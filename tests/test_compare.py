@@ -111,7 +111,9 @@ def test_the_first_the_counted_and_the_last_round_and_the_sum_are_shown(tmp_path
     assert main(["compare", *both, "--markdown", "--rounds", "counted", "2"]) == 0
     rows = rows_of(capsys.readouterr().out)
     assert rows["maml (learner.name=maml)"]["counted"] == "0.00 (-0.50 to 0.75)"
-    assert rows["rl2 (learner.name=rl2)"]["counted"] == "-0.50 (-0.75 to -0.25)"  # the mean over all
+    assert (
+        rows["rl2 (learner.name=rl2)"]["counted"] == "-0.50 (-0.75 to -0.25)"
+    )  # the mean over all
     assert rows["control: random"]["round 2"] == "-60.00"
     assert main(["compare", *both, "--rounds", "0"]) == 2
 

@@ -66,7 +66,9 @@ def test_intervals_over_few_seeds_hold_the_truth(num_seeds, between_seeds):
 
 def test_the_interval_over_seeds_is_that_of_students_t():
     returns = np.stack([np.full((7, 2), value) for value in (1.0, 2.0, 3.0)])
-    low, high = ci95_over_seeds(returns)  # mean 2, standard error 1/√3, t with two degrees of freedom 4.3027
+    low, high = ci95_over_seeds(
+        returns
+    )  # mean 2, standard error 1/√3, t with two degrees of freedom 4.3027
     np.testing.assert_allclose(high - 2.0, 4.3027 / 3**0.5, rtol=1e-4)
     np.testing.assert_allclose(low + high, 4.0)
 

@@ -85,7 +85,7 @@ def test_an_evaluation_with_all_strategies_is_whole_in_80_columns():
         "return_percentiles": {"50": by_round},
         "total_percentiles": {"50": 5.0},
         "parameters": {"all": 10, "adapted": 10, "stay": 0},
-        "controls": {name: control for name in names},
+        "controls": dict.fromkeys(names, control),
     }
     for is_terminal in (True, False):
         console = Console(

@@ -16,12 +16,12 @@ from metarl_jax.comparison import Interval, Row, read_all
 from metarl_jax.run_folder import finite
 from metarl_jax.tables import Column, Table, interval, number, show
 
-HELP = """Compare trained runs and sweeps: held-out returns with 95% intervals, over seeds and tasks where there are several
-seeds and over tasks alone where there is one; the meta-steps and env-steps that each was trained for, how many numbers
-a new task moves and how many parameters there are; and the controls in the same tasks.
+HELP = """Compare trained runs and sweeps: held-out returns with 95% intervals, over seeds and tasks where there are
+several seeds and over tasks alone where there is one; the meta-steps and env-steps that each was trained for, how many
+numbers a new task moves and how many parameters there are; and the controls in the same tasks.
 
-Rows are named by folder and by the fields in which runs of one preset differ. A run that has not ended is shown with its
-last evaluation.
+Rows are named by folder and by the fields in which runs of one preset differ. A run that has not ended is shown with
+its last evaluation.
 
   metarl compare runs/maml-point-robot-seed0 runs/anil-point-robot-seeds
   metarl compare runs/family/* --rounds all --markdown
@@ -112,7 +112,9 @@ def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
 def _check_rounds(rounds: Sequence[str]) -> None:
     for word in rounds:
         if word not in WORDS and not (word.isdecimal() and int(word) >= 1):
-            raise ValueError(f"rounds={word!r} must be a number from 1 or one of {', '.join(WORDS)}")
+            raise ValueError(
+                f"rounds={word!r} must be a number from 1 or one of {', '.join(WORDS)}"
+            )
 
 
 def _chosen_rounds(rows: Sequence[Row], rounds: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ oracle and the Bayes-optimal returns. `metarl controls ENV --help` names the str
   metarl eval runs/rl2-bandit-seed0 --strategies gittins ucb1
 
 With the fields of its environment and --num-rounds, the same learner in other tasks:
-  metarl eval runs/maml-point-robot-seed0 --num-rounds 6 --env.horizon 200"""
+  metarl eval runs/maml-point-robot-seed0 --num-rounds 8 --env.horizon 200"""
 
 USAGE = f"""usage: metarl eval RUN_DIR [OPTIONS]
 

@@ -67,7 +67,7 @@ def _print_entry(console: Console, name: str, description: str, width: int) -> N
         return
     indent = width + 4
     if console.width < 2 * indent:
-        console.print(Text(f"  {name}", style="bold"))
+        console.print(Text(f"  {name}", style="bold"), soft_wrap=True)
         console.print(Padding(Text(description), (0, 0, 0, 4)))
         return
     head = Text(f"  {name:{width}}  ", style="bold")

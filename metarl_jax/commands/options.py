@@ -113,10 +113,12 @@ def reflow(text: str, width: int | None = None) -> str:
     """
     width = width or min(shutil.get_terminal_size().columns, 100)
     lines: list[str] = []
-    for is_prose, group in itertools.groupby(
+    grouped = itertools.groupby(
         text.splitlines(), lambda line: bool(line.strip()) and not line.startswith(" ")
-    ):
-        lines += textwrap.wrap(" ".join(group), width, break_on_hyphens=False) if is_prose else group
+    )
+    for is_prose, group in grouped:
+        found = list(group)
+        lines += textwrap.wrap(" ".join(found), width) if is_prose else found
     return "\n".join(lines)
 
 
