@@ -75,7 +75,7 @@ def markdown(rows: Sequence[Row], rounds: Sequence[str] = ()) -> str:
     """The rows as a table in Markdown."""
     columns = _columns(rows, rounds)
     lines = [[column.name for column in columns], ["---"] * len(columns)]
-    lines += zip(*(column.cells for column in columns), strict=True)
+    lines += map(list, zip(*(column.cells for column in columns), strict=True))
     return "\n".join(f"| {' | '.join(line)} |".replace("\n", " ") for line in lines)
 
 
