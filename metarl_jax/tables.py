@@ -1,7 +1,6 @@
 """Tables of results for a terminal of any width, a pipe or a log file. No number is ever cut."""
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 
 from rich.cells import cell_len
@@ -11,9 +10,9 @@ from rich.segment import Segments
 from rich.table import Table as Drawn
 from rich.text import Text
 
-NARROW_TEXT, LEAST_TEXT = 12, 4
-"""Characters to which a column of text may be narrowed before a column of numbers moves elsewhere, and before a number
-that stands alone beside it is broken."""
+LONG_WORD, LEAST_TEXT = 30, 4
+"""Characters of a word that text is wrapped without breaking, and to which text is narrowed before a number that stands
+alone beside it is broken."""
 BORDERS = 3
 """Characters that a column takes beside its content; a table has one more."""
 UNLIMITED = 100_000
@@ -131,8 +130,10 @@ def fit(columns: Sequence[Column], width: int) -> tuple[list[list[Column]], bool
 
 def _least(column: Column) -> int:
     """Characters, with borders, that a column needs at least."""
-    wide = column.width(stacked=True)
-    return (min(wide, NARROW_TEXT) if column.is_text else wide) + BORDERS
+    if not column.is_text:
+        return column.width(stacked=True) + BORDERS
+    words = [word for text in (column.name, *column.cells) for word in text.split()]
+    return min(LONG_WORD, max(map(cell_len, words), default=0)) + BORDERS
 
 
 def _widths(block: Sequence[Column], stacked: bool, width: int) -> list[int]:
@@ -140,7 +141,8 @@ def _widths(block: Sequence[Column], stacked: bool, width: int) -> list[int]:
     widths = [column.width(stacked=stacked) for column in block]
     over = sum(widths) + BORDERS * len(widths) + 1 - width
     texts = [index for index, column in enumerate(block) if column.is_text]
-    for index, least in itertools.product(texts, (NARROW_TEXT, LEAST_TEXT)):
+    unbroken = [(index, _least(block[index]) - BORDERS) for index in texts]
+    for index, least in [*unbroken, *((index, LEAST_TEXT) for index in texts)]:
         narrower = max(min(widths[index], least), widths[index] - max(over, 0))
         over -= widths[index] - narrower
         widths[index] = narrower

@@ -18,12 +18,12 @@ def write(path, values):
     path.write_text(json.dumps(values))
 
 
-def config(name, learner="maml", **changes):
+def config(name, learner="maml", inner_lr=0.1, **changes):
     base = {
         "name": name,
         "num_rounds": 2,
         "seed": 0,
-        "learner": {"name": learner, "inner_lr": 0.1},
+        "learner": {"name": learner, "inner_lr": inner_lr},
         "env": {"name": "bandit"},
         "runtime": {"num_devices": None},
     }
@@ -120,8 +120,8 @@ def test_the_first_the_counted_and_the_last_round_and_the_sum_are_shown(tmp_path
 
 def test_runs_of_a_preset_are_told_apart_by_their_fields(tmp_path, capsys):
     for index, inner_lr in enumerate((0.05, 0.2)):
-        learner = {"name": "maml", "inner_lr": inner_lr}
-        settings = config("p", learner=learner, runtime={"num_devices": index}, seed=index)
+        runtime = {"num_devices": index}
+        settings = config("p", inner_lr=inner_lr, runtime=runtime, seed=index)
         write_run(tmp_path / f"runs/[{index}]", settings)
     write_run(tmp_path / "runs/other", config("q", env={"name": "point_robot"}))
     folders = [str(path) for path in sorted((tmp_path / "runs").iterdir())]

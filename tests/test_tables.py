@@ -51,6 +51,14 @@ def test_where_there_is_no_terminal_a_row_is_a_line(width):
     assert printed("word " * 100, width, is_terminal=False).splitlines() == ["word " * 100]
 
 
+def test_words_are_not_broken_where_a_column_can_move_instead():
+    names = Column("", ["a-folder-seed0\n(inner_lr=0.05)", "b"], is_text=True)
+    table = Table("", [names, *(Column(str(index), ["12345678", "1"]) for index in range(3))])
+    for width in range(30, 80):
+        words = printed(table, width, is_terminal=True).split()
+        assert {"a-folder-seed0", "(inner_lr=0.05)", "12345678"} <= set(words)
+
+
 def test_columns_that_may_go_go_first_and_the_others_move_below():
     columns = [
         Column("key", ["1"]),
