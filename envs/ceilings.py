@@ -13,8 +13,9 @@ import numpy as np
 
 MAX_BELIEFS = 50_000
 """Beliefs beyond which the ceiling of a bandit is not computed: it would take more than a few seconds."""
-MAX_PATHS = 50_000
-"""Paths beyond which the ceiling of a grid is not computed, likewise."""
+MAX_TRIED = 1_750_000
+"""Beginnings of paths, times the goals that each is bounded by, beyond which the ceiling of a grid is not computed:
+likewise."""
 
 Arm = tuple[int, int]
 """Successes and failures of an arm."""
@@ -34,7 +35,7 @@ def bandit_ceiling(num_arms: int, num_pulls: int) -> np.ndarray | None:
       The rewards, or None where there are more than `MAX_BELIEFS` beliefs.
     """
     num_arms = min(num_arms, num_pulls)
-    if num_beliefs(num_arms, num_pulls - 1) > MAX_BELIEFS:
+    if num_beliefs(num_arms, num_pulls - 1, enough=MAX_BELIEFS) > MAX_BELIEFS:
         return None
 
     @cache
@@ -62,17 +63,27 @@ def _choices(belief: tuple[Arm, ...], num_arms: int) -> Iterator[tuple[Arm, tupl
             yield arm, belief[:index] + belief[index + 1 :]
 
 
-def num_beliefs(num_arms: int, num_pulls: int) -> int:
-    """How many multisets of at most k arms, each pulled at least once, have n pulls or fewer in all.
+def num_beliefs(num_arms: int, num_pulls: int, enough: float = np.inf) -> int:
+    """Returns how many multisets of at most k arms, each pulled at least once, have n pulls or fewer in all.
 
     An arm that was pulled m times has m + 1 results: the coefficients of Π_m (1 − y xᵐ)^−(m+1), up to yᵏ and xⁿ.
+
+    Args:
+      num_arms: k.
+      num_pulls: n.
+      enough: the count stops where it has passed this number, and is then a lower bound.
     """
+    of_one_arm = (num_pulls + 1) * (num_pulls + 2) // 2
+    if num_arms and of_one_arm > enough:
+        return of_one_arm
     counts = np.zeros((num_arms + 1, num_pulls + 1))
     counts[0, 0] = 1.0
     for pulls in range(1, num_pulls + 1):
         for _ in range(pulls + 1):
             for arms in range(1, num_arms + 1):
                 counts[arms, pulls:] += counts[arms - 1, : num_pulls + 1 - pulls]
+            if counts.sum() > enough:
+                return int(counts.sum())
     return int(counts.sum())
 
 
@@ -97,7 +108,7 @@ def search_ceiling(
       num_episodes: K.
 
     Returns:
-      The returns, or None where more than `MAX_PATHS` beginnings of paths were tried.
+      The returns, or None where they would take longer than `MAX_TRIED`.
     """
     search = _Search(size, goals, horizon, num_episodes)
     start = Node(0, 0, 0, (1 << len(goals)) - 1)
@@ -112,7 +123,7 @@ def search_ceiling(
             return search.returns(met)
         if best[node] > value:
             continue
-        if len(best) > MAX_PATHS:
+        if len(best) * len(goals) > MAX_TRIED:
             return None
         for follower, goal in search.followers(node):
             total, now_met = value, met
@@ -143,10 +154,17 @@ class _Search:
     ):
         self.horizon, self.num_episodes = horizon, num_episodes
         cells = [(x, y) for x in range(size) for y in range(size)]
+        number = {cell: index for index, cell in enumerate(cells)}
         beside = [[(x, y + 1), (x + 1, y), (x, y - 1), (x - 1, y)] for x, y in cells]
-        self.neighbours = [[cells.index(to) for to in near if to in cells] for near in beside]
-        self.goal_at = {cells.index(goal): index for index, goal in enumerate(goals)}
-        self.distance = [[abs(x - gx) + abs(y - gy) for gx, gy in goals] for x, y in cells]
+        self.neighbours = [[number[to] for to in near if to in number] for near in beside]
+        self.goal_at = {number[goal]: index for index, goal in enumerate(goals)}
+
+        @cache
+        def distance(cell: int) -> list[int]:
+            x, y = cells[cell]
+            return [abs(x - gx) + abs(y - gy) for gx, gy in goals]
+
+        self.distance = distance
 
     def met_at(self, step: int) -> float:
         """The return of an episode that meets the goal with this step, or does not in its T steps."""
@@ -157,7 +175,7 @@ class _Search:
     def worth(self, goal: int, episode: int, step: int) -> float:
         """The sum of the returns of all episodes, where the path meets this goal then."""
         later = self.num_episodes - episode - 1
-        known = self.met_at(self.distance[0][goal])
+        known = self.met_at(self.distance(0)[goal])
         return episode * self.met_at(self.horizon + 1) + self.met_at(step) + later * known
 
     def followers(self, node: Node) -> Iterator[tuple[Node, int | None]]:
@@ -177,8 +195,8 @@ class _Search:
         if node.episode == self.num_episodes:
             return value + self.num_episodes * self.met_at(self.horizon + 1) * len(goals)
         step = node.step
-        for goal in sorted(goals, key=self.distance[node.cell].__getitem__):
-            step = max(step + 1, node.step + self.distance[node.cell][goal])
+        for goal in sorted(goals, key=self.distance(node.cell).__getitem__):
+            step = max(step + 1, node.step + self.distance(node.cell)[goal])
             value += self.worth(goal, node.episode, step)
         return value
 
@@ -187,5 +205,5 @@ class _Search:
         totals = np.full((len(self.goal_at), self.num_episodes), self.met_at(self.horizon + 1))
         for goal, episode, step in met:
             totals[goal, episode] = self.met_at(step)
-            totals[goal, episode + 1 :] = self.met_at(self.distance[0][goal])
+            totals[goal, episode + 1 :] = self.met_at(self.distance(0)[goal])
         return totals.mean(axis=0)

@@ -4,9 +4,11 @@
     metarl train epopt-hopper-small-mean --run-dir runs/mean
     python experiments/hopper_by_mass.py runs/worst runs/mean --out hopper.png
 
-Every run lives one episode, greedily, with each of the same bodies. Printed are the mean of its return, the 10th
-percentile, and the mean of the worst tenth, which is what EPOpt is about; then the differences between the first run
-and each other. Intervals are 95% bootstrap intervals over bodies, paired for differences.
+Each may be a sweep instead, trained with `--seeds 3`. Every trained policy acts in one episode, greedily, with each of
+the same bodies. Printed are the mean of its return, the 10th percentile, and the mean of the worst tenth, which is
+what EPOpt is about; then the differences between the first and each other. With several seeds intervals are 95% t
+intervals over seeds, of differences paired by seed. With one they are 95% bootstrap intervals over bodies alone, paired
+for differences, and tell of the two policies, not of how they were trained.
 """
 
 import argparse
@@ -18,8 +20,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from metarl_jax import sweep_folder
+from metarl_jax.commands.output import check_picture
 from metarl_jax.envs.hopper_ensemble import HopperBody, HopperEnsemble
-from metarl_jax.evaluate import greedy_trial
+from metarl_jax.evaluate import greedy_trial, t_ci95
 from metarl_jax.plots import returns_against
 
 NUM_RESAMPLES = 2000
@@ -35,18 +39,41 @@ STATISTICS: dict[str, Callable[[np.ndarray], Any]] = {
 """Of returns over bodies, `[..., N]` to `[...]`."""
 
 
-def resampled(num_tasks: int) -> np.ndarray:
-    """Bootstrap samples of the indices of tasks, `[B, N]`; the same for every run, so that differences are paired."""
-    return np.random.default_rng(0).integers(num_tasks, size=(NUM_RESAMPLES, num_tasks))
+def ci95(statistic: Callable[[np.ndarray], Any], *returns: np.ndarray) -> np.ndarray:
+    """95% interval `[2]` of a statistic of returns `[S, N]` or, of two such arrays, of the difference.
+
+    Over seeds where there are several, else over bodies; both arrays have the same seeds and bodies.
+    """
+    num_seeds, num_tasks = returns[0].shape
+    if num_seeds > 1:
+        return t_ci95(_difference(*map(statistic, returns)))
+    resampled = np.random.default_rng(0).integers(num_tasks, size=(NUM_RESAMPLES, num_tasks))
+    draws = _difference(*(statistic(found[0][resampled]) for found in returns))
+    return np.percentile(draws, [2.5, 97.5])
 
 
-def line(name: str, values: dict[str, Any], draws: dict[str, np.ndarray]) -> str:
-    """The statistics of a run or of a difference, with the intervals of their bootstrap draws `[B]`."""
+def _difference(first: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    return first - others[0] if others else first
+
+
+def line(name: str, *returns: np.ndarray) -> str:
+    """The statistics of returns `[S, N]` or, of two such arrays, of their difference, with intervals."""
     words = []
-    for statistic, value in values.items():
-        low, high = np.percentile(draws[statistic], [2.5, 97.5])
-        words.append(f"{statistic} {value:.1f} ({low:.1f} to {high:.1f})")
-    return f"{name}: {', '.join(words)}"
+    for label, statistic in STATISTICS.items():
+        value = _difference(*(statistic(found).mean() for found in returns))
+        low, high = ci95(statistic, *returns)
+        words.append(f"{label} {value:.1f} ({low:.1f} to {high:.1f})")
+    num_seeds = len(returns[0])
+    over = f"over {num_seeds} seeds" if num_seeds > 1 else "over bodies alone, one seed"
+    return f"{name}: {', '.join(words)}; 95% intervals {over}"
+
+
+def runs_in(path: Path) -> list[Path]:
+    """The run at `path`, or the members of the sweep."""
+    if not sweep_folder.is_sweep(path):
+        return [path]
+    folder, sweep = sweep_folder.open_existing(path)
+    return [folder.member(member).path for member in sweep.members()]
 
 
 def returns_of(run_dir: Path, num_tasks: int) -> tuple[HopperBody, np.ndarray]:
@@ -78,27 +105,25 @@ def main(args: list[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path("hopper.png"))
     options = parser.parse_args(args)
 
+    check_picture("out", options.out)
     found: dict[str, np.ndarray] = {}
     mass = np.zeros(0)
-    for run_dir in options.run_dirs:
-        bodies, found[str(run_dir)] = returns_of(run_dir, options.num_tasks)
-        mass = np.asarray(bodies.torso_mass)
-    samples = resampled(options.num_tasks)
-    values = {
-        name: {statistic: of(returns) for statistic, of in STATISTICS.items()}
-        for name, returns in found.items()
-    }
-    draws = {
-        name: {statistic: of(returns[samples]) for statistic, of in STATISTICS.items()}
-        for name, returns in found.items()
-    }
+    for path in options.run_dirs:
+        returns = []
+        for run_dir in runs_in(path):
+            bodies, greedy = returns_of(run_dir, options.num_tasks)
+            returns.append(greedy)
+            mass = np.asarray(bodies.torso_mass)
+        found[str(path)] = np.stack(returns)
+    if len({len(returns) for returns in found.values()}) > 1:
+        raise SystemExit("give runs, or sweeps with equally many seeds, so that they can be paired")
     first, *others = found
-    for name in found:
-        print(line(name, values[name], draws[name]))
+    for name, returns in found.items():
+        print(line(name, returns))
     for name in others:
-        value, draw = (jax.tree.map(np.subtract, of[first], of[name]) for of in (values, draws))
-        print(line(f"{first} - {name}", value, draw))
-    returns_against(mass, "torso mass, kg", found, options.out)
+        print(line(f"{first} - {name}", found[first], found[name]))
+    means = {name: returns.mean(axis=0) for name, returns in found.items()}
+    returns_against(mass, "torso mass, kg", means, options.out)
     print(f"drawn to {options.out}")
 
 

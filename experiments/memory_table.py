@@ -5,9 +5,9 @@
 
 What was trained before under the same root is not trained again; a run that was cut off goes on; two processes may
 train different learners under the same root. Every cell is the mean total return over the same held-out tasks ± one
-standard error, of the greedy policy of the best checkpoint, beside known strategies; below it the env-steps and the
-seconds of its training, and at the end the machines. Bandits have ten times as many held-out tasks as MDPs, for what
-separates good policies in them is less than 1%.
+standard error over tasks, of the greedy policy of the best checkpoint of one training (one seed: of other seeds it says
+nothing), beside known strategies; below it the env-steps and the seconds of its training, and at the end the machines.
+Bandits have ten times as many held-out tasks as MDPs, for what separates good policies in them is less than 1%.
 
 Trainings are told what actions cost (`advantage.payoff`), the learners are not. Some begin with the result of another
 cell (`memory_cells.begins_from`), which is trained first and counts as training too. Each takes some minutes on one

@@ -4,8 +4,8 @@
     python experiments/structure_table.py --root runs/five --problems grid_navi --seeds 5
 
 What was trained before under the same root is not trained again; a sweep that was cut off goes on. For every problem
-there is a table as `metarl compare` prints it: held-out return of each round with a 95% interval over seeds and tasks,
-how many numbers a new task moves, and how many parameters there are.
+there is a table as `metarl compare` prints it: held-out return of each round with a 95% t interval over the means of
+the seeds, how many numbers a new task moves, and how many parameters there are.
 """
 
 import argparse
@@ -172,7 +172,7 @@ def main(args: list[str]) -> None:
         for name, protocol in PROBLEMS[problem].items():
             print(f"\n{problem}, {name}\n")
             folders = [str(options.root / entry.name) for entry in protocol.entries]
-            compare([*folders, "--markdown"])
+            compare([*folders, "--rounds", "all", "--markdown"])
 
 
 if __name__ == "__main__":

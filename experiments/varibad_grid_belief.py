@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.commands.output import check_picture
 from metarl_jax.env import encode_action
 from metarl_jax.envs.grid_navi import MOVES, GridNavi
 from metarl_jax.evaluate import greedy_trial
@@ -72,6 +73,7 @@ def main(args: list[str]) -> None:
     parser.add_argument("--goal", type=int, nargs=2, default=(4, 1), metavar=("X", "Y"))
     parser.add_argument("--out", type=Path, default=Path("belief.png"))
     options = parser.parse_args(args)
+    check_picture("out", options.out)
 
     from metarl_jax.train import load
 

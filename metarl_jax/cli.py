@@ -1,6 +1,7 @@
 """`metarl`: the command line. Exit codes: 0 done, 1 something is wrong (doctor), 2 bad input, 3 diverged,
 130 interrupted."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -45,6 +46,10 @@ DONE, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 2, 3, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `metarl` with these words (the process's own when not given); returns the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a terminal or file in ASCII or Latin-1 gets question marks
+        sys.stdout.reconfigure(errors="replace")
     try:
         return _dispatch(args)
     except SystemExit as exit_:  # tyro leaves so after --help

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
 from metarl_jax.distributions import Categorical, Uniform
 from metarl_jax.env import SPLITS, Discrete, EnvState, TaskDistribution, check_split
@@ -202,9 +203,9 @@ def interquartile_mean(returns: np.ndarray) -> np.ndarray:
     References:
       Agarwal et al., «Deep Reinforcement Learning at the Edge of the Statistical Precipice», NeurIPS 2021.
     """
-    ordered = np.sort(returns, axis=0)
-    cut = int(0.25 * len(ordered))
-    return ordered[cut : len(ordered) - cut].mean(axis=0)
+    from scipy import stats  # takes half a second to import
+
+    return stats.trim_mean(returns, 0.25, axis=0)
 
 
 def bootstrap_ci95(returns: np.ndarray, num_samples: int = 1000, seed: int = 0) -> np.ndarray:
@@ -213,6 +214,26 @@ def bootstrap_ci95(returns: np.ndarray, num_samples: int = 1000, seed: int = 0) 
     rows = generator.integers(len(returns), size=(num_samples, len(returns)))
     means = np.stack([returns[row].mean(axis=0) for row in rows])
     return np.percentile(means, [2.5, 97.5], axis=0)
+
+
+def t_ci95(values: np.ndarray) -> np.ndarray:
+    """Student's t interval of the mean of independent values: `[S, ...]`, with S ≥ 2, to `[2, ...]`."""
+    num_values = len(values)
+    error = values.std(axis=0, ddof=1) / np.sqrt(num_values)
+    margin = special.stdtrit(num_values - 1, 0.975) * error
+    mean = values.mean(axis=0)
+    return np.stack([mean - margin, mean + margin])
+
+
+def ci95_over_seeds(returns: np.ndarray) -> np.ndarray:
+    """95% interval of the mean return of trained learners: `[S, tasks, K]` to `[2, K]`.
+
+    A t interval over the means of the S seeds. Each seed has its own tasks, so that the variation between tasks is
+    in it. (A percentile bootstrap over three or five seeds holds the true mean far less often than in 95% of cases.)
+
+    One seed says nothing of other seeds: the interval is then `bootstrap_ci95`, over the tasks alone.
+    """
+    return bootstrap_ci95(returns[0]) if len(returns) == 1 else t_ci95(returns.mean(axis=1))
 
 
 def summarize(returns: np.ndarray) -> dict[str, Any]:

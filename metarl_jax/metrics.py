@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Table
 from tensorboardX import SummaryWriter
 
+from metarl_jax.evaluation_tables import curve_table, moved, percentile_table, shown_rounds
 from metarl_jax.run_folder import RunFolder, finite, keep_before
+from metarl_jax.tables import Table, number, show
 
 SUMMED = ("env_steps", "skipped")
 """Metrics that are added up over the meta-steps of a chunk; all others are averaged."""
-MAX_ROWS = 20
-"""Rounds that a printed table shows at most."""
 
 
 def summarize_chunk(metrics: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -52,8 +51,8 @@ class MetricsWriter:
         self._file.flush()
         for name, value in line.items():
             if name != "step":
-                for tag, number in _scalars(name, value):
-                    self._board.add_scalar(tag, number, line["step"])
+                for tag, scalar in _scalars(name, value):
+                    self._board.add_scalar(tag, scalar, line["step"])
 
     def __enter__(self) -> "MetricsWriter":
         return self
@@ -98,6 +97,10 @@ class Reporter:
         """A message that should not be missed."""
         text = f"warning: {message}"
         self.errors.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    def table(self, table: Table) -> None:
+        """A table, as wide as the terminal or, elsewhere, as its content."""
+        show(table, self.console)
 
     @contextlib.contextmanager
     def training(self, step: int, num_steps: int) -> Iterator[None]:
@@ -145,77 +148,20 @@ class Reporter:
 
         Of a long trial a choice of rounds is shown.
         """
-        controls = evaluation["controls"]
-        title = (
-            f"Adaptation on {evaluation['num_tasks']} tasks of split {evaluation['split']!r}, "
-            f"after {evaluation['step']} meta-steps"
-        )
-        table = Table(title=title, title_justify="left")
-        for name in ("round", "return", "95% interval", "IQM", *controls):
-            table.add_column(name, justify="right", no_wrap=True)
         num_rounds = len(evaluation["return_mean"])
         shown = shown_rounds(num_rounds)
-        for index in shown:
-            mean, (low, high) = evaluation["return_mean"][index], evaluation["ci95"][index]
-            others = [number(control["return_mean"][index]) for control in controls.values()]
-            interval = f"{number(low)} to {number(high)}"
-            iqm = number(evaluation["return_iqm"][index])
-            table.add_row(str(index + 1), number(mean), interval, iqm, *others)
-        if num_rounds > 1:
-            low, high = evaluation["total_ci95"]
-            totals = [number(control["total_mean"]) for control in controls.values()]
-            interval = f"{number(low)} to {number(high)}"
-            table.add_section()
-            table.add_row("sum", number(evaluation["total_mean"]), interval, "", *totals)
-        self.console.print(table)
-        self.console.print(_percentile_table(evaluation, shown))
+        self.table(curve_table(evaluation, shown))
+        self.table(percentile_table(evaluation, shown))
         if len(shown) < num_rounds:
             self.say(f"{len(shown)} of the {num_rounds} rounds are shown; sums are over all.")
-        self.say(_moved(evaluation["parameters"]))
+        self.say(moved(evaluation["parameters"]))
         if "note" in evaluation:
             self.say(f"Note: {evaluation['note']}")
-
-
-def _moved(parameters: dict[str, int]) -> str:
-    """What a new task moves, in words."""
-    every, adapted, stay = (parameters[name] for name in ("all", "adapted", "stay"))
-    if not adapted:
-        return (
-            f"A new task moves none of the {every:,} parameters: a trial is remembered in a state."
-        )
-    if stay == every:
-        return f"A new task moves {adapted:,} numbers, which are inferred; all {every:,} parameters stay."
-    return f"A new task moves {adapted:,} of the {every:,} parameters; {stay:,} stay."
-
-
-def shown_rounds(num_rounds: int) -> list[int]:
-    """Indices of at most `MAX_ROWS` rounds, the first and the last among them, ever further apart."""
-    if num_rounds <= MAX_ROWS:
-        return list(range(num_rounds))
-    return sorted({round(x) - 1 for x in np.geomspace(1, num_rounds, MAX_ROWS)})
-
-
-def _percentile_table(evaluation: dict[str, Any], shown: list[int]) -> Table:
-    """Percentiles of the return over tasks, by round and of the sum over the rounds."""
-    by_round, of_total = evaluation["return_percentiles"], evaluation["total_percentiles"]
-    table = Table(title="Percentiles over tasks", title_justify="left")
-    for name in ("round", *(f"{percent}%" for percent in by_round)):
-        table.add_column(name, justify="right", no_wrap=True)
-    for index in shown:
-        table.add_row(str(index + 1), *(number(values[index]) for values in by_round.values()))
-    if len(shown) > 1:
-        table.add_section()
-        table.add_row("sum", *map(number, of_total.values()))
-    return table
 
 
 def _before_after(returns: list) -> str:
     first, last = number(returns[0]), number(returns[-1])
     return first if len(returns) == 1 else f"{first} -> {last}"
-
-
-def number(value: float | None) -> str:
-    return "nan" if value is None else f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _thousands(rate: float) -> str:

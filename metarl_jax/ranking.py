@@ -4,32 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from metarl_jax.checkpoint import Progress
+from metarl_jax.evaluate import ci95_over_seeds
 from metarl_jax.logbook import counted_rounds
 from metarl_jax.loop import Run
-from metarl_jax.metrics import number
 from metarl_jax.report import count_parameters
 from metarl_jax.sweep import Sweep
-
-
-def bootstrap_ci95_of_seeds(
-    returns: np.ndarray, num_samples: int = 1000, seed: int = 0
-) -> np.ndarray:
-    """Percentile bootstrap interval of the mean over seeds and tasks: `[S, tasks, K]` to `[2, K]`.
-
-    Seeds are drawn with replacement, and for each drawn seed the tasks that it was evaluated in.
-    With one seed the interval tells of the tasks alone.
-    """
-    num_seeds, num_tasks, _ = returns.shape
-    generator = np.random.default_rng(seed)
-    means = []
-    for _ in range(num_samples):
-        seeds = generator.integers(num_seeds, size=(num_seeds, 1))
-        tasks = generator.integers(num_tasks, size=(num_seeds, num_tasks))
-        means.append(returns[seeds, tasks].mean(axis=(0, 1)))
-    return np.percentile(means, [2.5, 97.5], axis=0)
+from metarl_jax.tables import Column, Table, interval, interval_over, number
 
 
 def rank(
@@ -65,39 +47,45 @@ def rank(
 def _row(values: dict[str, float], returns: np.ndarray, counted: slice) -> dict[str, Any]:
     """A combination with its held-out returns `[S, tasks, K]`."""
     scores = returns[..., counted].mean(axis=-1, keepdims=True)
+    total = returns.sum(axis=-1, keepdims=True)
     return {
         "values": values,
         "score": float(scores.mean()),
-        "score_ci95": bootstrap_ci95_of_seeds(scores)[:, 0].tolist(),
+        "score_ci95": ci95_over_seeds(scores)[:, 0].tolist(),
         "score_by_seed": scores.mean(axis=(1, 2)).tolist(),
         "return_mean": returns.mean(axis=(0, 1)).tolist(),
-        "ci95": bootstrap_ci95_of_seeds(returns).T.tolist(),
+        "ci95": ci95_over_seeds(returns).T.tolist(),
+        "total_mean": float(total.mean()),
+        "total_ci95": ci95_over_seeds(total)[:, 0].tolist(),
     }
 
 
 def results_table(results: dict[str, Any]) -> Table:
     """The content of `results.json` as a table, the best combination first."""
-    rows, counted = results["combinations"], results["counted_rounds"]
+    rows, counted, num_seeds = (
+        results[name] for name in ("combinations", "counted_rounds", "num_seeds")
+    )
+    ranked_by = f"round {counted[0] + 1}" if len(counted) == 1 else "the mean over rounds"
     title = (
         f"Held-out return on {results['num_tasks']} tasks of split {results['split']!r}, "
-        f"{results['num_seeds']} seed(s) after {results['step']} meta-steps, ranked by "
-        + (f"round {counted[0] + 1}" if len(counted) == 1 else "the mean over rounds")
+        f"{num_seeds} seed(s) after {results['step']} meta-steps, ranked by {ranked_by}; "
+        f"95% intervals {interval_over(num_seeds)}"
     )
-    table = Table(title=title, title_justify="left")
-    rounds = [f"round {index + 1}" for index in range(len(rows[0]["return_mean"]))]
-    names = [name.rpartition(".")[2] for name in rows[0]["values"]]
-    for name in ("", *names, "return", "95% interval", *rounds):
-        table.add_column(name, justify="right", no_wrap=True)
-    for place, row in enumerate(rows, start=1):
-        low, high = row["score_ci95"]
-        values = [f"{value:g}" for value in row["values"].values()]
-        means = [number(mean) for mean in row["return_mean"]]
-        score = number(row["score"]) + _remark(row, results["num_seeds"])
-        interval = f"{number(low)} to {number(high)}"
-        table.add_row(str(place), *values, score, interval, *means)
-    return table
+    columns = [Column("", [str(place) for place in range(1, len(rows) + 1)])]
+    for name in rows[0]["values"]:
+        values = [f"{row['values'][name]:g}" for row in rows]
+        columns.append(Column(name.rpartition(".")[2], values))
+    returns = [number(row["score"]) + _remark(row, num_seeds) for row in rows]
+    columns += [
+        Column("return", returns),
+        Column("95% interval", [interval(row["score_ci95"]) for row in rows]),
+    ]
+    for index in range(len(rows[0]["return_mean"])):
+        means = [number(row["return_mean"][index]) for row in rows]
+        columns.append(Column(f"round {index + 1}", means, may_go=True))
+    return Table(title, columns)
 
 
 def _remark(row: dict[str, Any], num_seeds: int) -> str:
     count = row["num_diverged"]
-    return f" ({count} of {num_seeds} diverged)" if count else ""
+    return f"\n({count} of {num_seeds} diverged)" if count else ""

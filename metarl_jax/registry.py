@@ -2,16 +2,21 @@
 
 import difflib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-def suggestion(name: str, known: list[str]) -> str:
-    """`"; did you mean 'x'?"` for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+MANY = 20
+"""Names beyond which an error does not tell them all."""
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """`"; did you mean 'x'?"` for the nearest known name, upper and lower case alike, or nothing."""
+    folded = {known_name.casefold().lstrip("-"): known_name for known_name in known}
+    near = difflib.get_close_matches(name.casefold().lstrip("-"), folded, n=1, cutoff=0.6)
+    return f"; did you mean {folded[near[0]]!r}?" if near else ""
 
 
 class Registry(Generic[T]):
@@ -39,10 +44,10 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T:
         """The thing of this name; raises `ValueError` that suggests the nearest name."""
         if name not in self.names():
-            hint = suggestion(name, self.names())
-            raise ValueError(
-                f"unknown {self._kind} {name!r}{hint or '.'} Known: {', '.join(self.names())}"
-            )
+            names = self.names()
+            known = f" Known: {', '.join(names)}" if len(names) <= MANY else ""
+            hint = suggestion(name, names) + known or "; `metarl list` shows all"
+            raise ValueError(f"unknown {self._kind} {name!r}{hint}")
         if name in self._unloaded:
             module, attribute = self._unloaded[name].split(":")
             self._loaded[name] = getattr(importlib.import_module(module), attribute)

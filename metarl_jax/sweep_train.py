@@ -92,7 +92,7 @@ def _finish(run: Run, sweep: Sweep, folder: SweepFolder, trained: Trained) -> di
     _save_members(run, trained)
     results = run_folder.finite(rank(run, sweep, returns, trained.progress))
     run_folder.write_json(folder.results, results)
-    run.reporter.console.print(results_table(results))
+    run.reporter.table(results_table(results))
     return results
 
 

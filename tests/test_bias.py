@@ -148,7 +148,9 @@ def test_command_prints_and_draws(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
     plot = tmp_path / "bias.png"
     assert main([*TINY.split(), "--env.name", "softmax_bandit", "--json", "--plot", str(plot)]) == 0
-    report = json.loads(capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    assert str(plot) in err
+    report = json.loads(out)
     assert list(report["estimators"]) == ["dice", "e_maml"]
     assert all(len(x) == 2 for x in report["estimators"]["dice"].values())
     assert report["return_after"] > report["return_before"]
@@ -166,6 +168,9 @@ def test_command_prints_and_draws(tmp_path, capsys, monkeypatch):
         ("--estimators dcie", "estimators='dcie'"),
         ("--num-estimates 1", "num_estimates=1 must be at least 2"),
         ("--num-episodes 0", "num_episodes=0 must be at least 1"),
+        ("--plot nowhere/x.png", "plot='nowhere/x.png'"),
+        ("--plot x.abacus", "plot='x.abacus'"),
+        ("--plot /", "plot='/'"),
     ],
 )
 def test_bad_options_are_refused(flags, message, capsys):

@@ -1,5 +1,7 @@
 """The command line: what it accepts, what it refuses and how, and its exit codes."""
 
+import io
+import itertools
 import json
 import os
 import re
@@ -12,9 +14,11 @@ import pytest
 from metarl_jax import doctor, experiments, run_folder, stopping, sweep_train
 from metarl_jax import train as loop
 from metarl_jax.cli import COMMANDS, main
-from metarl_jax.commands.options import RunOptions, last_value, parse_run
+from metarl_jax.commands.listing import describe_presets
+from metarl_jax.commands.options import RunOptions, last_value, parse_run, reflow
 from metarl_jax.commands.runs import default_run_dir
 from metarl_jax.config import from_dict
+from metarl_jax.registry import Registry, suggestion
 
 PRESET = "maml-point-robot"
 TINY = (
@@ -67,7 +71,8 @@ def test_last_value():
 
 BAD = {
     "trian": "did you mean 'train'",
-    "train": "needs a preset",
+    "train": "needs a preset: `metarl list`",
+    "train MAML-Point-Robot": "did you mean 'maml-point-robot'",
     "train mmal-point-robot": "did you mean 'maml-point-robot'",
     f"train {PRESET} --env.name point_robt": "did you mean 'point_robot'",
     f"train {PRESET} --learner.name malm": "did you mean 'maml'",
@@ -93,7 +98,9 @@ BAD = {
     "eval": "needs RUN_DIR",
     "eval nowhere": "nowhere",
     "bench rl2-bandit --repeats 0": "repeats=0",
-    "bench nothing": "unknown preset 'nothing'",
+    "bench nothing": "unknown preset 'nothing'; `metarl list`",
+    f"train {PRESET} --json": "unknown option --json; see --help",
+    "version": "unknown command 'version': see metarl --help",
     "list --jsn": "did you mean '--json'",
     f"train {PRESET} --seeds 0": "seeds=0 must be at least 1",
     "sweep": "metarl sweep needs a preset",
@@ -220,7 +227,66 @@ def test_list(capsys):
     for entries in listing.values():
         assert all(entries.values()), "every entry has a description"
     assert main(["list"]) == 0
-    assert "rl2-bandit" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    for entries in listing.values():
+        for name, description in entries.items():
+            assert any(line.split() == [name, *description.split()] for line in lines)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_listing_on_a_terminal_is_whole(width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main(["list"]) == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, text.splitlines())) <= max(width, 60)  # a name is never broken
+    words = text.split()
+    for name, description in describe_presets().items():
+        assert name in words
+        assert set(description.split()) <= set(words)
+
+
+def test_suggestions_are_near():
+    known = ["train", "list", "--seed", "--learner.inner-lr"]
+    assert suggestion("LIST", known) == "; did you mean 'list'?"
+    assert suggestion("--learner.inner_lr", known) == "; did you mean '--learner.inner-lr'?"
+    for far in ("version", "--json", "nonsense"):
+        assert suggestion(far, known) == ""
+
+
+def test_an_error_about_many_names_does_not_tell_them_all():
+    few = Registry("fruit", {"fig": "x:y"})
+    many = Registry("preset", {f"name-{index}": "x:y" for index in range(50)})
+    with pytest.raises(ValueError, match="fig"):
+        few.get("apple")
+    with pytest.raises(ValueError, match="unknown preset 'apple'") as raised:
+        many.get("apple")
+    assert len(str(raised.value)) < 80
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("words", ["list", f"train {PRESET} --help"])
+def test_output_in_few_characters(words, encoding, monkeypatch):
+    buffer = io.BytesIO()
+    stdout = io.TextIOWrapper(buffer, encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert main(words.split()) == 0
+    stdout.flush()
+    assert b"?" in buffer.getvalue()
+
+
+def test_help_is_filled_anew_in_any_width(monkeypatch, capsys):
+    """No line of a paragraph ends where its docstring has a newline."""
+    monkeypatch.setenv("COLUMNS", "50")
+    assert main(["sweep", PRESET, "--help"]) == 0
+    lines = [line.strip("│ \n") for line in capsys.readouterr().out.splitlines()]
+    start = next(index for index, line in enumerate(lines) if line.startswith("--group-size"))
+    text = list(itertools.takewhile(lambda line: not line.startswith("--run-dir"), lines[start:]))
+    for line, following in itertools.pairwise(text[1:]):
+        assert len(line) + 1 + len(following.split()[0]) > 38
+    assert reflow("one two\nthree\n\n  an example\n", 8) == "one two\nthree\n\n  an example"
+    assert reflow("a b\nc", 80) == "a b c"
 
 
 def test_doctor(capsys):
@@ -262,7 +328,7 @@ def _metarl(*args, module="metarl_jax.cli", **environment):
 
 
 def test_no_accelerator_where_the_environment_asks_for_one():
-    result = _metarl("train", PRESET, JAX_PLATFORMS="abacus")
+    result = _metarl("train", PRESET, module="metarl_jax", JAX_PLATFORMS="abacus")
     assert result.returncode == 2
     assert "JAX_PLATFORMS='abacus'" in result.stderr
     assert "Traceback" not in result.stderr

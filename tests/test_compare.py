@@ -1,10 +1,16 @@
 """`metarl compare`: runs and sweeps in one table, from the files that they write."""
 
+import csv
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from metarl_jax.cli import main
+from metarl_jax.commands.comparing import _table
+from metarl_jax.comparison import read_all
+from metarl_jax.tables import show
 
 
 def write(path, values):
@@ -12,56 +18,191 @@ def write(path, values):
     path.write_text(json.dumps(values))
 
 
-def evaluation(mean):
+def config(name, learner="maml", inner_lr=0.1, **changes):
+    base = {
+        "name": name,
+        "num_rounds": 2,
+        "seed": 0,
+        "learner": {"name": learner, "inner_lr": inner_lr},
+        "env": {"name": "bandit"},
+        "runtime": {"num_devices": None},
+    }
+    return base | changes
+
+
+def evaluation(mean, num_rounds=2, **more):
+    by_round = [mean + index for index in range(num_rounds)]
     return {
         "num_tasks": 7,
+        "step": 60,
         "parameters": {"all": 120, "adapted": 8},
-        "return_mean": [mean, mean + 1.0],
-        "ci95": [[mean - 0.5, mean + 0.5], [mean + 0.25, mean + 1.75]],
-        "controls": {"random": {"return_mean": [-60.0, -61.0]}},
+        "return_mean": by_round,
+        "ci95": [[x - 0.5, x + 0.75] for x in by_round],
+        "total_mean": sum(by_round),
+        "total_ci95": [sum(by_round) - 1.5, sum(by_round) + 1.5],
+        "controls": {"random": {"return_mean": [-60.0] * num_rounds}},
+        **more,
     }
+
+
+def write_run(path, configuration, **changes):
+    write(path / "config.json", configuration)
+    write(path / "eval.json", evaluation(-3.0, **changes))
+    (path / "metrics.jsonl").write_text('{"env_steps": 100}\n{"env_steps": 1230000}\n{"cut o')
 
 
 @pytest.fixture
 def trained(tmp_path):
     """A run of two rounds and a sweep of three, which have ended."""
-    write(tmp_path / "run/config.json", {"name": "one"})
-    write(tmp_path / "run/eval.json", evaluation(-3.0))
-    (tmp_path / "run/metrics.jsonl").write_text('{"env_steps": 100}\n{"env_steps": 1230000}\n')
+    write_run(tmp_path / "run", config("one"), checkpoint="last")
     row = {
         "values": {"learner.inner_lr": 0.1},
         "return_mean": [-9.0, -8.0, None],
         "ci95": [[-10.0, -8.5], [-8.5, -7.5], [None, None]],
     }
-    parameters = {"all": 4000, "adapted": 25}
     results = {
         "num_tasks": 5,
         "num_seeds": 4,
-        "parameters": parameters,
+        "step": 30,
+        "parameters": {"all": 4000, "adapted": 25},
         "combinations": [row],
     }
-    write(tmp_path / "sweep/sweep.json", {"config": {"name": "many"}})
+    write(tmp_path / "sweep/sweep.json", {"config": config("many")})
     write(tmp_path / "sweep/results.json", results)
     write(tmp_path / "sweep/members/a=1/metrics.jsonl", {"env_steps": 456000})
     return tmp_path
 
 
-def test_runs_and_sweeps_stand_side_by_side(trained, capsys):
-    assert main(["compare", str(trained / "run"), str(trained / "sweep"), "--markdown"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == [
-        "|  | seeds | tasks | env-steps | moved | parameters | round 1 | round 2 | round 3 |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        "| one | 1 | 7 | 1.23M | 8 | 120 | -3.00 (-3.50 to -2.50) | -2.00 (-2.75 to -1.25) |  |",
-        "| many (inner_lr=0.1) | 4 | 5 | 0.46M | 25 | 4000 | -9.00 (-10.00 to -8.50) | -8.00 (-8.50 to -7.50) |"
-        " nan (nan to nan) |",
-        "| control: random |  | 7 |  |  |  | -60.00 | -61.00 |  |",
+def rows_of(text):
+    """The cells of a table in Markdown, by row name and column."""
+    header, _, *lines = [
+        [cell.strip() for cell in line.split(" | ")]
+        for line in (line.removeprefix("| ").removesuffix(" |") for line in text.splitlines())
     ]
-    assert main(["compare", str(trained / "run")]) == 0
-    assert "round 2" in capsys.readouterr().out
+    return {line[0]: dict(zip(header[1:], line[1:], strict=True)) for line in lines}
+
+
+def test_runs_and_sweeps_stand_side_by_side(trained, capsys):
+    words = ["compare", str(trained / "run"), str(trained / "sweep"), "--markdown"]
+    assert main([*words, "--rounds", "all", "sum"]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert list(rows) == ["run (one)", "sweep (many, inner_lr=0.1)", "control: random"]
+    run, sweep, control = rows.values()
+    assert run["round 1"] == "-3.00 (-3.50 to -2.25)"
+    assert (run["round 3"], run["sum"]) == ("", "-5.00 (-6.50 to -3.50)")
+    assert (run["seeds"], run["tasks"], run["env-steps"]) == ("1", "7", "1.23M")
+    assert (run["meta-steps"], run["moved"], run["parameters"]) == ("60 (last)", "8", "120")
+    assert sweep["round 1"] == "-9.00 (-10.00 to -8.50)"
+    assert (sweep["round 3"], sweep["sum"]) == ("nan (nan to nan)", "nan")
+    assert (sweep["seeds"], sweep["env-steps"], sweep["meta-steps"]) == ("4", "0.46M", "30")
+    assert (control["round 2"], control["sum"], control["seeds"]) == ("-60.00", "-120.00", "")
+
+
+def test_the_first_the_counted_and_the_last_round_and_the_sum_are_shown(tmp_path, capsys):
+    for learner in ("maml", "rl2"):
+        settings = config("p", learner, num_rounds=4)
+        write_run(tmp_path / learner, settings, num_rounds=6)
+        assert main(["compare", str(tmp_path / learner), "--markdown"]) == 0
+        rows = rows_of(capsys.readouterr().out)
+        shown = [name for name in rows[learner] if name.startswith("round") or name == "sum"]
+        counted = {"maml": ["round 4"], "rl2": []}[learner]
+        assert shown == ["round 1", *counted, "round 6", "sum"]
+    both = [str(tmp_path / learner) for learner in ("maml", "rl2")]
+    assert main(["compare", *both, "--markdown", "--rounds", "counted", "2"]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert rows["maml (learner.name=maml)"]["counted"] == "0.00 (-0.50 to 0.75)"
+    assert (
+        rows["rl2 (learner.name=rl2)"]["counted"] == "-0.50 (-0.75 to -0.25)"
+    )  # the mean over all
+    assert rows["control: random"]["round 2"] == "-60.00"
+    assert main(["compare", *both, "--rounds", "0"]) == 2
+
+
+def test_runs_of_a_preset_are_told_apart_by_their_fields(tmp_path, capsys):
+    for index, inner_lr in enumerate((0.05, 0.2)):
+        runtime = {"num_devices": index}
+        settings = config("p", inner_lr=inner_lr, runtime=runtime, seed=index)
+        write_run(tmp_path / f"runs/[{index}]", settings)
+    write_run(tmp_path / "runs/other", config("q", env={"name": "point_robot"}))
+    folders = [str(path) for path in sorted((tmp_path / "runs").iterdir())]
+    assert main(["compare", *folders, "--markdown"]) == 0
+    assert list(rows_of(capsys.readouterr().out)) == [
+        "[0] (p, seed=0, inner_lr=0.05)",
+        "[1] (p, seed=1, inner_lr=0.2)",
+        "other (q)",
+        "control of [0]: random",
+        "control of other: random",
+    ]
+
+
+def test_a_run_that_has_not_ended_is_shown_with_its_last_evaluation(trained, capsys):
+    lines = [
+        {"step": 20, "env_steps": 5, "eval_return": [-9.0, -9.0], "eval_ci95": [[0, 1], [0, 1]]},
+        {"step": 40, "env_steps": 9, "eval_return": [-7.0, -6.0], "eval_ci95": [[-8, -6]] * 2},
+        {"step": 50, "env_steps": 2_000_000},
+    ]
+    for path in (trained / "going", trained / "sweeping/members/seed=3"):
+        write(path / "config.json", config("one"))
+        (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write(trained / "sweeping/sweep.json", {"config": config("one")})
+    write(trained / "begun/config.json", config("one"))
+    folders = [str(trained / name) for name in ("begun", "going", "run", "sweeping", "nowhere")]
+    assert main(["compare", *folders, "--markdown"]) == 0
+    out, err = capsys.readouterr()
+    rows = rows_of(out)
+    assert list(rows) == ["going", "run", "sweeping/members/seed=3", "control: random"]
+    assert rows["going"]["round 1"] == "-7.00 (-8.00 to -6.00)"
+    assert rows["going"]["meta-steps"] == "40 (not ended)"
+    assert (rows["going"]["env-steps"], rows["going"]["sum"]) == ("2.00M", "-13.00")
+    assert rows["sweeping/members/seed=3"] == rows["going"]
+    warnings = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 4  # none of the run that has ended
+    for name in ("begun", "going", "sweeping", "nowhere"):
+        assert any(str(trained / name) in line for line in warnings)
 
 
 def test_a_folder_without_results_is_bad_input(tmp_path, capsys):
     assert main(["compare", str(tmp_path)]) == 2
-    assert "has no eval.json" in capsys.readouterr().err
+    assert "has no config.json" in capsys.readouterr().err
+    write_run(tmp_path / "run", config("one"))
+    (tmp_path / "run/eval.json").write_text("{")
+    assert main(["compare", str(tmp_path / "run")]) == 2
+    assert "eval.json cannot be read" in capsys.readouterr().err
     assert main(["compare"]) == 2
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_a_hundred_rounds_are_whole_in_a_terminal(tmp_path, width):
+    write_run(tmp_path / "a-preset-with-a-long-name-seed0", config("p", "rl2"), num_rounds=100)
+    [path] = tmp_path.iterdir()
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    show(_table(read_all([path], print)), console)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    for words in ("-3.00", "-3.50 to -2.25", "96.00", "95.50 to 96.75", "4650", "1.23M", "120"):
+        assert words in text
+
+
+def test_csv_and_json_hold_all_rounds(trained, capsys):
+    file = trained / "results.csv"
+    words = ["compare", str(trained / "run"), str(trained / "sweep"), "--csv", str(file), "--json"]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert str(file) in err
+    run, sweep, control = json.loads(out)
+    assert run["return_mean"] == [-3.0, -2.0]
+    assert (run["preset"], run["step"], run["checkpoint"]) == ("one", 60, "last")
+    assert sweep["differs"] == {"learner.inner_lr": 0.1}
+    assert sweep["total_mean"] is None
+    assert control["is_control"]
+    with file.open(newline="") as lines:
+        run, sweep, control = csv.DictReader(lines)
+    assert run["run"] == str(trained / "run")
+    assert (run["round_2"], run["round_2_high"], run["sum_low"]) == ("-2.0", "-1.25", "-6.5")
+    assert (sweep["learner.inner_lr"], sweep["round_3"], run["round_3"]) == ("0.1", "", "")
+    assert (control["run"], control["round_1"]) == ("control: random", "-60.0")
+
+
+def test_a_csv_file_that_cannot_be_written_is_told_before_anything_is_read(tmp_path, capsys):
+    assert main(["compare", str(tmp_path), "--csv", str(tmp_path / "none/x.csv")]) == 2
+    assert "csv=" in capsys.readouterr().err

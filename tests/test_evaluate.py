@@ -3,10 +3,12 @@
 import io
 
 import numpy as np
+import pytest
 from rich.console import Console
 
-from metarl_jax.evaluate import summarize
-from metarl_jax.metrics import MAX_ROWS, Reporter, shown_rounds
+from metarl_jax.evaluate import bootstrap_ci95, ci95_over_seeds, interquartile_mean, summarize
+from metarl_jax.evaluation_tables import MAX_ROWS, shown_rounds
+from metarl_jax.metrics import Reporter
 
 RETURNS = np.stack([np.arange(101.0), np.arange(101.0)[::-1]], axis=1)
 """Of 101 tasks and two rounds, whose sum is the same for all."""
@@ -28,7 +30,7 @@ def test_percentiles_are_printed():
     assert "Percentiles over tasks" in text
     assert "10%" in text
     assert "90.00" in text
-    assert "A new task moves 8 of the 1,200 parameters; 1,192 stay." in text
+    assert "8 of the 1,200 parameters" in text
 
 
 def test_a_long_trial_is_shown_in_few_rows():
@@ -40,3 +42,37 @@ def test_a_long_trial_is_shown_in_few_rows():
         assert (shown[0], shown[-1]) == (0, num_rounds - 1)
         assert len(shown) <= MAX_ROWS
     assert shown_rounds(100)[:5] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("num_tasks", [3, 100, 101])
+def test_the_interquartile_mean_is_that_of_the_middle_half(num_tasks):
+    returns = np.random.default_rng(0).normal(size=(num_tasks, 2))
+    cut = num_tasks // 4
+    expected = np.sort(returns, axis=0)[cut : num_tasks - cut].mean(axis=0)
+    np.testing.assert_allclose(interquartile_mean(returns), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("num_seeds", [3, 5])
+@pytest.mark.parametrize("between_seeds", [0.02, 1.0])
+def test_intervals_over_few_seeds_hold_the_truth(num_seeds, between_seeds):
+    """Of 1000 experiments, whether seeds or tasks vary more."""
+    generator = np.random.default_rng(0)
+    shape = 1000, num_seeds, 20, 1
+    effects = between_seeds * generator.normal(size=(1000, num_seeds, 1, 1))
+    returns = effects + generator.normal(size=shape)
+    low, high = np.stack([ci95_over_seeds(found)[:, 0] for found in returns], axis=1)
+    assert 0.93 < np.mean((low <= 0.0) & (high >= 0.0)) < 0.97
+
+
+def test_the_interval_over_seeds_is_that_of_students_t():
+    returns = np.stack([np.full((7, 2), value) for value in (1.0, 2.0, 3.0)])
+    low, high = ci95_over_seeds(
+        returns
+    )  # mean 2, standard error 1/√3, t with two degrees of freedom 4.3027
+    np.testing.assert_allclose(high - 2.0, 4.3027 / 3**0.5, rtol=1e-4)
+    np.testing.assert_allclose(low + high, 4.0)
+
+
+def test_the_interval_of_one_seed_is_over_its_tasks():
+    returns = np.random.default_rng(0).normal(size=(1, 50, 2))
+    np.testing.assert_array_equal(ci95_over_seeds(returns), bootstrap_ci95(returns[0]))

@@ -33,12 +33,13 @@ from metarl_jax.metrics import Reporter
 from metarl_jax.outer import Outer, OuterConfig
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.program import build
-from metarl_jax.ranking import bootstrap_ci95_of_seeds
+from metarl_jax.ranking import results_table
 from metarl_jax.returns import AdvantageConfig
 from metarl_jax.run_folder import RunFolder
 from metarl_jax.stopping import Diverged, Interrupted
 from metarl_jax.sweep import Sweep, sweep_functions
 from metarl_jax.sweep_train import resume_sweep, train_sweep
+from metarl_jax.tables import show
 from metarl_jax.train import evaluate_run, resume, train
 from metarl_jax.types import PolicyOut
 
@@ -267,6 +268,8 @@ def test_a_sweep_folder_holds_everything(finished):
     for row in rows:
         assert row["score_ci95"][0] <= row["score"] <= row["score_ci95"][1]
         assert len(row["return_mean"]) == len(row["ci95"]) == CHEAP.num_rounds
+        assert row["total_mean"] == pytest.approx(np.sum(row["return_mean"]))
+        assert row["total_ci95"][0] <= row["total_mean"] <= row["total_ci95"][1]
         for name in row["members"]:
             folder = finished / "members" / name
             config = json.loads((folder / "config.json").read_text())
@@ -387,13 +390,20 @@ def test_axes_of_a_grid():
     assert isinstance(config.env, TaskDistribution)
 
 
-def test_the_interval_over_seeds_is_wider_than_that_over_tasks():
-    generator = np.random.default_rng(0)
-    by_seed = generator.normal(size=(8, 1, 1))
-    returns = by_seed + 0.1 * generator.normal(size=(8, 50, 2))
-    low, high = bootstrap_ci95_of_seeds(returns)
-    assert (low < returns.mean(axis=(0, 1))).all()
-    assert (high > returns.mean(axis=(0, 1))).all()
-    assert (high - low > 0.5 * 4 * by_seed.std() / 8**0.5).all()
-    alone_low, alone_high = bootstrap_ci95_of_seeds(returns[:1])
-    assert (alone_high - alone_low < 0.1).all()
+def test_the_ranked_table_leaves_out_rounds_before_what_it_is_ranked_by():
+    """Two fields of the grid and three rounds, in 80 columns."""
+    ends = [-12345.0, -1234.5]
+    row = {"score": -6789.0, "score_ci95": ends, "return_mean": [-1.0] * 3, "num_diverged": 2}
+    row["values"] = {"learner.inner_lr": 0.000123, "outer.learning_rate": 0.000123}
+    results = {"num_tasks": 9, "split": "test", "num_seeds": 4, "step": 7, "counted_rounds": [2]}
+    table = results_table(results | {"combinations": [row, row]})
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    show(table, console)
+    text = console.file.getvalue()
+    for word in ("-6789", "(2 of 4 diverged)", "-12345 to -1234", "inner_lr", "0.000123", "seeds"):
+        assert word in text
+    assert "round 1 " not in text
+    assert max(map(len, text.splitlines())) <= 80
+    log = Console(file=io.StringIO(), width=80)
+    show(table, log)
+    assert "round 1 " in log.file.getvalue()

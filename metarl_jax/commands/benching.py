@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from metarl_jax.commands.backend import start_backend
-from metarl_jax.commands.options import RunOptions, parse_run
+from metarl_jax.commands.options import RunOptions, parse_run, reflow
 from metarl_jax.commands.runs import missing_preset, preset_help, split_preset
 from metarl_jax.machine import in_words
+from metarl_jax.tables import Column, Table, show
 from metarl_jax.validation import bounded, check_fields
 
 HELP = """Measure a preset: env-steps/s of the simulator alone under random actions and of the whole
@@ -50,7 +50,7 @@ def main(args: list[str]) -> int:
     description = HELP.format(prog=prog)
     if preset is None:
         if {"-h", "--help"} & set(rest):
-            print(preset_help("bench", description))
+            print(reflow(preset_help("bench", description)))
             return 0
         raise missing_preset("bench")
     options = parse_run(BenchOptions, preset, rest, prog=prog, description=description)
@@ -99,34 +99,28 @@ def variant_flags(variant: str) -> list[str]:
 
 def print_variants(report: dict[str, Any]) -> None:
     """What `metarl_jax.bench.measure_variants` answers, as a table."""
-    device = report["device"]
-    table = Table(
-        title=f"{report['preset']} on {in_words(device)}, jax {device['jax']}: whole meta-step"
-    )
-    for column in ("", "env-steps/s", "least", "greatest", "ratio", "compile, s"):
-        table.add_column(column, justify="right" if column else "left", overflow="fold")
-    for name, found in report["variants"].items():
-        rate = found["env_steps_per_second"]
-        rates = (f"{rate[x]:,.0f}" for x in ("median", "min", "max"))
-        ratio, seconds = found["ratio"]["median"], found["compile_seconds"]
-        table.add_row(name, *rates, f"{ratio:.2f}", f"{seconds:.1f}")
-    Console().print(table)
+    device, variants = report["device"], report["variants"]
+    rates = [found["env_steps_per_second"] for found in variants.values()]
+    columns = [Column("", list(variants), is_text=True)]
+    for name, field in (("env-steps/s", "median"), ("least", "min"), ("greatest", "max")):
+        columns.append(Column(name, [f"{rate[field]:,.0f}" for rate in rates]))
+    ratios = [f"{found['ratio']['median']:.2f}" for found in variants.values()]
+    seconds = [f"{found['compile_seconds']:.1f}" for found in variants.values()]
+    columns += [Column("ratio", ratios), Column("compile, s", seconds)]
+    title = f"{report['preset']} on {in_words(device)}, jax {device['jax']}: whole meta-step"
+    show(Table(title, columns))
 
 
 def print_report(report: dict[str, Any]) -> None:
     """What `metarl_jax.bench.measure` answers, as tables."""
-    console = Console()
     device, sizes = report["device"], report["sizes"]
     batch = ", ".join(f"{sizes[f'num_{axis}']} {axis}" for axis in ("tasks", "rounds", "episodes"))
-    console.print(
+    show(
         f"[bold]{report['preset']}[/] on {in_words(device)}, jax {device['jax']}: {batch} of "
         f"{sizes['episode_length']} steps"
     )
-    console.print(f"\nenv-steps/s, {report['repeats']} measurements of each in turns")
-    console.print(_throughput_table(report))
-    total = report["meta_step_seconds"]["median"]
-    console.print(f"\nwhere the {1e3 * total:,.1f} ms of a meta-step go")
-    console.print(_parts_table(report))
+    show(_throughput_table(report))
+    show(_parts_table(report))
     seconds, memory = report["compile_seconds"], report["peak_memory"]
     sizes_in_memory = {
         "meta-step beside its state, a device": memory["meta_step_bytes"],
@@ -134,32 +128,31 @@ def print_report(report: dict[str, Any]) -> None:
         "peak of the process": memory["host_bytes"],
     }
     known = [f"{name} {x / 2**20:,.1f} MiB" for name, x in sizes_in_memory.items() if x is not None]
-    console.print(
+    show(
         f"compile: simulator {seconds['simulator']:.1f} s, meta-step {seconds['meta-step']:.1f} s\n"
         f"memory: {', '.join(known)}"
     )
 
 
 def _throughput_table(report: dict[str, Any]) -> Table:
-    table = Table()
-    table.add_column("")
-    for column in ("median", "min", "max"):
-        table.add_column(column, justify="right")
     rows = {
         "simulator alone": ("simulator_env_steps_per_second", "{:,.0f}"),
         "whole meta-step": ("meta_step_env_steps_per_second", "{:,.0f}"),
         "ratio": ("ratio", "{:.1%}"),
     }
-    for name, (field, style) in rows.items():
-        table.add_row(name, *(style.format(report[field][x]) for x in ("median", "min", "max")))
-    return table
+    columns = [Column("", list(rows), is_text=True)]
+    for name in ("median", "min", "max"):
+        cells = [style.format(report[field][name]) for field, style in rows.values()]
+        columns.append(Column(name, cells))
+    return Table(f"env-steps/s, {report['repeats']} measurements of each in turns", columns)
 
 
 def _parts_table(report: dict[str, Any]) -> Table:
-    total = report["meta_step_seconds"]["median"]
-    table = Table()
-    for column in ("", "ms", "share"):
-        table.add_column(column, justify="right" if column else "left")
-    for name, part in report["where_the_time_goes"].items():
-        table.add_row(name, f"{1e3 * part['median']:,.2f}", f"{part['median'] / total:.1%}")
-    return table
+    total, parts = report["meta_step_seconds"]["median"], report["where_the_time_goes"]
+    medians = [part["median"] for part in parts.values()]
+    columns = [
+        Column("", list(parts), is_text=True),
+        Column("ms", [f"{1e3 * seconds:,.2f}" for seconds in medians]),
+        Column("share", [f"{seconds / total:.1%}" for seconds in medians]),
+    ]
+    return Table(f"where the {1e3 * total:,.1f} ms of a meta-step go", columns)

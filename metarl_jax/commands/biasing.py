@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from metarl_jax import envs
 from metarl_jax.bias import BiasConfig, measure
 from metarl_jax.commands.backend import start_backend
 from metarl_jax.commands.options import last_value, parse
+from metarl_jax.commands.output import check_picture, say_written
+from metarl_jax.tables import Column, Table, show
 
 HELP = """Measure bias, variance and direction of the meta-gradient estimators on one tabular task,
 against its exact meta-gradient, as the number of trajectories grows.
@@ -54,30 +55,31 @@ def main(args: list[str]) -> int:
     env = envs.make("random_mdp", **DEFAULT_ENV) if name is None else envs.make(name)
     default = BiasOptions(env=env, env_name=type(env).name)
     options = parse(BiasOptions, args, prog="metarl bias", description=HELP, default=default)
+    check_picture("plot", options.plot)
     start_backend()
     with Console(stderr=True).status("computing the exact meta-gradient") as status:
         report = measure(options.config(), progress=status.update)
-    if options.plot is not None:
-        from metarl_jax.plots import estimator_bias
-
-        estimator_bias(report, options.plot)
     if options.json:
         print(json.dumps(report, indent=2))
     else:
         print_report(report)
+    if options.plot is not None:
+        from metarl_jax.plots import estimator_bias
+
+        estimator_bias(report, options.plot)
+        say_written(options.plot)
     return 0
 
 
 def print_report(report: dict[str, Any]) -> None:
     """What `metarl_jax.bias.measure` answers, as tables."""
-    console = Console()
     config = report["config"]
-    console.print(
+    show(
         f"[bold]{report['env']}[/], seed {config['seed']}: {config['num_inner_steps']} exact inner step(s) of size "
         f"{config['inner_lr']:g} take the return from {report['return_before']:.4f} to {report['return_after']:.4f}; "
         f"the exact meta-gradient has norm {report['exact_norm']:.4f}"
     )
-    console.print(
+    show(
         f"{config['num_estimates']} estimates, each from {config['num_tasks']} trials; columns: trajectories of an "
         "inner step"
     )
@@ -87,18 +89,16 @@ def print_report(report: dict[str, Any]) -> None:
         "cosine": "cosine similarity of one estimate with the exact meta-gradient",
     }
     for field, title in titles.items():
-        console.print(f"\n{title}")
-        console.print(_table(report, field))
+        show(_table(report, field, title))
 
 
-def _table(report: dict[str, Any], field: str) -> Table:
-    table = Table()
-    table.add_column("")
-    for num_episodes in report["num_episodes"]:
-        table.add_column(str(num_episodes), justify="right")
-    for name, rows in report["estimators"].items():
-        cells = [f"{value:.3f}" for value in rows[field]]
-        if f"{field}_se" in rows:
-            cells = [f"{x} ± {e:.3f}" for x, e in zip(cells, rows[f"{field}_se"], strict=True)]
-        table.add_row(name, *cells)
-    return table
+def _table(report: dict[str, Any], field: str, title: str) -> Table:
+    estimators = report["estimators"]
+    columns = [Column("", list(estimators), is_text=True)]
+    for index, num_episodes in enumerate(report["num_episodes"]):
+        cells = [f"{rows[field][index]:.3f}" for rows in estimators.values()]
+        if all(f"{field}_se" in rows for rows in estimators.values()):
+            errors = [rows[f"{field}_se"][index] for rows in estimators.values()]
+            cells = [f"{x} ± {error:.3f}" for x, error in zip(cells, errors, strict=True)]
+        columns.append(Column(str(num_episodes), cells))
+    return Table(title, columns)

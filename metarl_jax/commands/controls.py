@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from metarl_jax import envs
 from metarl_jax.commands.backend import start_backend
-from metarl_jax.commands.options import parse
+from metarl_jax.commands.options import parse, reflow
 from metarl_jax.controls import ControlsConfig, measure
 from metarl_jax.evaluate import control_names
+from metarl_jax.tables import Column, Table, show
 
 HELP = """Measure what is known to do well on a task distribution: the random policy, the oracle that
 is told the task, and known strategies, beside the Bayes-optimal return where it can be computed.
@@ -46,7 +46,7 @@ def main(args: list[str]) -> int:
     name = args[0] if args and not args[0].startswith("-") else None
     if name is None:
         if {"-h", "--help"} & set(args):
-            print(_overview())
+            print(reflow(_overview()))
             return 0
         raise ValueError(
             f"metarl controls needs an environment: choose one of {', '.join(envs.names())}"
@@ -72,20 +72,22 @@ def main(args: list[str]) -> int:
 
 def print_report(report: dict[str, Any]) -> None:
     """What `metarl_jax.controls.measure` answers, as a table."""
-    num_rounds = report["num_rounds"]
-    table = Table(
-        title=f"{report['env']}: return of a trial of {num_rounds} episode(s), "
-        f"{report['num_tasks']} tasks of split {report['split']!r}",
-        title_justify="left",
+    controls = report["controls"]
+    errors = [f"{c['total_se']:.3f}" if "total_se" in c else "exact" for c in controls.values()]
+    title = (
+        f"{report['env']}: return of a trial of {report['num_rounds']} episode(s), "
+        f"{report['num_tasks']} tasks of split {report['split']!r}"
     )
-    for column in ("control", "sum", "standard error", "first episode", "last episode"):
-        table.add_column(column, justify="left" if column == "control" else "right", no_wrap=True)
-    for name, control in report["controls"].items():
-        by_round = control["return_mean"]
-        error = f"{control['total_se']:.3f}" if "total_se" in control else "exact"
-        ends = (f"{by_round[0]:.3f}", f"{by_round[-1]:.3f}")
-        table.add_row(name, f"{control['total_mean']:.3f}", error, *ends)
-    Console().print(table)
+    columns = [
+        Column("control", list(controls), is_text=True),
+        Column("sum", [f"{control['total_mean']:.3f}" for control in controls.values()]),
+        Column("standard error", errors),
+        *(
+            Column(name, [f"{control['return_mean'][index]:.3f}" for control in controls.values()])
+            for name, index in (("first episode", 0), ("last episode", -1))
+        ),
+    ]
+    show(Table(title, columns))
 
 
 def _overview() -> str:

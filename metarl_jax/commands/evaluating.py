@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from metarl_jax.commands.backend import start_backend
-from metarl_jax.commands.options import parse, take_word
+from metarl_jax.commands.options import parse, reflow, take_word
 from metarl_jax.env import TaskDistribution
 from metarl_jax.run_folder import RunFolder, open_existing
 from metarl_jax.validation import bounded, check_fields
@@ -24,7 +24,7 @@ oracle and the Bayes-optimal returns. `metarl controls ENV --help` names the str
   metarl eval runs/rl2-bandit-seed0 --strategies gittins ucb1
 
 With the fields of its environment and --num-rounds, the same learner in other tasks:
-  metarl eval runs/maml-point-robot-seed0 --num-rounds 6 --env.horizon 200"""
+  metarl eval runs/maml-point-robot-seed0 --num-rounds 8 --env.horizon 200"""
 
 USAGE = f"""usage: metarl eval RUN_DIR [OPTIONS]
 
@@ -58,7 +58,7 @@ def main(args: list[str]) -> int:
     found, rest = take_word(args, lambda word: RunFolder(Path(word)).config.is_file())
     if found is None:
         if {"-h", "--help"} & set(rest):
-            print(USAGE)
+            print(reflow(USAGE))
             return 0
         raise ValueError("metarl eval needs RUN_DIR, the folder of a run; see --help")
     run_dir = Path(found)

@@ -12,11 +12,13 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 from metarl_jax import envs, experiments, learners, outer
 from metarl_jax.commands.options import parse
 from metarl_jax.config import Config
+from metarl_jax.tables import show
 
 HELP = """Print the presets, and the environments, learners and outer methods to recombine:
 
@@ -41,7 +43,7 @@ def main(args: list[str]) -> int:
     """`metarl list`."""
     options = parse(ListOptions, args, prog="metarl list", description=HELP)
     listing = {"presets": describe_presets()} | {
-        kind: {name: _first_line(registry.get(name)) for name in registry}
+        kind: {name: _description(registry.get(name)) for name in registry}
         for kind, registry in PARTS.items()
     }
     if options.json:
@@ -50,20 +52,33 @@ def main(args: list[str]) -> int:
     console = Console()
     width = max(len(name) for entries in listing.values() for name in entries)
     for kind, entries in listing.items():
-        table = Table(
-            title=kind.replace("_", " "), title_justify="left", box=None, show_header=False
-        )
-        table.add_column(min_width=width, no_wrap=True, style="bold")
-        table.add_column()
+        console.print(Text(kind.replace("_", " "), style="italic"))
         for name, description in entries.items():
-            table.add_row(f"  {name}", description)
-        console.print(table)
+            _print_entry(console, name, description, width)
         console.print()
     return 0
 
 
+def _print_entry(console: Console, name: str, description: str, width: int) -> None:
+    """A name and what it is: side by side on a wide terminal, the one below the other on a narrow one, and elsewhere a
+    line that is never broken."""
+    if not console.is_terminal:
+        show(Text(f"  {name:{width}}  {description}"), console)
+        return
+    indent = width + 4
+    if console.width < 2 * indent:
+        console.print(Text(f"  {name}", style="bold"), soft_wrap=True)
+        console.print(Padding(Text(description), (0, 0, 0, 4)))
+        return
+    head = Text(f"  {name:{width}}  ", style="bold")
+    lines = Text(description).wrap(console, console.width - indent)
+    for line in lines or [Text("")]:
+        console.print(head + line)
+        head = Text(" " * indent)
+
+
 def describe_presets() -> dict[str, str]:
-    """Name to one line: the docstring below the preset, or else that of its file."""
+    """Name to one paragraph, on one line: the docstring below the preset, or else that of its file."""
     described = {}
     for info in pkgutil.iter_modules(experiments.__path__):
         module = importlib.import_module(f"{experiments.__name__}.{info.name}")
@@ -72,12 +87,12 @@ def describe_presets() -> dict[str, str]:
             # Other variables may hold what a preset is made from, under the name of another.
             preset = isinstance(value, Config) and value.name in experiments.names()
             if preset and value is experiments.get(value.name):
-                described[value.name] = below.get(variable) or _first_line(module)
+                described[value.name] = below.get(variable) or _description(module)
     return {name: described.get(name, "") for name in experiments.names()}
 
 
 def _docstrings_below(module: ModuleType) -> dict[str, str]:
-    """The first lines of the strings that stand below the assignments of a module, by variable."""
+    """The first paragraphs of the strings that stand below the assignments of a module, by variable."""
     body = ast.parse(inspect.getsource(module)).body
     found = {}
     for assignment, below in itertools.pairwise(body):
@@ -85,9 +100,13 @@ def _docstrings_below(module: ModuleType) -> dict[str, str]:
             continue
         text, target = below.value, assignment.targets[0]
         if isinstance(text, ast.Constant) and isinstance(text.value, str):
-            found[ast.unparse(target)] = text.value.strip().splitlines()[0]
+            found[ast.unparse(target)] = _first_paragraph(text.value)
     return found
 
 
-def _first_line(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+def _description(thing: object) -> str:
+    return _first_paragraph(inspect.getdoc(thing) or "")
+
+
+def _first_paragraph(text: str) -> str:
+    return " ".join(text.strip().split("\n\n")[0].split())

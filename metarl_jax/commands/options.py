@@ -2,14 +2,18 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import itertools
 import re
+import shutil
+import textwrap
 import typing
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
 from metarl_jax import experiments
 from metarl_jax.config import REGISTRIES, Config, validate
@@ -92,11 +96,60 @@ def parse(
                 prog=prog,
                 description=description,
                 default=tyro.MISSING_NONPROP if default is None else default,
+                registry=_unwrapped_docstrings(),
             )
     except SystemExit as exit_:
         if not exit_.code:
             raise
     raise ValueError(_one_line(errors.getvalue()))
+
+
+def reflow(text: str, width: int | None = None) -> str:
+    """The text with its paragraphs filled anew; indented lines, which are examples, stay as they are.
+
+    Args:
+      text: paragraphs, with blank lines between.
+      width: characters of a line; those of the terminal, but at most 100, when not given.
+    """
+    width = width or min(shutil.get_terminal_size().columns, 100)
+    lines: list[str] = []
+    grouped = itertools.groupby(
+        text.splitlines(), lambda line: bool(line.strip()) and not line.startswith(" ")
+    )
+    for is_prose, group in grouped:
+        found = list(group)
+        lines += textwrap.wrap(" ".join(found), width) if is_prose else found
+    return "\n".join(lines)
+
+
+def _unwrapped_docstrings() -> ConstructorRegistry:
+    """tyro's rules, with the docstring of each field as paragraphs that are filled anew in any width."""
+    registry, is_within = ConstructorRegistry(), False
+
+    @registry.struct_rule
+    def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+        nonlocal is_within
+        if is_within:  # the rules of tyro itself are asked
+            return None
+        is_within = True
+        try:
+            spec = ConstructorRegistry.get_struct_spec(info)
+        finally:
+            is_within = False
+        if not isinstance(spec, StructConstructorSpec):
+            return None
+        fields = [
+            dataclasses.replace(field, helptext=functools.partial(_unwrapped, field.helptext))
+            for field in spec.fields
+        ]
+        return dataclasses.replace(spec, fields=tuple(fields))
+
+    return registry
+
+
+def _unwrapped(text: str | Callable[[], str | None] | None) -> str | None:
+    found = text() if callable(text) else text
+    return found and "\n\n".join(" ".join(part.split()) for part in found.split("\n\n"))
 
 
 def take_word(args: Sequence[str], is_meant: Callable[[str], bool]) -> tuple[str | None, list[str]]:

@@ -9,7 +9,7 @@ import tyro
 
 from metarl_jax import experiments, sweep_folder
 from metarl_jax.commands.backend import start_backend
-from metarl_jax.commands.options import RunOptions, parse, parse_run, take_word
+from metarl_jax.commands.options import RunOptions, parse, parse_run, reflow, take_word
 from metarl_jax.run_folder import open_existing
 from metarl_jax.sweep import Sweep
 from metarl_jax.validation import bounded, check_fields
@@ -67,9 +67,7 @@ def preset_help(command: str, what: str) -> str:
 
 def missing_preset(command: str) -> ValueError:
     """The error where no preset was named."""
-    return ValueError(
-        f"metarl {command} needs a preset: choose one of {', '.join(experiments.names())}"
-    )
+    return ValueError(f"metarl {command} needs a preset: `metarl list` shows all")
 
 
 def default_run_dir(preset: str, suffix: str, root: Path = Path("runs")) -> Path:
@@ -86,7 +84,7 @@ def train(args: list[str]) -> int:
     description = TRAIN_HELP.format(prog=prog)
     if preset is None:
         if {"-h", "--help"} & set(rest):
-            print(preset_help("train", description))
+            print(reflow(preset_help("train", description)))
             return 0
         raise missing_preset("train")
     options = parse_run(TrainOptions, preset, rest, prog=prog, description=description)

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from metarl_jax.commands.backend import start_backend
 from metarl_jax.commands.options import parse
-from metarl_jax.metrics import number
+from metarl_jax.commands.output import check_folder, say_written
 from metarl_jax.run_folder import finite, open_existing, write_json
+from metarl_jax.tables import Column, Table, number, show
 from metarl_jax.validation import bounded, check_fields
 
 HELP = """Show the structure that a modular learner has learned, as training left it: how tasks
@@ -45,48 +44,51 @@ def main(args: list[str]) -> int:
     options = parse(ShowOptions, args, prog="metarl structure", description=HELP)
     check_fields(options)
     _, config = open_existing(options.run_dir)
+    out = options.out or options.run_dir
+    check_folder("out", out)
     start_backend(config.runtime.platform)
 
     from metarl_jax import plots, routing, train
 
     program, state = train.load(options.run_dir, "latest")  # costs shape it to the end
     learned = routing.learned_structure(program, state, num_tasks=options.num_tasks)
-    summary, out = learned.summary(), options.out or options.run_dir
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "structure.json", summary)
-    plots.module_graph(learned.strength, learned.routing.mean(0), out / "modules.png")
-    plots.routing_map(learned.routing, learned.skill, out / "routing.png")
+    summary = learned.summary()
     if options.json:
         print(json.dumps(finite(summary), indent=2))
     else:
-        print_structure(summary, out)
+        print_structure(summary)
+    files = [out / name for name in ("structure.json", "modules.png", "routing.png")]
+    write_json(files[0], summary)
+    plots.module_graph(learned.strength, learned.routing.mean(0), files[1])
+    plots.routing_map(learned.routing, learned.skill, files[2])
+    say_written(*files)
     return 0
 
 
-def print_structure(summary: dict[str, Any], out: Path) -> None:
+def print_structure(summary: dict[str, Any]) -> None:
     """The routing as a table, and the connections by layer."""
-    console = Console()
+    places = [
+        (layer, module)
+        for layer, weights in enumerate(summary["routing"])
+        for module in range(len(weights))
+    ]
+    columns = [Column("layer.module", [f"{layer + 1}.{module + 1}" for layer, module in places])]
+    by_skill = [(f"skill {row['skill']}", row["routing"]) for row in summary["routing_by_skill"]]
+    for name, routing in [*by_skill, ("all tasks", summary["routing"])]:
+        cells = [number(routing[layer][module]) for layer, module in places]
+        columns.append(Column(name, cells))
     title = f"Mean weight of each module in the last round, after {summary['step']} meta-steps"
-    table = Table(title=title, title_justify="left")
-    by_skill = summary["routing_by_skill"]
-    for name in ("layer.module", *(f"skill {row['skill']}" for row in by_skill), "all tasks"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for layer, weights in enumerate(summary["routing"]):
-        for module, weight in enumerate(weights):
-            others = [number(row["routing"][layer][module]) for row in by_skill]
-            table.add_row(f"{layer + 1}.{module + 1}", *others, number(weight))
-    console.print(table)
-    console.print(
+    show(Table(title, columns))
+    show(
         f"{summary['connections']} of {summary['possible_connections']} connections between modules are left"
     )
     for layer, strengths in enumerate(summary["strength"]):
         for module, row in enumerate(strengths):
             to = [f"{layer + 2}.{j + 1} ({number(x)})" for j, x in enumerate(row) if x > 0]
-            console.print(f"  {layer + 1}.{module + 1} -> {', '.join(to) or 'nothing'}")
+            show(f"  {layer + 1}.{module + 1} -> {', '.join(to) or 'nothing'}")
     if "skill_information" in summary:
-        console.print(
+        show(
             f"The strongest modules tell {number(summary['skill_information'])} of the "
             f"{number(summary['skill_entropy'])} bits of the skill; of shuffled skills "
             f"{number(summary['shuffled_information'])} at most."
         )
-    console.print(f"Files: {out}/structure.json, modules.png, routing.png")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from metarl_jax.commands.options import RunOptions, parse_run
+from metarl_jax.commands.options import RunOptions, parse_run, reflow
 from metarl_jax.commands.runs import (
     default_run_dir,
     missing_preset,
@@ -56,7 +56,7 @@ def main(args: list[str]) -> int:
     description = HELP.format(prog=prog)
     if preset is None:
         if {"-h", "--help"} & set(rest):
-            print(preset_help("sweep", description))
+            print(reflow(preset_help("sweep", description)))
             return 0
         raise missing_preset("sweep")
     options = parse_run(SweepOptions, preset, rest, prog=prog, description=description)
