@@ -90,9 +90,9 @@ class NarrowDense(nn.Module):
 class ActionDistribution(nn.Module):
     """Outputs of a network, as many as `num_outputs` says, to a distribution over actions.
 
-    `Discrete` gives a `Categorical`; `Box` a `DiagonalGaussian` whose mean is in units of the larger bound and whose
+    `Discrete` gives a `Categorical`; `Box` a `DiagonalGaussian` whose mean is centre + half-width · output and whose
     deviation, a parameter of its own for each entry or for all of them, does not depend on the state. `log_std_init`
-    is in the same units: the first deviation of an action in ±0.1 is 0.1·exp(log_std_init).
+    is in half-widths: the first deviation of an action in ±0.1 or in [1, 1.2] is 0.1·exp(log_std_init).
     """
 
     action_space: ActionSpace
@@ -105,11 +105,11 @@ class ActionDistribution(nn.Module):
         space = self.action_space
         if isinstance(space, Discrete):
             return Categorical(outputs)
-        unit = max(abs(space.low), abs(space.high))
         shape = () if self.one_deviation else (space.size,)
         log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), shape)
-        log_std = jnp.maximum(log_std, self.min_log_std) + jnp.log(unit)
-        return DiagonalGaussian(unit * outputs, jnp.broadcast_to(log_std, outputs.shape))
+        log_std = jnp.maximum(log_std, self.min_log_std) + jnp.log(space.half_width)
+        mean = space.centre + space.half_width * outputs
+        return DiagonalGaussian(mean, jnp.broadcast_to(log_std, outputs.shape))
 
 
 def num_outputs(space: ActionSpace) -> int:

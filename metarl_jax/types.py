@@ -44,8 +44,8 @@ class TimeStep(struct.PyTreeNode):
 
     Attributes:
       observation: `[..., O]` float32, normalised where the run normalises.
-      previous_action: `[..., A]` float32, one-hot for discrete actions; zeros at the first step of a trial. It is
-        carried over the boundaries of episodes, as in RL² (Duan et al. 2016).
+      previous_action: `[..., A]` float32, by `env.encode_action`; zeros at the first step of a trial. It is carried
+        over the boundaries of episodes, as in RL² (Duan et al. 2016).
       previous_reward: `[...]` float32, carried over likewise.
       is_first: `[...]` bool, the first step of an episode.
       valid: `[...]` bool, False once the episode has terminated. An invalid step counts nowhere, and a learner must

@@ -94,7 +94,7 @@ class GradientLearner(LearnerConfig):
     adapts_by_gradient: ClassVar[bool] = True
 
     log_std_init: float = 0.0
-    """First log standard deviation of continuous actions, in units of the action bound."""
+    """First log standard deviation of continuous actions, in units of half the width of the action box."""
     inner_lr: float = bounded(0.1, at_least=0)
     """Step size of the inner gradient step."""
     learn_inner_lr: LearnedInnerLR = "none"

@@ -100,7 +100,7 @@ class SequenceLearner(LearnerConfig):
     activation: Activation = "tanh"
     """Activation of the encoder."""
     log_std_init: float = 0.0
-    """First log standard deviation of continuous actions, in units of the action bound."""
+    """First log standard deviation of continuous actions, in units of half the width of the action box."""
     reads_previous_observation: bool = False
     """Also read the observation in which the last action was taken, so that one step shows a whole transition. A core
     whose keys or gates see one step alone (a layer of `transformer` or `min_gru`) cannot join a reward with the
