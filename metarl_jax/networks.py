@@ -87,17 +87,28 @@ class NarrowDense(nn.Module):
         return jnp.stack([features @ kernel[:, i] for i in range(self.size)], axis=-1) + bias
 
 
+MIN_LOG_STD = -6.0
+"""Lower bound of the log standard deviation of an action, in half-widths of its box."""
+
+
+def inverse_softplus(x: float | Array) -> Array:
+    """The y with log(1 + e^y) = x, for x > 0."""
+    return x + jnp.log(-jnp.expm1(-jnp.asarray(x, jnp.float32)))
+
+
 class ActionDistribution(nn.Module):
     """Outputs of a network, as many as `num_outputs` says, to a distribution over actions.
 
     `Discrete` gives a `Categorical`; `Box` a `DiagonalGaussian` whose mean is centre + half-width · output and whose
     deviation, a parameter of its own for each entry or for all of them, does not depend on the state. `log_std_init`
     is in half-widths: the first deviation of an action in ±0.1 or in [1, 1.2] is 0.1·exp(log_std_init).
+
+    The log deviation is m + softplus(p − m) with the lower bound m = `MIN_LOG_STD` and p the parameter, which is it but
+    near the bound. A parameter that was cut at the bound would have no gradient beyond it, and would never come back.
     """
 
     action_space: ActionSpace
     log_std_init: float = 0.0
-    min_log_std: float = -6.0
     one_deviation: bool = False
 
     @nn.compact
@@ -106,8 +117,9 @@ class ActionDistribution(nn.Module):
         if isinstance(space, Discrete):
             return Categorical(outputs)
         shape = () if self.one_deviation else (space.size,)
-        log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), shape)
-        log_std = jnp.maximum(log_std, self.min_log_std) + jnp.log(space.half_width)
+        first = MIN_LOG_STD + inverse_softplus(self.log_std_init - MIN_LOG_STD)
+        free = self.param("log_std", nn.initializers.constant(first), shape)
+        log_std = MIN_LOG_STD + nn.softplus(free - MIN_LOG_STD) + jnp.log(space.half_width)
         mean = space.centre + space.half_width * outputs
         return DiagonalGaussian(mean, jnp.broadcast_to(log_std, outputs.shape))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metarl_jax.env import Box, Discrete, encode_action
-from metarl_jax.networks import MLPPolicy
+from metarl_jax.networks import MIN_LOG_STD, ActionDistribution, MLPPolicy
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,19 @@ def test_an_action_is_seen_as_where_it_lies_in_the_box():
 def test_spaces_without_room_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("first", [-5.5, 0.0, 2.0])
+def test_a_deviation_has_a_gradient_wherever_it_is(first):
+    module = ActionDistribution(Box(1), first)
+    outputs = jnp.zeros((1, 1))
+    params = module.init(jax.random.key(0), outputs)
+
+    def log_std(params):
+        return module.apply(params, outputs).log_std[0, 0]
+
+    np.testing.assert_allclose(log_std(params), first, rtol=1e-5)
+    for moved in (0.0, -3.0, -9.0):
+        value, gradient = jax.value_and_grad(log_std)(jax.tree.map(lambda x: x + moved, params))
+        assert value > MIN_LOG_STD
+        assert gradient["params"]["log_std"][0] > 0.0

@@ -20,7 +20,7 @@ from metarl_jax.env import TaskDistribution
 from metarl_jax.estimators import SurrogateName, make_surrogate
 from metarl_jax.fast_parameters import FlatParams, LearnedInnerLR
 from metarl_jax.learner import LearnerConfig, MetaLearner
-from metarl_jax.networks import Activation, MLPPolicy
+from metarl_jax.networks import MIN_LOG_STD, Activation, MLPPolicy
 from metarl_jax.trees import join_leading, split_leading
 from metarl_jax.types import Array, PyTree, Transition
 from metarl_jax.validation import bounded
@@ -93,7 +93,7 @@ class GradientLearner(LearnerConfig):
 
     adapts_by_gradient: ClassVar[bool] = True
 
-    log_std_init: float = 0.0
+    log_std_init: float = bounded(0.0, above=MIN_LOG_STD)
     """First log standard deviation of continuous actions, in units of half the width of the action box."""
     inner_lr: float = bounded(0.1, at_least=0)
     """Step size of the inner gradient step."""

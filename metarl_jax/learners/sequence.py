@@ -11,7 +11,7 @@ from flax import struct
 
 from metarl_jax.env import ActionSpace, TaskDistribution, encoded_action_size
 from metarl_jax.learner import LearnerConfig, MetaLearner
-from metarl_jax.networks import MLP, Activation, NarrowDense, PolicyHead
+from metarl_jax.networks import MIN_LOG_STD, MLP, Activation, NarrowDense, PolicyHead
 from metarl_jax.trees import where_leading
 from metarl_jax.types import Array, Memory, PolicyOut, PyTree, TimeStep
 from metarl_jax.validation import bounded
@@ -99,7 +99,7 @@ class SequenceLearner(LearnerConfig):
     """Layers between the inputs and the core."""
     activation: Activation = "tanh"
     """Activation of the encoder."""
-    log_std_init: float = 0.0
+    log_std_init: float = bounded(0.0, above=MIN_LOG_STD)
     """First log standard deviation of continuous actions, in units of half the width of the action box."""
     reads_previous_observation: bool = False
     """Also read the observation in which the last action was taken, so that one step shows a whole transition. A core
