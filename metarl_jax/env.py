@@ -35,7 +35,9 @@ class Discrete:
     def __post_init__(self) -> None:
         """Raises `ValueError` where there is no action."""
         if self.num_actions < 1:
-            raise ValueError(f"Discrete(num_actions={self.num_actions}) must have at least 1 action")
+            raise ValueError(
+                f"Discrete(num_actions={self.num_actions}) must have at least 1 action"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,14 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from metarl_jax.networks import inverse_squareplus, squareplus
 from metarl_jax.types import Array
 
 FlatParams = dict[str, Array]
 LearnedInnerLR = Literal["none", "scalar", "layer", "array", "parameter"]
+
+SHARPNESS = 4.0
+"""How near zero learned step sizes bend away from it: below the first one divided by this."""
 
 
 def flatten(params: Any) -> FlatParams:
@@ -34,15 +38,29 @@ def select(params: Any, pattern: str) -> tuple[FlatParams, FlatParams]:
 
 
 def init_inner_lr(kind: LearnedInnerLR, fast: FlatParams, value: float | Array) -> FlatParams:
-    """Step sizes to be learned, all `value` at first: one for each group of arrays or for each number."""
+    """The meta-parameters of step sizes that are all `value` at first: one for each group of arrays or each number."""
     if kind == "parameter":
         return {path: jnp.full_like(x, value) for path, x in fast.items()}
-    return {_group(kind, path): jnp.asarray(value, jnp.float32) for path in fast}
+    first = jnp.asarray(inverse_squareplus(SHARPNESS) / SHARPNESS * value, jnp.float32)
+    return {_group(kind, path): first for path in fast}
 
 
-def expand_inner_lr(kind: LearnedInnerLR, fast: FlatParams, inner_lr: FlatParams) -> FlatParams:
-    """The step size of each array of the fast part, from those of `init_inner_lr`."""
-    return {path: inner_lr[_group(kind, path)] for path in fast}
+def step_sizes(kind: LearnedInnerLR, inner_lr: FlatParams, value: float | Array) -> FlatParams:
+    """The step sizes that the meta-parameters of `init_inner_lr` with the same `value` stand for.
+
+    Those of a `parameter` are the numbers themselves, and may change their sign (Meta-SGD). Others are above zero: with
+    the scale s = value/4 and a number x, s·squareplus(x/s), which is x but near zero. Whole arrays would come to
+    *ascend* the inner loss.
+    """
+    if kind == "parameter":
+        return inner_lr
+    scale = value / SHARPNESS
+    return {group: scale * squareplus(x / scale) for group, x in inner_lr.items()}
+
+
+def expand_inner_lr(kind: LearnedInnerLR, fast: FlatParams, sizes: FlatParams) -> FlatParams:
+    """The step size of each array of the fast part, from those of `step_sizes`."""
+    return {path: sizes[_group(kind, path)] for path in fast}
 
 
 def _group(kind: LearnedInnerLR, path: str) -> str:

@@ -57,12 +57,13 @@ class MetaLearner(NamedTuple):
     | `unroll(meta_params, inner_state, timesteps[T, E])` | in a replay | as `act` step after step, faster |
     | `aux_loss(meta_params, memory, out, trial)` | every outer step | a loss beside the policy's, and metrics |
     | `absorb(meta_params, inner_state)` | by Reptile | the meta-parameters that begin with this inner state |
+    | `metrics(meta_params)` | once a meta-step | numbers `[]` to report of what was learned |
     | `init_memory()` | once a run | what outlives trials, when empty |
     | `consolidate(meta_params, memory, trials)` | once a meta-step | the memory after these trials `[N, ...]` |
 
     `None` stands for the default: `adapt` does nothing, so that the rounds of a trial are one sequence (`unroll` then
     gets `[K·T, E]`); `unroll` scans `act`; `aux_loss` is zero; an inner state is nothing that meta-parameters could
-    begin with; the memory is empty and stays so. `aux_loss` sees the rounds of the trial
+    begin with; `metrics` has none; the memory is empty and stays so. `aux_loss` sees the rounds of the trial
     that the objective counts, and with `out` the answers of a replay in them.
 
     `parameter_groups` are parts of the meta-parameters that outer methods which take steps of Adam optimise apart.
@@ -77,6 +78,7 @@ class MetaLearner(NamedTuple):
     unroll: Callable[[MetaParams, InnerState, TimeStep], tuple[PolicyOut, InnerState]] | None = None
     aux_loss: AuxLoss | None = None
     absorb: Callable[[MetaParams, InnerState], MetaParams] | None = None
+    metrics: Callable[[MetaParams], Metrics] | None = None
     init_memory: Callable[[], Memory] | None = None
     consolidate: Callable[[MetaParams, Memory, Trial], Memory] | None = None
     parameter_groups: ParameterGroups = ()

@@ -1,7 +1,7 @@
 """Networks, as flax.linen modules: their parameters are plain dictionaries, which `vmap` over tasks likes."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -91,9 +91,23 @@ MIN_LOG_STD = -6.0
 """Lower bound of the log standard deviation of an action, in half-widths of its box."""
 
 
-def inverse_softplus(x: float | Array) -> Array:
-    """The y with log(1 + e^y) = x, for x > 0."""
-    return x + jnp.log(-jnp.expm1(-jnp.asarray(x, jnp.float32)))
+def squareplus(x: Array) -> Array:
+    """(x + √(x² + 1)) / 2: above 0, x but near 0 and below, and with a gradient everywhere: it falls as 1/|x|.
+
+    For learned quantities that have a bound. One that is cut there has no gradient beyond it, and never comes back; a
+    softplus loses its own to rounding.
+
+    References:
+      Barron, «Squareplus: A Softplus-Like Algebraic Rectifier», 2021.
+    """
+    root = jnp.sqrt(x * x + 1.0)
+    # The difference of large numbers below 0, as their quotient.
+    return jnp.where(x > 0, 0.5 * (x + root), 0.5 / (root + jnp.abs(x)))
+
+
+def inverse_squareplus(y: float | Array) -> Any:
+    """The x with squareplus(x) = y, for y > 0."""
+    return y - 0.25 / y
 
 
 class ActionDistribution(nn.Module):
@@ -103,8 +117,8 @@ class ActionDistribution(nn.Module):
     deviation, a parameter of its own for each entry or for all of them, does not depend on the state. `log_std_init`
     is in half-widths: the first deviation of an action in ±0.1 or in [1, 1.2] is 0.1·exp(log_std_init).
 
-    The log deviation is m + softplus(p − m) with the lower bound m = `MIN_LOG_STD` and p the parameter, which is it but
-    near the bound. A parameter that was cut at the bound would have no gradient beyond it, and would never come back.
+    The log deviation is m + squareplus(p − m) with the lower bound m = `MIN_LOG_STD` and p the parameter, which is it
+    but near the bound.
     """
 
     action_space: ActionSpace
@@ -117,9 +131,9 @@ class ActionDistribution(nn.Module):
         if isinstance(space, Discrete):
             return Categorical(outputs)
         shape = () if self.one_deviation else (space.size,)
-        first = MIN_LOG_STD + inverse_softplus(self.log_std_init - MIN_LOG_STD)
+        first = MIN_LOG_STD + inverse_squareplus(self.log_std_init - MIN_LOG_STD)
         free = self.param("log_std", nn.initializers.constant(first), shape)
-        log_std = MIN_LOG_STD + nn.softplus(free - MIN_LOG_STD) + jnp.log(space.half_width)
+        log_std = MIN_LOG_STD + squareplus(free - MIN_LOG_STD) + jnp.log(space.half_width)
         mean = space.centre + space.half_width * outputs
         return DiagonalGaussian(mean, jnp.broadcast_to(log_std, outputs.shape))
 

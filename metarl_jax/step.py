@@ -56,7 +56,7 @@ def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
 
 
 def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
-    """`step(state)`: one meta-step, with the metrics of `trial_metrics` and of the outer method."""
+    """`step(state)`: one meta-step, with the metrics of `trial_metrics`, of the learner and of the outer method."""
 
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
         key, task_key, update_key = jax.random.split(state.key, 3)
@@ -81,6 +81,8 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
             key=key,
             skipped_in_row=jnp.where(skipped, state.skipped_in_row + 1, 0),
         )
+        learned_metrics = spec.learner.metrics or (lambda _: {})
+        metrics = learned_metrics(next_state.meta_params) | metrics
         # An outer method that collected more than these trials tells how many steps it took.
         metrics = trial_metrics(trials) | metrics | {"skipped": skipped.astype(jnp.float32)}
         return next_state, metrics

@@ -11,6 +11,7 @@ import pytest
 from metarl_jax import envs
 from metarl_jax.estimators import loaded_dice_surrogate, make_surrogate
 from metarl_jax.learners.gradient import MAML, gradient_step
+from metarl_jax.learners.structured import TunedHypernetwork
 from metarl_jax.returns import AdvantageConfig, make_estimator
 from metarl_jax.rollout import collect_trial, replay_trial
 
@@ -186,3 +187,33 @@ def test_loaded_dice_lies_between_lvc_and_dice():
     for other in (dice, plain):
         np.testing.assert_allclose(other[0], lvc[0], atol=1e-5)
         assert np.abs(other[1] - lvc[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["scalar", "layer", "array", "parameter"])
+@pytest.mark.parametrize("make", [MAML, partial(TunedHypernetwork, policy_sizes=(4,))])
+def test_learned_step_sizes_begin_at_the_inner_lr_and_stay_above_zero(kind, make):
+    """All but those of Meta-SGD, which means its signs; and their range is among the metrics."""
+    env = envs.make("point_robot", horizon=3)
+    learner = make(inner_lr=0.03, learn_inner_lr=kind).make(env)
+    meta_params = learner.init(jax.random.key(0))
+    assert learner.metrics is not None
+    for name, value in learner.metrics(meta_params).items():
+        np.testing.assert_allclose(value, 0.03, rtol=1e-6, err_msg=name)
+    moved = {**meta_params, "inner_lr": dict(meta_params["inner_lr"])}
+    path = min(moved["inner_lr"])
+    moved["inner_lr"][path] -= 2.0
+    metrics = learner.metrics(moved)
+    assert (metrics["inner_lr_min"] > 0.0) == (kind != "parameter")
+    assert metrics["inner_lr_min"] < 0.01
+    gradient = jax.grad(lambda p: learner.metrics(p)["inner_lr_mean"])(meta_params)
+    unit = 0.03 if make is not MAML else 1.0
+    total = sum(x.sum() for x in gradient["inner_lr"].values())
+    np.testing.assert_allclose(
+        total, unit, rtol=0.03
+    )  # an optimizer moves them as it would the sizes
+
+
+def test_step_sizes_that_stay_above_zero_cannot_begin_there():
+    with pytest.raises(ValueError, match=r"inner_lr=0.0 is no first value .* choose 0.1"):
+        MAML(inner_lr=0.0, learn_inner_lr="array").validate()
+    MAML(inner_lr=0.0, learn_inner_lr="parameter").validate()

@@ -22,8 +22,8 @@ from metarl_jax.fast_parameters import FlatParams, LearnedInnerLR
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.networks import MIN_LOG_STD, Activation, MLPPolicy
 from metarl_jax.trees import join_leading, split_leading
-from metarl_jax.types import Array, PyTree, Transition
-from metarl_jax.validation import bounded
+from metarl_jax.types import Array, Metrics, PyTree, Transition
+from metarl_jax.validation import bounded, is_off
 
 Loss = Callable[[PyTree, PyTree, PyTree], Array]
 """(fast parameters, slow parameters, data) to a scalar."""
@@ -99,13 +99,21 @@ class GradientLearner(LearnerConfig):
     """Step size of the inner gradient step."""
     learn_inner_lr: LearnedInnerLR = "none"
     """Meta-learn step sizes, starting from `inner_lr`: `none`, one `scalar`, one for each `layer`, for each `array` of
-    parameters, or for each `parameter` (Meta-SGD)."""
+    parameters, or for each `parameter` (Meta-SGD). All but those of a `parameter` stay above zero."""
     first_order: bool = False
     """Treat the inner gradient as a constant in the outer one (FOMAML)."""
     surrogate: SurrogateName = "likelihood_ratio"
     """Inner objective: `likelihood_ratio` (LVC, as ProMP), `log_likelihood` (as MAML), `dice` or `loaded_dice`."""
     loaded_dice_lambda: float = bounded(0.5, at_least=0, at_most=1)
     """λ of `loaded_dice`: from 0, low variance, to 1, no bias."""
+
+    def validate(self) -> None:
+        super().validate()
+        if self.learn_inner_lr not in ("none", "parameter") and is_off(self.inner_lr):
+            raise ValueError(
+                f"learner.inner_lr={self.inner_lr} is no first value of step sizes that stay above zero, as with "
+                f"learner.learn_inner_lr={self.learn_inner_lr!r}: choose 0.1 for example, or learn_inner_lr='parameter'"
+            )
 
     @property
     def fast_pattern(self) -> str:
@@ -135,6 +143,7 @@ class GradientLearner(LearnerConfig):
         module = self.make_policy(env)
         surrogate = make_surrogate(self.surrogate, self.loaded_dice_lambda)
         pattern = self.fast_pattern
+        first_lr = self.inner_lr / self.inner_lr_unit
 
         def init_policy(key):
             return module.init(key, jnp.zeros(env.observation_size))
@@ -146,9 +155,23 @@ class GradientLearner(LearnerConfig):
             if self.learn_inner_lr == "none":
                 return {"policy": policy}
             fast, _ = fast_parameters.select(policy, pattern)
-            first = self.inner_lr / self.inner_lr_unit
-            inner_lr = fast_parameters.init_inner_lr(self.learn_inner_lr, fast, first)
+            inner_lr = fast_parameters.init_inner_lr(self.learn_inner_lr, fast, first_lr)
             return {"policy": policy, "inner_lr": inner_lr}
+
+        def learned_sizes(meta_params) -> FlatParams:
+            sizes = fast_parameters.step_sizes(
+                self.learn_inner_lr, meta_params["inner_lr"], first_lr
+            )
+            return {group: self.inner_lr_unit * x for group, x in sizes.items()}
+
+        def metrics(meta_params) -> Metrics:
+            sizes = [jnp.ravel(x) for x in learned_sizes(meta_params).values()]
+            sizes = jnp.concatenate(sizes)
+            return {
+                "inner_lr_min": sizes.min(),
+                "inner_lr_mean": sizes.mean(),
+                "inner_lr_max": sizes.max(),
+            }
 
         def slow_part(meta_params) -> FlatParams:
             return fast_parameters.select(meta_params["policy"], pattern)[1]
@@ -177,10 +200,9 @@ class GradientLearner(LearnerConfig):
         def step_sizes(meta_params, fast: FlatParams) -> FlatParams:
             if self.learn_inner_lr == "none":
                 return {path: jnp.asarray(self.inner_lr) for path in fast}
-            inner_lr = fast_parameters.expand_inner_lr(
-                self.learn_inner_lr, fast, meta_params["inner_lr"]
+            return fast_parameters.expand_inner_lr(
+                self.learn_inner_lr, fast, learned_sizes(meta_params)
             )
-            return {path: self.inner_lr_unit * x for path, x in inner_lr.items()}
 
         def adapt(meta_params, fast, rollout) -> FlatParams:
             slow, inner_lr = slow_part(meta_params), step_sizes(meta_params, fast)
@@ -200,6 +222,7 @@ class GradientLearner(LearnerConfig):
             adapt=adapt,
             unroll=unroll,
             absorb=None if self.starts_at_zero else absorb,
+            metrics=None if self.learn_inner_lr == "none" else metrics,
             weights_per_task=True,
         )
 
@@ -225,6 +248,7 @@ class MAML(GradientLearner):
     `params/MLP_0/Dense_0/kernel`) this regular expression is found."""
 
     def validate(self) -> None:
+        super().validate()
         if self.adapts == "context" and self.context_size == 0:
             raise ValueError(
                 "learner.context_size=0 leaves learner.adapts='context' nothing to adapt: choose 5 for example"
