@@ -51,7 +51,9 @@ def collect_trial(
       normalizer: statistics to normalise observations with, or None to leave them raw.
       num_rounds: K.
       num_episodes: E.
-      deterministic: act by the mode of the policy instead of a sample.
+      deterministic: act by the mode of the policy instead of a sample. A learner that adapts between rounds adapts to
+        sampled rounds that are not recorded: a mode shows it no better action. Recorded is, of each round, another by
+        the mode from the same starts, so that this record is one to measure and not one to replay.
 
     Returns:
       The record, `[K, T, E]`.
@@ -61,17 +63,21 @@ def collect_trial(
     no_action = jnp.zeros((num_episodes, encoded_action_size(env.action_space)), jnp.float32)
     carry = inner_state, no_action, jnp.zeros(num_episodes, jnp.float32)
 
+    explores = learner.adapt is not None
     regret = env.regret(task) if advantages.pays_regret else None
     act = partial(_act, learner, meta_params, normalizer)
     starts, noise = _draw_chances(
-        env, act, task, carry, rounds_key, num_rounds, stochastic=not deterministic
+        env, act, task, carry, rounds_key, num_rounds, stochastic=explores or not deterministic
     )
 
-    def round_(carry, inputs):
-        index, start, noise = inputs
+    def live(carry, start, noise):
         carry, raw = _collect_round(env, act, task, regret, carry, start, noise)
         statistics, rollout = _observe(normalizer, raw)
-        rollout = advantages.after_round(rollout)
+        return carry, statistics, advantages.after_round(rollout)
+
+    def round_(begun, inputs):
+        index, start, noise = inputs
+        carry, statistics, rollout = live(begun, start, noise)
         inner_state, *previous = carry
         if (adapt := learner.adapt) is not None:
             inner_state = jax.lax.cond(
@@ -80,6 +86,8 @@ def collect_trial(
                 lambda state: state,
                 inner_state,
             )
+        if deterministic and explores:
+            _, statistics, rollout = live(begun, start, None)
         return (inner_state, *previous), (rollout, statistics)
 
     inputs = jnp.arange(num_rounds), starts, noise

@@ -1,9 +1,12 @@
 """How a trial is collected: what is random in it is drawn before it is lived."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from metarl_jax import envs, learners
+from metarl_jax.learner import unroll
 from metarl_jax.returns import AdvantageConfig, make_estimator
 from metarl_jax.rollout import collect_trial
 
@@ -42,3 +45,31 @@ def test_nothing_is_drawn_in_the_scan_over_steps(name, deterministic):
     assert {name for name, within in found if not within} & set(DRAWS)
     assert ("scan", True) in found
     assert not {name for name, within in found if within} & set(DRAWS)
+
+
+def test_adaptation_explores_where_its_rounds_are_measured_by_the_mode():
+    """Each recorded round is by the mode of the policy that the sampled rounds before it have led to."""
+    env = envs.make("point_robot", horizon=3)
+    learner = learners.get("maml")(hidden_sizes=(4,), inner_lr=1.0).make(env)
+    meta_params = learner.init(jax.random.key(0))
+    estimator = make_estimator(AdvantageConfig(baseline="none"))
+    task = jnp.array([0.3, -0.2])
+
+    def collect(deterministic):
+        sizes = {"num_rounds": 3, "num_episodes": 2, "deterministic": deterministic}
+        key = jax.random.key(2)
+        trial = collect_trial(env, learner, estimator, meta_params, (), None, task, key, **sizes)
+        return trial.rollout
+
+    sampled, measured = (
+        jax.jit(collect, static_argnums=0)(False),
+        jax.jit(collect, static_argnums=0)(True),
+    )
+    state = learner.begin(meta_params, (), jax.random.key(0), 2)
+    for index in range(3):
+        explored, greedy = (jax.tree.map(lambda x, i=index: x[i], r) for r in (sampled, measured))
+        out, _ = unroll(learner, meta_params, state, greedy.timestep)
+        np.testing.assert_allclose(greedy.action, out.distribution.mode(), atol=1e-5)
+        state = learner.adapt(meta_params, state, explored)
+    moved = measured.action[2] - measured.action[0]
+    assert np.abs(moved).max() > 1e-3
