@@ -179,12 +179,14 @@ def exact_meta_gradient_of(
     mdp = env.mdp(task)
 
     def after(meta_params, num_inner_steps):
-        def objective(inner_state):
+        begun = learner.begin(meta_params, (), jax.random.key(0), 1)
+
+        def objective(fast):
+            inner_state = begun.replace(fast=fast)
             policy = policy_matrix(learner, meta_params, inner_state, jnp.asarray(env.observations))
             return exact_return(policy, mdp, env.episode_length)
 
-        begun = learner.begin(meta_params, (), jax.random.key(0), 1)
-        return objective(exact_adapted(objective, begun, config.inner_lr, num_inner_steps))
+        return objective(exact_adapted(objective, begun.fast, config.inner_lr, num_inner_steps))
 
     @jax.jit
     def compute(meta_params):

@@ -27,8 +27,12 @@ class EvaluationConfig:
     """Rounds of episodes; as in training when not given."""
     num_episodes: int | None = bounded(None, at_least=1)
     """Parallel episodes of a round; as in training when not given."""
+    inner_lr_factors: tuple[float, ...] | None = bounded(None, at_least=0)
+    """What inner step sizes are multiplied by, step after step (see `learner.inner_lr_factors`); as in training when
+    not given. `1 0.5` is the protocol of Finn et al. (2017) at test time, with 40 episodes of a round."""
     deterministic: bool = False
-    """Act by the mode of the policy."""
+    """Act by the mode of the policy. A learner that adapts between rounds adapts to sampled episodes all the same, and
+    each round is measured in episodes by the mode beside them, from the same starts: nothing is learned from a mode."""
     split: Literal["test", "train", "ood"] = "test"
     """Split of the tasks: `test`, `train` or `ood`."""
 
@@ -115,8 +119,8 @@ def validate(config: Config) -> None:
     config.env.validate()
     config.learner.validate()
     _check_credit(config)
+    _check_evaluation(config)
     config.outer.validate(config.learner, config.advantage)
-    _check_splits(config)
     if config.learner.adapts_by_gradient and config.num_rounds < 2:
         raise ValueError(
             f"num_rounds={config.num_rounds} leaves learner {config.learner.name!r} no step to adapt: choose 2 or more"
@@ -175,12 +179,34 @@ def _check_credit(config: Config) -> None:
         )
 
 
-def _check_splits(config: Config) -> None:
-    if config.evaluation.split not in config.env.splits:
+def _check_evaluation(config: Config) -> None:
+    evaluation, learner = config.evaluation, config.learner
+    if evaluation.split not in config.env.splits:
         raise ValueError(
-            f"evaluation.split={config.evaluation.split!r} is unknown to env {config.env.name!r}: "
+            f"evaluation.split={evaluation.split!r} is unknown to env {config.env.name!r}: "
             f"choose one of {', '.join(config.env.splits)}"
         )
+    factors = evaluation.inner_lr_factors
+    if factors is None:
+        return
+    if not hasattr(learner, "inner_lr_factors"):
+        raise ValueError(
+            f"evaluation.inner_lr_factors={factors} does not fit learner {learner.name!r}, which takes no inner "
+            "gradient steps: leave it out"
+        )
+    if not factors:
+        raise ValueError(
+            "evaluation.inner_lr_factors=() has no factor: choose 1 for constant steps, or leave it out"
+        )
+
+
+def evaluated_learner(config: Config) -> LearnerConfig:
+    """The learner as it is evaluated: with the step sizes of `evaluation`, where these are others."""
+    factors = config.evaluation.inner_lr_factors
+    if factors is None:
+        return config.learner
+    changes: dict[str, Any] = {"inner_lr_factors": factors}
+    return dataclasses.replace(config.learner, **changes)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

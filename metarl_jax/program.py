@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax import returns
-from metarl_jax.config import Config, validate
+from metarl_jax.config import Config, evaluated_learner, validate
 from metarl_jax.env import TaskDistribution
 from metarl_jax.evaluate import control_spec, make_evaluate
 from metarl_jax.learner import MetaLearner
@@ -167,7 +167,10 @@ def _make_evaluations(config: Config, spec: StepSpec):
         "num_rounds": options.num_rounds or config.num_rounds,
         "num_episodes": options.num_episodes or config.num_episodes,
     }
-    learner_evaluate = make_evaluate(spec, deterministic=options.deterministic, **sizes)
+    evaluated = spec
+    if options.inner_lr_factors is not None:
+        evaluated = spec._replace(learner=evaluated_learner(config).make(config.env))
+    learner_evaluate = make_evaluate(evaluated, deterministic=options.deterministic, **sizes)
 
     def evaluate(state: TrainState, key: Key, split="test", num_tasks: int | None = None) -> Array:
         return learner_evaluate(

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from metarl_jax.checkpoint import step_of
-from metarl_jax.config import Config
+from metarl_jax.config import Config, evaluated_learner
 from metarl_jax.evaluate import has_oracle, summarize
 from metarl_jax.executables import TRAINING_EVALUATIONS
 from metarl_jax.loop import Run, Trained
@@ -46,6 +46,7 @@ def evaluations(
     found = []
     for mine, *others in zip(*map(run.executables.by_member, (returns, *controls)), strict=True):
         evaluation = {"split": split, "num_tasks": num_tasks, "step": step, **summarize(mine)}
+        evaluation |= protocol(run.config)
         evaluation["parameters"] = parameters
         summaries = map(summarize, others)
         evaluation["controls"] = dict(zip(names, summaries, strict=True)) | ceiling
@@ -53,6 +54,18 @@ def evaluations(
             evaluation["note"] = env.note
         found.append(finite(evaluation))
     return found
+
+
+def protocol(config: Config) -> dict[str, Any]:
+    """How a learner was evaluated in its tasks: `num_episodes` of a round, whether they were `deterministic`, and
+    `inner_lr_factors` of one that takes inner gradient steps."""
+    options, learner = config.evaluation, evaluated_learner(config)
+    found = {
+        "num_episodes": options.num_episodes or config.num_episodes,
+        "deterministic": options.deterministic,
+    }
+    factors = getattr(learner, "inner_lr_factors", None)
+    return found if factors is None else found | {"inner_lr_factors": list(factors)}
 
 
 def count_parameters(run: Run) -> dict[str, int]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.config import evaluated_learner
 from metarl_jax.evaluate import live_trial
 from metarl_jax.learners.structured import ModularOptions, connection_gates, mean_routing
 from metarl_jax.program import Program
@@ -68,10 +69,12 @@ def learned_structure(
     if not config.learner.adapts_by_gradient:  # whose trials need none
         advantages = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
 
+    learner = evaluated_learner(config).make(program.env)
+
     def one(task, key):
         trial = live_trial(
             env,
-            program.learner,
+            learner,
             advantages,
             state,
             task,

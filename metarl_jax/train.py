@@ -88,6 +88,8 @@ def evaluate_run(
     split: str = "test",
     num_tasks: int | None = None,
     num_rounds: int | None = None,
+    num_episodes: int | None = None,
+    inner_lr_factors: tuple[float, ...] | None = None,
     empty_memory: bool = False,
     strategies: Sequence[str] = (),
     console: Reporter | None = None,
@@ -102,6 +104,8 @@ def evaluate_run(
       split: split of the tasks.
       num_tasks: number of tasks; as in the configuration when not given.
       num_rounds: rounds of a trial (K); as in the configuration when not given.
+      num_episodes: parallel episodes of a round (E); as in the configuration when not given.
+      inner_lr_factors: of inner step sizes, as `evaluation.inner_lr_factors`; as in the configuration when not given.
       empty_memory: let the learner begin with nothing in what it keeps beyond a trial.
       strategies: known strategies of the task distribution to evaluate in the same tasks.
       console: where to tell how it goes; standard output when not given.
@@ -115,7 +119,14 @@ def evaluate_run(
         learner has other parameters in `env`.
     """
     folder, trained = run_folder.open_existing(Path(run_dir))
-    config = _evaluated(trained, env, num_tasks, num_rounds)
+    config = _evaluated(
+        trained,
+        env,
+        num_tasks=num_tasks,
+        num_rounds=num_rounds,
+        num_episodes=num_episodes,
+        inner_lr_factors=inner_lr_factors,
+    )
     check_split(config.env, split)
     check_strategies(config.env, strategies)
     reporter = console or Reporter()
@@ -133,15 +144,12 @@ def evaluate_run(
     return evaluation | ({"changed": now} if changed else {})
 
 
-def _evaluated(
-    trained: Config, env: TaskDistribution | None, num_tasks: int | None, num_rounds: int | None
-) -> Config:
+def _evaluated(trained: Config, env: TaskDistribution | None, **options: Any) -> Config:
     """The configuration of a run with what is given of its evaluation, checked against what the run has learned.
 
     Raises:
       ValueError: naming the field, the value and the remedy.
     """
-    options = {"num_tasks": num_tasks, "num_rounds": num_rounds}
     given = {name: value for name, value in options.items() if value is not None}
     config = dataclasses.replace(
         trained,

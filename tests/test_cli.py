@@ -135,6 +135,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(words, capsys):
         ("--env.num-arms 1", "env.num_arms=1 must be at least 2"),
         ("--env.num-arms 7", "env.num_arms=7 (trained with 5): the learner of the run has other"),
         ("--split ood", "split='ood'"),
+        ("--num-episodes 0", "num_episodes=0 must be at least 1"),
+        ("--inner-lr-factors 1 0.5", "evaluation.inner_lr_factors=(1.0, 0.5) does not fit"),
     ],
 )
 def test_bad_input_to_eval(words, message, capsys):
@@ -346,17 +348,24 @@ def test_train_and_eval(monkeypatch, capsys):
     assert config.num_tasks == 4
     evaluation = json.loads((run_dir / "eval.json").read_text())
     assert len(evaluation["return_mean"]) == 2
+    assert evaluation["num_episodes"] == config.num_episodes
     assert list(run_dir.glob("*.png"))
 
+    protocol = {"num_episodes": 40, "inner_lr_factors": (1.0, 0.5)}
+
     def evaluate_run(path, *, env, split, num_tasks, console, **others):
-        assert not any(others.values())
+        assert {name: value for name, value in others.items() if value} == protocol
         console.warn("a warning")
         assert (path, env, split, num_tasks) == (run_dir, config.env, "train", 6)
         return evaluation
 
     monkeypatch.setattr(loop, "evaluate_run", evaluate_run)
-    assert main(["eval", str(run_dir), "--split", "train", "--num-tasks", "6", "--json"]) == 0
+    steps = ["--num-episodes", "40", "--inner-lr-factors", "1", "0.5"]
+    assert (
+        main(["eval", str(run_dir), "--split", "train", "--num-tasks", "6", "--json", *steps]) == 0
+    )
     assert json.loads(capsys.readouterr().out) == evaluation
+    protocol = {}
     assert main(["eval", str(run_dir), "--split=train", "--num-tasks=6"]) == 0
     assert "interval" in capsys.readouterr().out
 

@@ -11,6 +11,8 @@ import pytest
 import metarl_jax
 from metarl_jax import config as configs
 from metarl_jax import experiments
+from metarl_jax.config import EvaluationConfig
+from metarl_jax.learners.gradient import MAML
 from metarl_jax.outer.es import ES
 from metarl_jax.program import CACHED_BYTES, inner_state_bytes, make_spec
 
@@ -48,6 +50,8 @@ def changed(config, path, value):
         ("outer.sampling_correction", 0.5, ["outer.sampling_correction=0.5", "log_likelihood"]),
         ("outer.num_minibatches", 3, ["num_tasks=40", "outer.num_minibatches=3"]),
         ("runtime.num_devices", 7, ["num_tasks=40", "runtime.num_devices=7"]),
+        ("evaluation.inner_lr_factors", (), ["evaluation.inner_lr_factors=()", "choose 1"]),
+        ("evaluation.inner_lr_factors", (1.0, -0.5), ["inner_lr_factors=-0.5", "at least 0"]),
         ("evaluation.split", "dev", ["evaluation.split='dev'", "ood"]),
     ],
 )
@@ -56,6 +60,27 @@ def test_what_cannot_work_is_refused(path, value, words):
     with pytest.raises(ValueError, match="=") as error:
         metarl_jax.build(config)
     assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_factors_of_step_sizes_need_inner_steps():
+    config = changed(experiments.get("rl2-bandit"), "evaluation.inner_lr_factors", (1.0, 0.5))
+    with pytest.raises(ValueError, match=r"evaluation.inner_lr_factors=\(1.0, 0.5\) .* 'rl2'"):
+        configs.validate(config)
+
+
+def test_evaluation_has_step_sizes_of_its_own(small_config):
+    """With steps of no length every round is as the first, by the mode and from the same starts."""
+    evaluation = EvaluationConfig(num_tasks=2, num_rounds=3, deterministic=True)
+    learner = MAML(hidden_sizes=(4,), inner_lr=1.0)
+    config = replace(small_config("maml", "point_robot"), learner=learner)
+    for factors, still in ((None, False), ((1.0, 0.0), False), ((0.0,), True)):
+        program = metarl_jax.build(
+            replace(config, evaluation=replace(evaluation, inner_lr_factors=factors))
+        )
+        state = jax.jit(program.init)(jax.random.key(0))
+        returns = np.asarray(jax.jit(program.evaluate)(state, jax.random.key(1)))
+        assert (np.abs(returns[:, 1] - returns[:, 0]).max() < 1e-6) == still
+        assert (np.abs(returns[:, 2] - returns[:, 1]).max() < 1e-6) == (factors is not None)
 
 
 def test_an_outer_method_that_does_not_fit_the_learner_is_refused():

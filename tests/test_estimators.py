@@ -138,7 +138,7 @@ def test_sampling_correction_over_all_inner_samples(sampling_correction, expecte
     def estimate(pair, action):
         inner = record(learner, meta_params, begun, pair, 1.0)
         adapted = learner.adapt(meta_params, begun, inner)
-        after = jax.nn.softmax(adapted["params/PolicyHead_0/NarrowDense_0/bias"])
+        after = jax.nn.softmax(adapted.fast["params/PolicyHead_0/NarrowDense_0/bias"])
         chance = probability[pair[0]] * probability[pair[1]] * after[action]
         gradient = meta_gradient(
             learner,

@@ -136,7 +136,7 @@ def test_a_context_begins_at_zero():
     meta_params = learner.init(jax.random.key(0))
     path = "params/context"
     meta_params["policy"]["params"]["context"] += 1.0
-    fast = learner.begin(meta_params, (), jax.random.key(0), 1)
+    fast = learner.begin(meta_params, (), jax.random.key(0), 1).fast
     assert list(fast) == [path]
     np.testing.assert_array_equal(fast[path], 0.0)
 
@@ -217,3 +217,32 @@ def test_step_sizes_that_stay_above_zero_cannot_begin_there():
     with pytest.raises(ValueError, match=r"inner_lr=0.0 is no first value .* choose 0.1"):
         MAML(inner_lr=0.0, learn_inner_lr="array").validate()
     MAML(inner_lr=0.0, learn_inner_lr="parameter").validate()
+
+
+def test_step_sizes_follow_their_factors(trial, trees_close):
+    """The last factor holds for all later steps, in a replay as in every other use of `adapt`."""
+    env = envs.make("point_robot", horizon=3)
+    options = {"hidden_sizes": (4, 3), "inner_lr": 0.5}
+    plain = MAML(**options).make(env)
+    scheduled = MAML(**options, inner_lr_factors=(1.0, 0.5)).make(env)
+    meta_params = plain.init(jax.random.key(0))
+    rollout = jax.tree.map(lambda x: x[0], trial.rollout)
+
+    def steps(learner):
+        """What is added to the fast part in each of three steps on the same data."""
+        state = learner.begin(meta_params, (), trial.key, 2)
+        for _ in range(3):
+            after = learner.adapt(meta_params, state, rollout)
+            yield state.fast, jax.tree.map(jnp.subtract, after.fast, state.fast)
+            state = after
+
+    for (fast, moved), factor in zip(steps(scheduled), (1.0, 0.5, 0.5), strict=True):
+        begun = plain.begin(meta_params, (), trial.key, 2).replace(fast=fast)
+        after = plain.adapt(meta_params, begun, rollout).fast
+        wanted = jax.tree.map(lambda x, y, f=factor: f * (x - y), after, fast)
+        trees_close(moved, wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_a_schedule_has_at_least_one_factor():
+    with pytest.raises(ValueError, match=r"inner_lr_factors=\(\)"):
+        MAML(inner_lr_factors=()).validate()

@@ -145,7 +145,7 @@ def test_only_the_code_moves_in_a_new_task(name):
     config = learners.get(name)()
     learner = config.make(env)
     meta_params = learner.init(jax.random.key(0))
-    begun = learner.begin(meta_params, (), jax.random.key(1), 2)
+    begun = learner.begin(meta_params, (), jax.random.key(1), 2).fast
     assert list(begun) == ["params/code"]
     assert config.num_adapted(env) == begun["params/code"].size == (25 if "hyper" in name else 8)
     assert sum(x.size for x in jax.tree.leaves(meta_params)) > 1000
@@ -274,7 +274,8 @@ def test_learned_step_sizes_of_a_code_are_in_units_of_the_first(small_config, tr
 
     def adapted(learner, meta_params):
         begun = learner.begin(meta_params, (), trial.key, rollout.reward.shape[-1])
-        return learner.adapt(meta_params, begun, rollout)["params/code"] - begun["params/code"]
+        after = learner.adapt(meta_params, begun, rollout)
+        return after.fast["params/code"] - begun.fast["params/code"]
 
     moved = adapted(learner, meta_params)
     assert np.abs(moved).max() > 1e-4
@@ -365,4 +366,4 @@ def test_a_tuned_code_can_start_anywhere():
     """Its start is a meta-parameter: with the generator at zero a code of zeros could never move."""
     learner = TunedHypernetwork().make(envs.make("point_robot"))
     begun = learner.begin(learner.init(jax.random.key(0)), (), jax.random.key(1), 2)
-    assert np.abs(begun["params/code"]).max() > 0.1
+    assert np.abs(begun.fast["params/code"]).max() > 0.1

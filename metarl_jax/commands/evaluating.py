@@ -22,6 +22,7 @@ oracle and the Bayes-optimal returns. `metarl controls ENV --help` names the str
   metarl eval runs/maml-point-robot-seed0
   metarl eval runs/maml-point-robot-seed0 --split ood --num-tasks 1000 --json
   metarl eval runs/rl2-bandit-seed0 --strategies gittins ucb1
+  metarl eval runs/maml-point-robot-seed0 --num-episodes 40 --inner-lr-factors 1 0.5
 
 With the fields of its environment and --num-rounds, the same learner in other tasks:
   metarl eval runs/maml-point-robot-seed0 --num-rounds 8 --env.horizon 200"""
@@ -45,6 +46,13 @@ class EvalOptions:
     """Tasks to evaluate on; as in the run's configuration when not given."""
     num_rounds: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
     """Rounds of episodes in a trial; as in the run's configuration when not given."""
+    num_episodes: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
+    """Parallel episodes of a round; as in the run's configuration when not given."""
+    inner_lr_factors: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT …")] = (
+        bounded(None, at_least=0)
+    )
+    """What inner step sizes are multiplied by, step after step, the last factor in all later steps; as in the run's
+    configuration when not given."""
     empty_memory: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Begin with nothing in what the learner keeps beyond a trial."""
     strategies: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")] = ()

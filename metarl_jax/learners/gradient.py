@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from metarl_jax import fast_parameters
 from metarl_jax.env import TaskDistribution
@@ -82,13 +83,25 @@ def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
 gradient_step.defvjp(_gradient_step_fwd, _gradient_step_bwd)
 
 
+class FastState(struct.PyTreeNode):
+    """The inner state of a learner that adapts by gradient.
+
+    Attributes:
+      fast: the part of the policy that adapts, by path.
+      num_steps: `[]` int32, the inner steps that it has taken in this trial.
+    """
+
+    fast: FlatParams
+    num_steps: Array
+
+
 @dataclasses.dataclass(frozen=True)
 class GradientLearner(LearnerConfig):
     """Options of the learners that take a gradient step after every round, and how they are built.
 
     A trial of K rounds has K − 1 inner steps. Advantages must be known when a round ends: `advantage.credit` is
-    `episode`. The meta-parameters are `policy` and, where step sizes are learned, `inner_lr`; the inner state is the
-    fast part of the policy, by path.
+    `episode`. The meta-parameters are `policy` and, where step sizes are learned, `inner_lr`; the inner state is a
+    `FastState`.
     """
 
     adapts_by_gradient: ClassVar[bool] = True
@@ -100,6 +113,9 @@ class GradientLearner(LearnerConfig):
     learn_inner_lr: LearnedInnerLR = "none"
     """Meta-learn step sizes, starting from `inner_lr`: `none`, one `scalar`, one for each `layer`, for each `array` of
     parameters, or for each `parameter` (Meta-SGD). All but those of a `parameter` stay above zero."""
+    inner_lr_factors: tuple[float, ...] = bounded((1.0,), at_least=0)
+    """What step sizes are multiplied by in the first inner step, in the second and so on; the last factor holds for all
+    later steps. `1 0.5` halves them after the first step, as Finn et al. (2017) do at test time."""
     first_order: bool = False
     """Treat the inner gradient as a constant in the outer one (FOMAML)."""
     surrogate: SurrogateName = "likelihood_ratio"
@@ -109,6 +125,10 @@ class GradientLearner(LearnerConfig):
 
     def validate(self) -> None:
         super().validate()
+        if not self.inner_lr_factors:
+            raise ValueError(
+                "learner.inner_lr_factors=() has no factor: choose 1 for constant steps"
+            )
         if self.learn_inner_lr not in ("none", "parameter") and is_off(self.inner_lr):
             raise ValueError(
                 f"learner.inner_lr={self.inner_lr} is no first value of step sizes that stay above zero, as with "
@@ -176,43 +196,53 @@ class GradientLearner(LearnerConfig):
         def slow_part(meta_params) -> FlatParams:
             return fast_parameters.select(meta_params["policy"], pattern)[1]
 
-        def begin(meta_params, memory, key, num_episodes) -> FlatParams:
+        def begin(meta_params, memory, key, num_episodes) -> FastState:
             del memory, key, num_episodes
             fast, _ = fast_parameters.select(meta_params["policy"], pattern)
-            return {p: jnp.zeros(x.shape) if self.starts_at_zero else x for p, x in fast.items()}
+            if self.starts_at_zero:
+                fast = {path: jnp.zeros(x.shape) for path, x in fast.items()}
+            return FastState(fast, jnp.zeros((), jnp.int32))
 
         def answer(fast: FlatParams, slow: FlatParams, observation) -> Any:
             return module.apply(fast_parameters.merge(slow, fast), observation)
 
-        def act(meta_params, fast, timestep):
-            return answer(fast, slow_part(meta_params), timestep.observation), fast
+        def act(meta_params, state: FastState, timestep):
+            return answer(state.fast, slow_part(meta_params), timestep.observation), state
 
-        def unroll(meta_params, fast, timesteps):
+        def unroll(meta_params, state: FastState, timesteps):
             # Matrix products over one long axis [T·E] are faster than over [T, E].
-            out, _ = act(meta_params, fast, join_leading(timesteps))
-            return split_leading(out, timesteps.valid.shape[1]), fast
+            out, _ = act(meta_params, state, join_leading(timesteps))
+            return split_leading(out, timesteps.valid.shape[1]), state
 
         def loss(fast: FlatParams, slow: FlatParams, rollout: Transition) -> Array:
             steps = join_leading((rollout.timestep.observation, rollout.action))
             log_prob = answer(fast, slow, steps[0]).distribution.log_prob(steps[1])
             return surrogate(log_prob.reshape(rollout.reward.shape), rollout)
 
-        def step_sizes(meta_params, fast: FlatParams) -> FlatParams:
+        def step_sizes(meta_params, state: FastState) -> FlatParams:
+            factors = self.inner_lr_factors
+            factor = factors[0]
+            if len(factors) > 1:
+                factor = jnp.asarray(factors)[jnp.minimum(state.num_steps, len(factors) - 1)]
             if self.learn_inner_lr == "none":
-                return {path: jnp.asarray(self.inner_lr) for path in fast}
-            return fast_parameters.expand_inner_lr(
-                self.learn_inner_lr, fast, learned_sizes(meta_params)
+                return {path: jnp.asarray(factor * self.inner_lr) for path in state.fast}
+            inner_lr = fast_parameters.expand_inner_lr(
+                self.learn_inner_lr, state.fast, learned_sizes(meta_params)
             )
+            return {path: factor * x for path, x in inner_lr.items()}
 
-        def adapt(meta_params, fast, rollout) -> FlatParams:
-            slow, inner_lr = slow_part(meta_params), step_sizes(meta_params, fast)
+        def adapt(meta_params, state: FastState, rollout) -> FastState:
+            fast, slow = state.fast, slow_part(meta_params)
+            inner_lr = step_sizes(meta_params, state)
             if self.first_order:
                 constant = jax.lax.stop_gradient((fast, slow))
-                return _descend(fast, inner_lr, jax.grad(loss)(*constant, rollout))
-            return gradient_step(loss, fast, slow, inner_lr, rollout)
+                fast = _descend(fast, inner_lr, jax.grad(loss)(*constant, rollout))
+            else:
+                fast = gradient_step(loss, fast, slow, inner_lr, rollout)
+            return FastState(fast, state.num_steps + 1)
 
-        def absorb(meta_params, fast):
-            adapted = fast_parameters.merge(slow_part(meta_params), fast)
+        def absorb(meta_params, state: FastState):
+            adapted = fast_parameters.merge(slow_part(meta_params), state.fast)
             return {**meta_params, "policy": adapted}
 
         return MetaLearner(
