@@ -119,6 +119,7 @@ def validate(config: Config) -> None:
     config.env.validate()
     config.learner.validate()
     _check_credit(config)
+    _check_normalization(config)
     _check_evaluation(config)
     config.outer.validate(config.learner, config.advantage)
     if config.learner.adapts_by_gradient and config.num_rounds < 2:
@@ -177,6 +178,35 @@ def _check_credit(config: Config) -> None:
             "advantage.baseline='linear' needs advantage.credit='episode': it is a function of the time in one "
             "episode; choose baseline='value' or 'none'"
         )
+
+
+def _check_normalization(config: Config) -> None:
+    """Advantages that are normalised alone are zero, and nothing is learned from them."""
+    advantage, length = config.advantage, config.env.episode_length
+    if not (config.outer.reads_advantages or config.learner.adapts_by_gradient):
+        return
+    outside = {
+        "round": 1,
+        "trial": config.num_rounds,
+        "batch": config.num_tasks * config.num_rounds,
+    }
+    evaluated = config.evaluation.num_episodes
+    episodes = {"num_episodes": config.num_episodes}
+    if config.learner.adapts_by_gradient and evaluated is not None:
+        episodes["evaluation.num_episodes"] = evaluated
+    for field, num_episodes in episodes.items():
+        few = f"{field}={num_episodes} with episodes of {length} step(s) in env {config.env.name!r}"
+        if outside.get(advantage.normalization, 2) * num_episodes * length < 2:
+            raise ValueError(
+                f"advantage.normalization={advantage.normalization!r} would make all advantages 0: {few} leave one in "
+                f"each {advantage.normalization}: choose {field}=2 or more, or advantage.normalization='none'"
+            )
+        # The constant and three powers of time go through so many returns of a single episode.
+        if advantage.baseline == "linear" and num_episodes == 1 and length <= 4:
+            raise ValueError(
+                f"advantage.baseline='linear' would make all advantages 0: it fits the returns of {few} exactly: "
+                f"choose {field}=2 or more, or advantage.baseline='none'"
+            )
 
 
 def _check_evaluation(config: Config) -> None:

@@ -12,6 +12,7 @@ import metarl_jax
 from metarl_jax import config as configs
 from metarl_jax import experiments
 from metarl_jax.config import EvaluationConfig
+from metarl_jax.envs.bandit import Bandit
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.outer.es import ES
 from metarl_jax.program import CACHED_BYTES, inner_state_bytes, make_spec
@@ -60,6 +61,40 @@ def test_what_cannot_work_is_refused(path, value, words):
     with pytest.raises(ValueError, match="=") as error:
         metarl_jax.build(config)
     assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "words"),
+    [
+        ("maml-point-robot", {"num_episodes": 1}, ["normalization='round'", "num_episodes=1"]),
+        ("maml-point-robot", {"evaluation.num_episodes": 1}, ["evaluation.num_episodes=1"]),
+        (
+            "maml-point-robot",
+            {"num_episodes": 1, "advantage.normalization": "none"},
+            ["baseline='linear'", "num_episodes=1"],
+        ),
+        (
+            "rl2-bandit",
+            {"num_episodes": 1, "num_rounds": 1, "advantage.normalization": "trial"},
+            ["normalization='trial'", "num_episodes=1"],
+        ),
+        (
+            "rl2-bandit",
+            {"num_tasks": 1, "num_episodes": 1, "num_rounds": 1, "outer.num_minibatches": 1},
+            ["normalization='batch'", "num_episodes=1"],
+        ),
+    ],
+)
+def test_sizes_that_make_all_advantages_zero_are_refused(preset, changes, words):
+    """In a bandit, whose episodes are of one step."""
+    config = replace(experiments.get(preset), env=Bandit())
+    for path, value in changes.items():
+        config = changed(config, path, value)
+    with pytest.raises(ValueError, match="would make all advantages 0") as error:
+        configs.validate(config)
+    assert all(word in str(error.value) for word in words), str(error.value)
+    if preset == "rl2-bandit":  # evolution strategies make no use of advantages
+        configs.validate(replace(config, outer=ES(rounds="all")))
 
 
 def test_factors_of_step_sizes_need_inner_steps():

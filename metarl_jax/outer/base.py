@@ -79,6 +79,8 @@ class OuterConfig:
     """Options of an outer method; subclasses add theirs as fields and build it. `name` is how users call it."""
 
     name: ClassVar[str]
+    reads_advantages: ClassVar[bool] = True
+    """Whether updates are made of advantages; inner steps are in any case."""
 
     def make(self, num_meta_steps: int, parameter_groups: ParameterGroups = ()) -> Outer:
         """Builds the outer method for a run of so many meta-steps (schedules end with the run).

@@ -32,6 +32,7 @@ class ES(AdamOptions, OuterConfig):
     """
 
     name: ClassVar[str] = "es"
+    reads_advantages: ClassVar[bool] = False
 
     learning_rate: float = bounded(1e-2, above=0)
     """Step size of Adam."""
