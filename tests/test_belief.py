@@ -13,6 +13,7 @@ from metarl_jax import program as programs
 from metarl_jax.config import RuntimeConfig
 from metarl_jax.distributions import DiagonalGaussian
 from metarl_jax.learners.belief import VariBAD, divergence_from_previous, steps_of
+from metarl_jax.rollout import replay_trial
 from metarl_jax.step import make_init, make_meta_batch, sample_tasks
 
 
@@ -112,3 +113,23 @@ def test_the_loss_falls_as_the_belief_learns_to_predict(small_config):
     # Eight rewards of variance ¼ give 1 where only their mean is known.
     assert np.mean(losses[-5:]) < 1.0
     assert np.mean(losses[-5:]) < 0.9 * losses[0]
+
+
+def test_decoders_predict_rewards_as_they_are_read(collected):
+    """With rewards a thousand times as large and a scale of 0.001, the losses are the same."""
+    spec, meta_params, _, trial = collected()
+
+    def loss(scale, factor):
+        sizes = {"hidden_size": 8, "encoder_sizes": (8,), "reward_input_scale": scale}
+        learner = VariBAD(**sizes).make(spec.env)
+        rollout = trial.rollout
+        timestep = rollout.timestep
+        timestep = timestep.replace(previous_reward=factor * timestep.previous_reward)
+        rollout = rollout.replace(timestep=timestep, reward=factor * rollout.reward)
+        seen = trial.replace(rollout=rollout)
+        out = replay_trial(learner, meta_params, (), seen)
+        return learner.aux_loss(meta_params, (), out, seen)[0]
+
+    losses = [float(jax.jit(loss)(*numbers)) for numbers in ((1.0, 1.0), (1e-3, 1e3))]
+    assert losses[0] > 0.0
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)

@@ -104,18 +104,16 @@ def test_factors_of_step_sizes_need_inner_steps():
 
 
 def test_evaluation_has_step_sizes_of_its_own(small_config):
-    """With steps of no length every round is as the first, by the mode and from the same starts."""
+    """A second step of no length leaves the third round as the second, by the mode and from the same starts."""
     evaluation = EvaluationConfig(num_tasks=2, num_rounds=3, deterministic=True)
     learner = MAML(hidden_sizes=(4,), inner_lr=1.0)
     config = replace(small_config("maml", "point_robot"), learner=learner)
-    for factors, still in ((None, False), ((1.0, 0.0), False), ((0.0,), True)):
-        program = metarl_jax.build(
-            replace(config, evaluation=replace(evaluation, inner_lr_factors=factors))
-        )
-        state = jax.jit(program.init)(jax.random.key(0))
-        returns = np.asarray(jax.jit(program.evaluate)(state, jax.random.key(1)))
-        assert (np.abs(returns[:, 1] - returns[:, 0]).max() < 1e-6) == still
-        assert (np.abs(returns[:, 2] - returns[:, 1]).max() < 1e-6) == (factors is not None)
+    evaluation = replace(evaluation, inner_lr_factors=(1.0, 0.0))
+    program = metarl_jax.build(replace(config, evaluation=evaluation))
+    state = jax.jit(program.init)(jax.random.key(0))
+    returns = np.asarray(jax.jit(program.evaluate)(state, jax.random.key(1)))
+    assert np.abs(returns[:, 1] - returns[:, 0]).max() > 1e-3
+    np.testing.assert_allclose(returns[:, 2], returns[:, 1], atol=1e-6)
 
 
 def test_an_outer_method_that_does_not_fit_the_learner_is_refused():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 from typing import Any, get_args
 
 import jax
@@ -162,3 +163,28 @@ def test_symmetric_parameters_fit_any_number_of_actions():
 
     assert shapes(5) == shapes(50)
     assert sum(map(math.prod, shapes(5))) == 2514
+
+
+@pytest.mark.parametrize("name", ["rl2", "symmetric_rl2"])
+def test_rewards_are_read_as_asked(name):
+    """All that a learner is told of rewards passes through `see_reward`."""
+    make = partial(learners.get(name), hidden_size=8, encoder_sizes=(8,))
+    plain, squeezed, smaller = (
+        make(**options).make(FIVE_ARMS)
+        for options in ({}, {"reward_input": "symlog"}, {"reward_input_scale": 1e-3})
+    )
+    timesteps = random_timesteps(FIVE_ARMS, num_steps=3)
+    meta_params, state = begin(plain, noise=0.3)
+    large = timesteps.replace(previous_reward=1000.0 * timesteps.previous_reward)
+    rewards = large.previous_reward
+    logs = timesteps.replace(previous_reward=jnp.sign(rewards) * jnp.log1p(jnp.abs(rewards)))
+
+    def answers(learner, timesteps):
+        return jax.jit(learner.unroll)(meta_params, state, timesteps)[0]
+
+    def same(out, other):
+        return np.abs(out.value - other.value).max() < 1e-5
+
+    assert same(answers(squeezed, large), answers(plain, logs))
+    assert same(answers(smaller, large), answers(plain, timesteps))
+    assert not same(answers(plain, large), answers(plain, timesteps))

@@ -67,7 +67,10 @@ class BeliefPolicy(SequencePolicy):
         return out.replace(latent=posterior)
 
     def decode(self, latent: Array, observation: Array, action: Array) -> tuple[Array, Array]:
-        """Means of the reward `[...]` and of the next observation `[..., O]` of a step in the task `[..., Z]`."""
+        """Means of the reward `[...]`, as the encoder reads it, and of the next observation `[..., O]`.
+
+        They are those of a step in the task `[..., Z]`.
+        """
         inputs = jnp.concatenate([latent, observation, action], axis=-1)
         reward = self.reward_head(self.reward_decoder(inputs))[..., 0]
         change = self.transition_head(self.transition_decoder(inputs))
@@ -188,7 +191,7 @@ class VariBAD(SequenceLearner):
             spread(steps.action, 0, self.num_posteriors),
             method="decode",
         )
-        error = 0.5 * jnp.where(steps.valid, (reward - steps.reward) ** 2, 0.0)
+        error = 0.5 * jnp.where(steps.valid, (reward - self.see_reward(steps.reward)) ** 2, 0.0)
         surprise = 0.5 * jnp.sum((observation - steps.next_observation) ** 2, axis=-1)
         error += self.transition_coefficient * jnp.where(steps.goes_on, surprise, 0.0)
         return padded_mean(error.sum(axis=1), steps.valid[chosen])

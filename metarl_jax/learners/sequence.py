@@ -1,8 +1,8 @@
 """What the learners that read a trial as one sequence share: an encoder, a core that carries, and an answer."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -39,6 +39,7 @@ class SequencePolicy(nn.Module):
     encoder_sizes: Sequence[int]
     activation: str
     log_std_init: float
+    see_reward: Callable[[Array], Array]
 
     def setup(self):
         self.encoder = MLP(self.encoder_sizes, self.activation)
@@ -49,7 +50,7 @@ class SequencePolicy(nn.Module):
         """What is seen in a step: arrays `[..., I]`. `previous` is the observation before it, or None."""
         del memory
         first = timestep.is_first.astype(jnp.float32)
-        scalars = jnp.stack([timestep.previous_reward, first], axis=-1)
+        scalars = jnp.stack([self.see_reward(timestep.previous_reward), first], axis=-1)
         seen = [timestep.observation, timestep.previous_action, scalars]
         return seen if previous is None else [*seen, previous]
 
@@ -106,9 +107,21 @@ class SequenceLearner(LearnerConfig):
     whose keys or gates see one step alone (a layer of `transformer` or `min_gru`) cannot join a reward with the
     observation before it; `gru`, `lstm` and the controller of `key_value` can learn to keep it."""
 
+    reward_input: Literal["raw", "symlog"] = "raw"
+    """How rewards are read: `raw`, or as `symlog`, sign(r) log(1 + |r|), where they are of very different sizes."""
+    reward_input_scale: float = bounded(1.0, above=0)
+    """What rewards are multiplied by before they are read. Larger ones than 1 or so saturate the core.
+    `advantage.reward_scaling` changes what is learned of rewards, and not how they are read."""
     longest_memory: float | None = bounded(None, above=2)
     """Steps over which the slowest entries of a gated core remember before training; the fastest forget within two.
     The length of a trial is a good choice. When not given, 256 in `min_gru`, and `gru` and `lstm` forget at once."""
+
+    def see_reward(self, reward: Array) -> Array:
+        """Rewards as the learner reads them, of any shape."""
+        scaled = self.reward_input_scale * reward
+        if self.reward_input == "raw":
+            return scaled
+        return jnp.sign(scaled) * jnp.log1p(jnp.abs(scaled))
 
     def make_core(self) -> nn.Module:
         """The core of this learner."""
@@ -126,6 +139,7 @@ class SequenceLearner(LearnerConfig):
             "encoder_sizes": self.encoder_sizes,
             "activation": self.activation,
             "log_std_init": self.log_std_init,
+            "see_reward": self.see_reward,
         }
 
     def init_memory(self, env: TaskDistribution) -> Memory:

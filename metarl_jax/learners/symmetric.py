@@ -83,7 +83,7 @@ class SymmetricPolicy(SequencePolicy):
     def read(self, timestep: TimeStep, previous: Array | None, memory: Memory) -> list[Array]:
         """What is seen in a step, for each action: arrays `[..., A, I]`."""
         observation, action, *others = super().read(timestep, previous, memory)
-        brought = action * timestep.previous_reward[..., None]
+        brought = action * self.see_reward(timestep.previous_reward)[..., None]
         shared = jnp.concatenate([observation, *others], axis=-1)[..., None, :]
         shared = jnp.broadcast_to(shared, (*action.shape, shared.shape[-1]))
         return [jnp.stack([action, brought], axis=-1), shared]
