@@ -17,7 +17,7 @@ class Store(struct.PyTreeNode):
       keys: `[C, D]`.
       values: `[C, V]`.
       used_at: `[C]` int32, the number of the last write to a slot, or near it; −1 where there was none.
-      num_writes: `[]` int32, all writes up to now.
+      num_writes: `[]` int32, all writes up to now, or less after 2³⁰ of them.
     """
 
     keys: Array
@@ -97,7 +97,7 @@ def write(
         )
         return store, None
 
-    return jax.lax.scan(write_one, store, (keys, values))[0]
+    return jax.lax.scan(write_one, _renumbered(store), (keys, values))[0]
 
 
 def _largest(x: Array, count: int) -> tuple[Array, Array]:
@@ -110,8 +110,18 @@ def _largest(x: Array, count: int) -> tuple[Array, Array]:
 
 
 def _squared_distance(query: Array, keys: Array) -> Array:
-    """‖q − k‖² = ‖q‖² − 2 q·k + ‖k‖² of queries `[..., D]` to keys `[C, D]`, `[..., C]`."""
-    # What is left of large numbers: in the precision of an accelerator's products, equal keys would be apart.
-    product = jnp.matmul(query, keys.T, precision=jax.lax.Precision.HIGHEST)
-    square = jnp.sum(query**2, axis=-1, keepdims=True) - 2.0 * product
-    return jnp.maximum(square + jnp.sum(keys**2, axis=-1), 0.0)
+    """‖q − k‖² of queries `[..., D]` to keys `[C, D]`, `[..., C]`.
+
+    As a sum over differences. With ‖q‖² − 2 q·k + ‖k‖² equal keys far from 0 would be apart by rounding.
+    """
+    return jnp.sum((query[..., None, :] - keys) ** 2, axis=-1)
+
+
+def _renumbered(store: Store) -> Store:
+    """The store with smaller numbers of writes, of the same order, before they no longer fit into an int32.
+
+    Slots that were not used in the last 2²⁹ writes become equally old.
+    """
+    surplus = jnp.where(store.num_writes >= 2**30, store.num_writes - 2**29, 0)
+    used_at = jnp.where(store.used_at >= 0, jnp.maximum(store.used_at - surplus, 0), -1)
+    return store.replace(used_at=used_at, num_writes=store.num_writes - surplus)

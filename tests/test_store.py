@@ -55,3 +55,23 @@ def test_writing_is_traced_and_sequential():
     write = jax.jit(lambda values: store.write(store.empty(2, 1, 1), keys, values, 0.1))
     full = write(jnp.array([[1.0], [2.0], [3.0]]))
     np.testing.assert_array_equal(full.values[:, 0], [2.0, 3.0])
+
+
+def test_keys_far_from_zero_are_told_apart():
+    """Distances of 0 and of 0.25 between keys whose squares are 10⁷."""
+    full = filled(4, [1000.1, -3000.7], [1000.1, -3000.7], [1000.35, -3000.7])
+    assert int((full.used_at >= 0).sum()) == 2
+    _, familiarity = store.recall(full, jnp.array([[1000.1, -3000.7]]), 1, 0.3)
+    np.testing.assert_allclose(familiarity, 1.0, atol=1e-6)
+
+
+def test_a_store_outlives_the_range_of_its_counter():
+    full = filled(3, [0.0], [1.0], [2.0])
+    late = full.replace(used_at=full.used_at + (2**31 - 10), num_writes=jnp.int32(2**31 - 7))
+    write = jax.jit(store.write)
+    for number in range(20):
+        late = write(late, jnp.full((1, 1), 3.0 + number), jnp.zeros((1, 1)), 0.1)
+        assert int(late.used_at.min()) >= 0
+        if number == 0:
+            np.testing.assert_array_equal(np.sort(late.keys[:, 0]), [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(np.sort(late.keys[:, 0]), [20.0, 21.0, 22.0])
