@@ -232,7 +232,8 @@ class GradientLearner(LearnerConfig):
             return {path: factor * x for path, x in inner_lr.items()}
 
         def adapt(meta_params, state: FastState, rollout) -> FastState:
-            fast, slow = state.fast, slow_part(meta_params)
+            fast: Any = state.fast
+            slow = slow_part(meta_params)
             inner_lr = step_sizes(meta_params, state)
             if self.first_order:
                 constant = jax.lax.stop_gradient((fast, slow))
