@@ -80,7 +80,7 @@ class Nudge(OuterConfig):
     size: float = 5.0
     """Known at compilation."""
 
-    def make(self, num_meta_steps):
+    def make(self, num_meta_steps, parameter_groups=()):
         optimizer = optax.adam(self.step_size)
 
         def update(key, meta_params, opt_state, batch):

@@ -79,7 +79,7 @@ class RandomWalk(OuterConfig):
     break_after: int = 1_000_000
     """Updates are nan from this meta-step on."""
 
-    def make(self, num_meta_steps):
+    def make(self, num_meta_steps, parameter_groups=()):
         optimizer = optax.adam(0.1)
 
         def update(key, meta_params, opt_state, batch):
