@@ -10,7 +10,6 @@ the first episode in a task whose goal it does not meet, each cell with the step
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ import numpy as np
 
 from metarl_jax.envs.grid_navi import GridNavi
 from metarl_jax.evaluate import greedy_trial
+from metarl_jax.paths import located
 
 
 def first_entered(observations: np.ndarray, size: int) -> np.ndarray:
@@ -33,7 +33,7 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run_dirs", type=Path, nargs="+")
+    parser.add_argument("run_dirs", type=located, nargs="+")
     options = parser.parse_args(args)
 
     from metarl_jax.train import load

@@ -24,6 +24,7 @@ from metarl_jax import sweep_folder
 from metarl_jax.commands.output import check_picture
 from metarl_jax.envs.hopper_ensemble import HopperBody, HopperEnsemble
 from metarl_jax.evaluate import greedy_trial, t_ci95
+from metarl_jax.paths import located
 from metarl_jax.plots import returns_against
 
 NUM_RESAMPLES = 2000
@@ -100,9 +101,9 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run_dirs", type=Path, nargs="+")
+    parser.add_argument("run_dirs", type=located, nargs="+")
     parser.add_argument("--num-tasks", type=int, default=1000, help="held-out bodies")
-    parser.add_argument("--out", type=Path, default=Path("hopper.png"))
+    parser.add_argument("--out", type=located, default=Path("hopper.png"))
     options = parser.parse_args(args)
 
     check_picture("out", options.out)

@@ -29,6 +29,7 @@ from metarl_jax.experiments.memory_cells import (
     begins_from,
     configuration,
 )
+from metarl_jax.paths import located
 
 STRATEGIES = {
     "bandit": [
@@ -173,7 +174,7 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder of the runs")
+    parser.add_argument("--root", type=located, default=ROOT, help="folder of the runs")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS)
     parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
     parser.add_argument(

@@ -22,6 +22,7 @@ from metarl_jax.env import encode_action
 from metarl_jax.envs.grid_navi import MOVES, GridNavi
 from metarl_jax.evaluate import greedy_trial
 from metarl_jax.learners.belief import VariBAD
+from metarl_jax.paths import located
 from metarl_jax.plots import grid_belief
 from metarl_jax.program import Program
 from metarl_jax.trees import join_leading
@@ -69,9 +70,9 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("run_dir", type=located)
     parser.add_argument("--goal", type=int, nargs=2, default=(4, 1), metavar=("X", "Y"))
-    parser.add_argument("--out", type=Path, default=Path("belief.png"))
+    parser.add_argument("--out", type=located, default=Path("belief.png"))
     options = parser.parse_args(args)
     check_picture("out", options.out)
 

@@ -6,12 +6,11 @@ that a process killed at any moment leaves a whole checkpoint or none. Damage do
 when reading: by an error, or by the checksum.
 """
 
+import contextlib
 import dataclasses
-import gc
 import hashlib
 import json
-import sys
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from metarl_jax import orbax_logs
+from metarl_jax.paths import check_plain
 from metarl_jax.types import PyTree, TrainState
+from metarl_jax.writing import WriteError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,21 +66,38 @@ class DamagedCheckpointError(Exception):
 OnDamage = Callable[[DamagedCheckpointError], None]
 
 
+@jax.jit
+def _copy(state: PyTree) -> PyTree:
+    return jax.tree.map(jnp.copy, state)
+
+
 class CheckpointWriter:
     """Saves states in the background, and keeps the latest few and the best by held-out return.
 
-    Usable as a context manager, which waits for the last save.
+    The first checkpoint is read back, so that a place where nothing can be kept is found at once.
+    Usable as a context manager, which waits for the last save. Whatever Orbax cannot do becomes a
+    `WriteError`; the pages that it logs about the same are dropped.
     """
 
     def __init__(self, directory: Path, *, keep: int):
+        """Writes to `directory`.
+
+        Raises:
+          ValueError: if nothing can be saved at such a path.
+          WriteError: if it cannot be written.
+        """
+        check_plain(directory)
+        self._directory = directory
         self._policy = _LatestAndBest(keep)
-        self._manager = ocp.CheckpointManager(
-            directory.absolute(),
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=self._policy, cleanup_tmp_directories=True
-            ),
-        )
-        self._copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
+        self._last_save: int | None = None
+        self._proven = False
+        with self._failing():
+            self._manager = ocp.CheckpointManager(
+                directory.absolute(),
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=self._policy, cleanup_tmp_directories=True
+                ),
+            )
 
     def save(self, state: TrainState, progress: Sequence[Progress]) -> None:
         """Begins to save `state` under its step, unless it is saved already.
@@ -88,33 +107,83 @@ class CheckpointWriter:
         Args:
           state: of a run, or of all members of a sweep, `[M, ...]`.
           progress: of the run alone, or of each member.
+
+        Raises:
+          WriteError: if this or an earlier save has failed.
         """
         step = step_of(state)
         if step in self._manager.all_steps():
             return
-        state = self._copy(state)
+        state = _copy(state)
         values = _to_values(progress) | {"structure": structure(state)}
         values["sha256"] = checksum(state, values)
         self._policy.best_steps = {member.best_step for member in progress}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(_without_empty(state)), progress=ocp.args.JsonSave(values)
         )
-        if not self._manager.save(step, args=items, force=True):
-            raise RuntimeError(f"Orbax did not save step {step}")
+        with self._failing():
+            if not self._manager.save(step, args=items, force=True):
+                raise RuntimeError(f"Orbax did not save step {step}")
+        self._last_save = step
+        if not self._proven:
+            self.wait()
+            self._read_back(step, state)
 
     def wait(self) -> None:
-        """Returns when everything is on disk; raises what went wrong in the background."""
-        self._manager.wait_until_finished()
+        """Returns when everything is on disk.
+
+        Raises:
+          WriteError: if a save has failed in the background.
+        """
+        with self._failing():
+            self._manager.wait_until_finished()
+            if self._last_save is not None and self._last_save not in saved_steps(self._directory):
+                raise RuntimeError(f"step {self._last_save} was not saved")
+
+    def _read_back(self, step: int, state: PyTree) -> None:
+        like = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+        )
+        try:
+            load(self._directory, step, like)
+        except DamagedCheckpointError as error:
+            raise WriteError(
+                self._directory, f"what was saved is not what is read: {error}"
+            ) from error
+        self._proven = True
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Turns whatever Orbax raises in its block, errors of its threads among them, into a `WriteError`."""
+        try:
+            yield
+        except Exception as error:  # Of any type: TensorStore's are ValueErrors.
+            raise WriteError(self._directory, error) from error
 
     def latest_step(self) -> int | None:
         """The last step saved or being saved."""
         return self._manager.latest_step()
 
     def __enter__(self) -> "CheckpointWriter":
+        self._unmute = orbax_logs.mute()
         return self
 
-    def __exit__(self, *exception) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *exception: Any) -> None:
+        failures = []
+        for end in (self.wait, self._close):
+            try:
+                end()
+            except WriteError as error:
+                failures.append(error)
+        is_told = kind is not None and issubclass(kind, WriteError)
+        if failures and not is_told:
+            raise failures[0]
+        if not failures and not is_told:
+            self._unmute()
+
+    def _close(self) -> None:
+        with self._failing():
+            self._manager.close()
 
 
 @dataclasses.dataclass
@@ -167,18 +236,20 @@ def load_latest(
     return _load_first(directory, reversed(saved_steps(directory)), abstract_state, on_damage)
 
 
-def load_best(directory: Path, abstract_state: PyTree, *, on_damage: OnDamage) -> Checkpoint | None:
-    """The checkpoint with the best held-out return, or else the last one that is whole."""
+def load_best(
+    directory: Path, abstract_state: PyTree, *, on_damage: OnDamage, member: int = 0
+) -> Checkpoint | None:
+    """The checkpoint with the best held-out return of this member, or else the last one that is whole."""
     ranked = []
     for step in saved_steps(directory):
         path = directory.absolute() / str(step)
         try:
             values = _read(path, progress=ocp.args.JsonRestore())["progress"]
-            held_out_return = values["held_out_return"]
+            held_out_return = values.get("members", [values])[member]["held_out_return"]
         except DamagedCheckpointError as error:
             on_damage(error)
             continue
-        except (TypeError, KeyError):
+        except (AttributeError, TypeError, KeyError, IndexError):
             on_damage(DamagedCheckpointError(path, "its progress has no held-out return"))
             continue
         if held_out_return is not None:
@@ -276,23 +347,19 @@ def _load_first(directory, steps, abstract_state, on_damage: OnDamage) -> Checkp
 
 
 def _read(path: Path, **items: ocp.args.CheckpointArgs) -> Any:
+    unmute = orbax_logs.mute()
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            return checkpointer.restore(path, args=ocp.args.Composite(**items))
+            found = checkpointer.restore(path, args=ocp.args.Composite(**items))
     except (PermissionError, MemoryError, jax.errors.JaxRuntimeError):
         raise  # Not the checkpoint's fault.
     except Exception as error:  # Whatever a decoder makes of damaged bytes, of any type.
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-    _discard_abandoned_reads()
+    else:
+        unmute()
+        return found
+    orbax_logs.collect_abandoned()
     raise DamagedCheckpointError(path, reason)
-
-
-def _discard_abandoned_reads() -> None:
-    """Collects the reads that Orbax abandons when one fails: Python prints pages for each."""
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda unraisable: None
-    gc.collect()
-    sys.unraisablehook = hook
 
 
 def _check_structure(path: Path, saved: dict[str, str], wanted: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 130 interrupted."""
 
 import io
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -114,7 +115,8 @@ def _is_ours(error: ValueError) -> bool:
 
 
 def _fail(message: str, code: int, kind: str = "error: ") -> int:
-    print(f"metarl: {kind}{message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # The exit code says it where nobody reads any more.
+        print(f"metarl: {kind}{message}", file=sys.stderr)
     return code
 
 

@@ -86,7 +86,7 @@ def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -
         stop = stack.enter_context(StopRequest())
         checkpoints = CheckpointWriter(run.checkpoints, keep=run.config.checkpoint.keep)
         stack.enter_context(checkpoints)
-        writers = [stack.enter_context(MetricsWriter(folder, step)) for folder in run.folders]
+        writers = [MetricsWriter(folder, step) for folder in run.folders]
         trains_on = machine.describe(run.executables.devices)
         for folder in run.folders:
             folder.note_start(step, trains_on)

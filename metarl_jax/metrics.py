@@ -4,16 +4,18 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from tensorboardX import SummaryWriter
 
 from metarl_jax.evaluation_tables import curve_table, moved, percentile_table, shown_rounds
+from metarl_jax.events import EventFile, scalars
 from metarl_jax.run_folder import RunFolder, finite, keep_before
+from metarl_jax.streams import Unfailing
 from metarl_jax.tables import Table, number, show
+from metarl_jax.writing import append
 
 SUMMED = ("env_steps", "skipped")
 """Metrics that are added up over the meta-steps of a chunk; all others are averaged."""
@@ -37,38 +39,30 @@ def _summarize(name: str, values: np.ndarray) -> Any:
 
 
 class MetricsWriter:
-    """Appends to `metrics.jsonl` and to TensorBoard's events. Usable as a context manager."""
+    """Appends to `metrics.jsonl` and to TensorBoard's events.
+
+    Both are open during a write only, so that a sweep may have any number of members, and are
+    written by the caller's own thread, so that a write that fails is an error at once.
+    """
 
     def __init__(self, folder: RunFolder, step: int):
-        """Goes on after meta-step `step`: lines of later ones, which come again, are dropped."""
+        """Goes on after meta-step `step`: lines of later ones, which come again, are dropped.
+
+        Raises:
+          WriteError: if the folder cannot be written.
+        """
         keep_before(folder.metrics, step + 1)
-        self._file = folder.metrics.open("a")
-        self._board = SummaryWriter(str(folder.path), purge_step=step + 1, flush_secs=10)
+        self._metrics = folder.metrics
+        self._events = EventFile(folder.path, step)
 
     def write(self, line: dict[str, Any]) -> None:
-        """Writes one object, which has a `step`."""
-        self._file.write(json.dumps(finite(line)) + "\n")
-        self._file.flush()
-        for name, value in line.items():
-            if name != "step":
-                for tag, scalar in _scalars(name, value):
-                    self._board.add_scalar(tag, scalar, line["step"])
+        """Writes one object, which has a `step`.
 
-    def __enter__(self) -> "MetricsWriter":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._file.close()
-        self._board.close()
-
-
-def _scalars(name: str, value: Any) -> Iterator[tuple[str, float]]:
-    """Names and numbers for TensorBoard; a list by round becomes `name/round_1` and so on."""
-    if isinstance(value, list):
-        for index, entry in enumerate(value, start=1):
-            yield from _scalars(f"{name}/round_{index}", entry)
-    elif isinstance(value, int | float):
-        yield name, value
+        Raises:
+          WriteError: if it cannot be written.
+        """
+        append(self._metrics, json.dumps(finite(line)) + "\n")
+        self._events.write(line["step"], scalars(line))
 
 
 class Reporter:
@@ -80,9 +74,14 @@ class Reporter:
         errors: Console | None = None,
         seconds_between_lines: float = 5.0,
     ):
-        """Messages go to `console` (standard output), warnings to `errors` (standard error)."""
+        """Messages go to `console` (standard output), warnings to `errors` (standard error).
+
+        Nothing is raised where one of them cannot be written any more.
+        """
         self.console = console or Console()
         self.errors = errors or Console(stderr=True)
+        for each in (self.console, self.errors):
+            each.file = cast(IO[str], Unfailing(each.file))
         self._seconds_between_lines = seconds_between_lines
         self._bar: Progress | None = None
         self._task = TaskID(0)

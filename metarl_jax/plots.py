@@ -1,15 +1,20 @@
 """Figures: adaptation curves, the bias of estimators, beliefs, returns over tasks, and learned structures."""
 
+import contextlib
 import itertools
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+
+from metarl_jax.writing import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LEARNER_COLOR = "#1f5fa8"
 CONTROL_STYLES = {"random": ("#8a8a8a", "--"), "oracle": ("#2f8f4e", "-.")}
@@ -36,6 +41,8 @@ def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
       path: where to write the PNG.
     """
     figure, axes = _figure()
+    from matplotlib.ticker import MaxNLocator
+
     mean = _floats(evaluation["return_mean"])
     low, high = np.stack([_floats(pair) for pair in evaluation["ci95"]], axis=1)
     by_gradient = bool(evaluation.get("adapts_by_gradient"))
@@ -63,8 +70,7 @@ def estimator_bias(report: dict[str, Any], path: Path) -> None:
       report: what `metarl_jax.bias.measure` answers.
       path: where to write the PNG.
     """
-    figure = Figure(figsize=(11.0, 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _new_figure((11.0, 3.8))
     panels = figure.subplots(1, 3)
     titles = {
         "bias": "relative bias of the mean",
@@ -103,8 +109,7 @@ def grid_belief(
     """
     columns = min(len(belief), 8)
     rows = -(-len(belief) // columns)
-    figure = Figure(figsize=(1.5 * columns, 1.7 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _new_figure((1.5 * columns, 1.7 * rows))
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     low, high = float(np.nanmin(belief)), float(np.nanmax(belief))
     images = []
@@ -157,8 +162,7 @@ def module_graph(strength: np.ndarray, routing: np.ndarray, path: Path) -> None:
       path: where to write the PNG.
     """
     num_layers, num_modules = routing.shape
-    figure = Figure(figsize=(2.0 * num_layers + 1.0, 0.9 * num_modules + 1.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _new_figure((2.0 * num_layers + 1.0, 0.9 * num_modules + 1.0))
     axes = figure.add_subplot()
     axes.axis("off")
     for layer, first, second in np.argwhere(strength > 0):
@@ -186,8 +190,7 @@ def routing_map(routing: np.ndarray, skill: np.ndarray, path: Path) -> None:
     """
     order = np.argsort(skill, kind="stable") if skill.size else np.arange(len(routing))
     num_layers, num_modules = routing.shape[1:]
-    figure = Figure(figsize=(0.5 * num_layers * num_modules + 2.0, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _new_figure((0.5 * num_layers * num_modules + 2.0, 4.5))
     axes = figure.add_subplot()
     shades = axes.imshow(
         routing[order].reshape(len(routing), -1),
@@ -213,7 +216,7 @@ def routing_map(routing: np.ndarray, skill: np.ndarray, path: Path) -> None:
 
 
 def _draw_control(
-    axes: Axes, rounds: np.ndarray, name: str, mean: np.ndarray, bounds: tuple[float, float]
+    axes: "Axes", rounds: np.ndarray, name: str, mean: np.ndarray, bounds: tuple[float, float]
 ) -> None:
     """A control as a line, or as a remark at the edge where it lies beyond `bounds`."""
     color, style = CONTROL_STYLES.get(name, ("#b0622b", ":"))
@@ -244,14 +247,45 @@ def _title(evaluation: dict[str, Any]) -> str:
     return ", ".join([*dict.fromkeys(names), tasks])
 
 
-def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+@contextlib.contextmanager
+def _whatever_backend() -> Iterator[None]:
+    """Lets matplotlib be imported whatever backend `MPLBACKEND` names: it refuses one that is not installed.
+
+    The choice is left as it is for those who draw with `pyplot`; what is drawn here needs none.
+    """
+    is_first = "matplotlib" not in sys.modules
+    wanted = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+
+        if is_first and wanted is not None:
+            with contextlib.suppress(ValueError):
+                matplotlib.rcParams["backend"] = wanted
+        yield
+    finally:
+        if wanted is not None:
+            os.environ["MPLBACKEND"] = wanted
+
+
+def _new_figure(size: tuple[float, float]) -> "Figure":
+    """A figure of this width and height, in inches, that Agg draws."""
+    with _whatever_backend():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def _figure() -> "tuple[Figure, Axes]":
+    figure = _new_figure((6.4, 4.2))
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
     return figure, axes
 
 
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=150)
+def _save(figure: "Figure", path: Path) -> None:
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=150, format=path.suffix[1:] or "png")

@@ -1,7 +1,7 @@
 """What a run leaves behind at its end: held-out returns beside the controls, and the curve drawn."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from metarl_jax.config import Config, evaluated_learner
 from metarl_jax.evaluate import has_oracle, summarize
 from metarl_jax.executables import TRAINING_EVALUATIONS
 from metarl_jax.loop import Run, Trained
-from metarl_jax.run_folder import RunFolder, finite, write_json
+from metarl_jax.run_folder import RunFolder, finite
 from metarl_jax.types import Key
 
 
@@ -93,14 +93,20 @@ def bayes_optimal(run: Run, split: str, num_rounds: int) -> dict[str, Any]:
     return {"bayes_optimal": {"return_mean": value.tolist(), "total_mean": float(value.sum())}}
 
 
-def write_evaluation(folder: RunFolder, config: Config, evaluation: dict[str, Any]) -> None:
-    """Writes `eval.json`, and draws it."""
-    from metarl_jax.plots import adaptation_curve  # matplotlib takes its time
-
-    write_json(folder.evaluation, evaluation)
+def draw(
+    folder: RunFolder, config: Config, evaluation: dict[str, Any], warn: Callable[[str], None]
+) -> bool:
+    """Draws `eval.json`; returns whether that went well, and warns where it did not, for it is an extra."""
     titles = {
         "preset": config.name,
         "env": config.env.name,
         "adapts_by_gradient": config.learner.adapts_by_gradient,
     }
-    adaptation_curve(titles | evaluation, folder.curve)
+    try:
+        from metarl_jax.plots import adaptation_curve  # matplotlib takes its time
+
+        adaptation_curve(titles | evaluation, folder.curve)
+    except Exception as error:  # Of any type: it is matplotlib's, or its installation's.
+        warn(f"{folder.curve} is not drawn: {str(error) or type(error).__name__}")
+        return False
+    return True

@@ -1,21 +1,26 @@
 """The folder of a run: what lies where, and how it is made, opened and written whole."""
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import filelock
 import numpy as np
 
 from metarl_jax.config import Config, from_dict, to_dict
+from metarl_jax.paths import check_plain, located
+from metarl_jax.writing import MEMBERS, SWEEP, append, sweep_around, write_text
 
 Result = TypeVar("Result")
 
-SWEEP, MEMBERS = "sweep.json", "members"
-"""What tells the folder of a sweep from that of a run, and where its runs lie."""
+CLAIM, LOCK = ".claim", ".lock"
+"""Files of a process that makes a folder, and of one that trains in it."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""Errors of file systems that have no locks."""
 
 
 class RunFolder(NamedTuple):
@@ -69,8 +74,7 @@ class RunFolder(NamedTuple):
         Starts from this step or a later one are forgotten: what came of them is not gone on with.
         """
         keep_before(self.machines, step)
-        with self.machines.open("a") as file:
-            file.write(json.dumps({"step": step} | machine) + "\n")
+        append(self.machines, json.dumps({"step": step} | machine) + "\n")
 
     def starts(self) -> list[dict[str, Any]]:
         """The objects of `machines.jsonl`; none where there is no such file."""
@@ -96,34 +100,121 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-def create(path: Path, config: Config) -> RunFolder:
+def create(path: Path, config: Config, *, numbered: bool = False) -> RunFolder:
     """Makes the folder of a new run, with its configuration.
+
+    Args:
+      path: a folder that does not exist yet, or that is empty.
+      config: what is written first.
+      numbered: take `path-2`, `path-3`, … where `path` is taken.
 
     Raises:
       ValueError: if something lies at `path` already (it is left as it is), if `path` cannot be
         written, or if the configuration could not be read back.
     """
     values = serializable(config)
-    make_folder(path)
-    folder = RunFolder(path)
-    write_first(folder.config, values)
+    with new_folder(path, numbered=numbered) as made:
+        folder = RunFolder(made)
+        write_first(folder.config, values)
     return folder
 
 
-def make_folder(path: Path) -> None:
-    """Makes a new folder; raises `ValueError` if something lies there, or if it cannot be made."""
+class TakenError(ValueError):
+    """Something lies where a new folder was to be made."""
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, *, numbered: bool = False) -> Iterator[Path]:
+    """Makes a folder that no other process takes, and gives it back if the block fails.
+
+    Args:
+      path: a folder that does not exist yet, or that is empty.
+      numbered: take `path-2`, `path-3`, … where `path` is taken.
+
+    Yields:
+      The folder, empty but for the file that claims it.
+
+    Raises:
+      TakenError: if something lies at `path` already.
+      ValueError: if it cannot be made, or if checkpoints cannot be written there.
+    """
+    first, number = located(path), 1
+    check_plain(first)
+    path = first
+    while True:
+        try:
+            is_new = _claim(path)
+            break
+        except TakenError:
+            if not numbered:
+                raise
+        number += 1
+        path = first.with_name(f"{first.name}-{number}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir()
-    except FileExistsError as error:
-        if not os.path.lexists(path):
-            raise _unwritable(path, error) from error
-        raise ValueError(
-            f"run_dir={str(path)!r} already exists, and was left as it is: choose another run_dir, "
-            f"or go on with `metarl resume {path}`"
-        ) from error
+        yield path
+    except BaseException:
+        (path / CLAIM).unlink(missing_ok=True)
+        if is_new:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+    (path / CLAIM).unlink(missing_ok=True)
+
+
+def _claim(path: Path) -> bool:
+    """Makes the folder, or takes it where it is empty; answers whether it is new.
+
+    The file `CLAIM` is in it until it has its first other file, so that of two processes one gets it.
+
+    Raises:
+      TakenError, ValueError: as in `new_folder`.
+    """
+    is_new = False
+    try:
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            _check_names(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+            is_new = True
+        if any(path.iterdir()):
+            raise _taken(path)
+        (path / CLAIM).touch(exist_ok=False)
+        if len(list(path.iterdir())) > 1:  # Another process was done between the two looks.
+            (path / CLAIM).unlink()
+            raise _taken(path)
+    except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+        raise _taken(path) from error
     except OSError as error:
+        if is_new:
+            with contextlib.suppress(OSError):
+                path.rmdir()
         raise _unwritable(path, error) from error
+    return is_new
+
+
+def _check_names(path: Path) -> None:
+    """Raises `OSError` if a name in a path that is to be made is too long, while nothing of it is made yet."""
+    above = next(parent for parent in path.parents if os.path.lexists(parent))
+    for name in path.relative_to(above).parts:
+        with contextlib.suppress(FileNotFoundError):
+            (above / name).lstat()
+
+
+def _taken(path: Path) -> TakenError:
+    """The error where a folder cannot be made because something is in the way."""
+    if (path / "config.json").is_file() or (path / SWEEP).is_file():
+        what = f"already exists, and was left as it is: go on with it (`metarl resume {path}`), or"
+    elif path.is_dir():
+        what = "already exists and is not empty, and was left as it is:"
+    elif path.is_symlink():
+        what = f"is a link to {os.readlink(path)!r}, where nothing is:"
+    elif path.is_file():
+        what = "is a file, and no folder:"
+    else:
+        what = "cannot be written (something above it is a file, or a link to nothing):"
+    return TakenError(f"run_dir={str(path)!r} {what} choose another run_dir")
 
 
 def write_first(path: Path, values: Any) -> None:
@@ -131,7 +222,7 @@ def write_first(path: Path, values: Any) -> None:
     try:
         write_json(path, values)
     except OSError as error:
-        raise _unwritable(path.parent, error) from error
+        raise _unwritable(path.parent, error.__cause__ or error) from error
 
 
 def open_existing(path: Path) -> tuple[RunFolder, Config]:
@@ -140,6 +231,7 @@ def open_existing(path: Path) -> tuple[RunFolder, Config]:
     Raises:
       ValueError: if there is no run at `path`, or its configuration cannot be read.
     """
+    path = located(path)
     folder = RunFolder(path)
     if (path / SWEEP).is_file():
         raise ValueError(
@@ -173,39 +265,47 @@ def read(path: Path, from_values: Callable[[Any], Result]) -> Result:
 def locked(path: Path) -> Iterator[None]:
     """Keeps other processes from training in this folder of a run or a sweep. The lock ends with the process.
 
+    A member of a sweep is not trained while the sweep is. Each of the two takes its own lock first and looks at that
+    of the other then, so that at least one of them sees the other.
+
     Raises:
       ValueError: if a process trains in it now, or if the folder cannot be written.
     """
-    try:
-        file = (path / ".lock").open("w")
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"run_dir={str(path)!r} is in use by a process that trains in it: wait for "
-                "it, or stop it"
-            ) from error
-        except OSError:
-            pass  # A network file system without locks: nothing to guard with.
+    with _lock(path):
+        sweep = sweep_around(path)
+        if sweep is not None:
+            check_unlocked(sweep)
         yield
+
+
+def check_unlocked(path: Path) -> None:
+    """Raises `ValueError` if a process trains in this folder now, or if it cannot be written."""
+    with _lock(path):
+        pass
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    lock = filelock.FileLock(path / LOCK, timeout=1.0)  # Others hold it for a moment to look.
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise ValueError(
+            f"run_dir={str(path)!r} is in use by a process that trains in it: wait for "
+            "it, or stop it"
+        ) from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise _unwritable(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: Path, values: Any) -> None:
     """Writes JSON so that `path` holds either what it held before or all of `values`."""
     write_text(path, json.dumps(finite(values), indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file so that `path` holds either what it held before or all of `text`."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def finite(values: Any) -> Any:
@@ -235,8 +335,8 @@ def serializable(config: Config) -> dict[str, Any]:
     return values
 
 
-def _unwritable(path: Path, error: OSError) -> ValueError:
-    reason = error.strerror or str(error)
+def _unwritable(path: Path, error: BaseException) -> ValueError:
+    reason = getattr(error, "strerror", None) or str(error)
     return ValueError(
         f"run_dir={str(path)!r} cannot be written ({reason}): choose a folder that you may write to"
     )

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from metarl_jax import checkpoint as checkpointing
+from metarl_jax.checkpoint import DamagedCheckpointError
 from metarl_jax.config import Config
 from metarl_jax.executables import Executables, run_functions
 from metarl_jax.program import Program, build
 from metarl_jax.run_folder import RunFolder
+from metarl_jax.sweep_saved import load_member
 from metarl_jax.types import TrainState
+from metarl_jax.writing import to_resume
 
 
 class Saved(NamedTuple):
@@ -48,14 +51,15 @@ def open_run(
     program = build(config)
     executables = Executables(run_functions(program))
     load = {"best": checkpointing.load_best, "latest": checkpointing.load_latest}[which]
-    found = load(
-        folder.checkpoints,
-        executables.abstract_state,
-        on_damage=lambda error: warn(f"{error}; another one is used"),
-    )
+
+    def on_damage(error: DamagedCheckpointError) -> None:
+        warn(f"{error}; another one is used")
+
+    found = load(folder.checkpoints, executables.abstract_state, on_damage=on_damage)
+    found = found or load_member(folder, executables.abstract_state, which, on_damage=on_damage)
     if found is None:
         raise ValueError(
             f"run_dir={str(folder.path)!r} has no checkpoint that can be read: train it first, "
-            f"with `metarl resume {folder.path}`"
+            f"with `metarl resume {to_resume(folder.path)}`"
         )
     return Saved(program, executables, found.state, found.step)

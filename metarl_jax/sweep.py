@@ -21,6 +21,9 @@ from metarl_jax.program import Program, allowed_devices, build
 from metarl_jax.task_axis import MEMBERS, TaskAxis, make_task_axis
 from metarl_jax.types import Array, Key, PyTree, TrainState
 
+LONGEST_LABEL = 120
+"""Bytes of a folder's name without the seed: the least that file systems in use allow for a whole name is 143."""
+
 Values = dict[str, Array]
 """Dotted names of the fields that differ, with the values of one member or `[M]` of all."""
 
@@ -29,19 +32,14 @@ class Member(NamedTuple):
     """One run of a sweep.
 
     Attributes:
+      name: of its folder: `inner_lr=0.1,seed=2`, or `combination=3,seed=2` where values would make it too long.
       values: its values of the fields of the grid, by dotted name.
       config: its own configuration, with these values and its seed.
     """
 
+    name: str
     values: dict[str, float]
     config: Config
-
-    @property
-    def name(self) -> str:
-        """`inner_lr=0.1,seed=2`: its folder."""
-        parts = _short_names(list(self.values))
-        pairs = [f"{parts[name]}={value:g}" for name, value in self.values.items()]
-        return ",".join([*pairs, f"seed={self.config.seed}"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +63,15 @@ class Sweep:
 
     def members(self) -> list[Member]:
         """All members: the seeds of the first combination, then those of the second, and so on."""
+        combinations = self.combinations()
         members = []
-        for values in self.combinations():
+        for label, values in zip(_labels(combinations), combinations, strict=True):
             config = self.config
             for name, value in values.items():
                 config = set_field(config, name, value)
             for seed in range(config.seed, config.seed + self.num_seeds):
-                members.append(Member(values, dataclasses.replace(config, seed=seed)))
+                name = ",".join([*label, f"seed={seed}"])
+                members.append(Member(name, values, dataclasses.replace(config, seed=seed)))
         return members
 
     def validate(self) -> None:
@@ -190,6 +190,16 @@ def _member_program(config: Config, values: Values) -> Program:
         config = set_field(config, name, value)
     runtime = dataclasses.replace(config.runtime, num_devices=1)
     return build(dataclasses.replace(config, runtime=runtime))
+
+
+def _labels(combinations: list[dict[str, float]]) -> list[list[str]]:
+    """What tells combinations apart in names of folders: their values, or their numbers where names get too long."""
+    short = _short_names(list(combinations[0]))
+    labels = [[f"{short[n]}={x:g}" for n, x in values.items()] for values in combinations]
+    if max(len(",".join(label).encode()) for label in labels) <= LONGEST_LABEL:
+        return labels
+    digits = len(str(len(combinations)))
+    return [[f"combination={i:0{digits}}"] for i in range(1, len(combinations) + 1)]
 
 
 def _short_names(names: list[str]) -> dict[str, str]:

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metarl_jax import run_folder
+from metarl_jax.checkpoint import saved_steps
 from metarl_jax.config import from_dict, to_dict
-from metarl_jax.run_folder import MEMBERS, SWEEP, RunFolder
+from metarl_jax.paths import located
+from metarl_jax.run_folder import RunFolder
 from metarl_jax.sweep import Member, Sweep
+from metarl_jax.writing import MEMBERS, SWEEP, sweep_around
 
 
 class SweepFolder(NamedTuple):
@@ -35,17 +38,22 @@ class SweepFolder(NamedTuple):
         return RunFolder(self.path / MEMBERS / member.name)
 
 
-def create(path: Path, sweep: Sweep) -> SweepFolder:
+def create(path: Path, sweep: Sweep, *, numbered: bool = False) -> SweepFolder:
     """Makes the folder of a new sweep.
+
+    Args:
+      path: a folder that does not exist yet, or that is empty.
+      sweep: what is written first.
+      numbered: take `path-2`, `path-3`, … where `path` is taken.
 
     Raises:
       ValueError: if something lies at `path` already (it is left as it is), if `path` cannot be
         written, or if the configuration could not be read back.
     """
     values = _to_dict(sweep)
-    run_folder.make_folder(path)
-    folder = SweepFolder(path)
-    run_folder.write_first(folder.sweep, values)
+    with run_folder.new_folder(path, numbered=numbered) as made:
+        folder = SweepFolder(made)
+        run_folder.write_first(folder.sweep, values)
     return folder
 
 
@@ -56,6 +64,7 @@ def is_sweep(path: Path) -> bool:
 
 def open_existing(path: Path) -> tuple[SweepFolder, Sweep]:
     """The folder of a sweep that was begun, and what it sweeps; raises `ValueError` where there is none."""
+    path = located(path)
     folder = SweepFolder(path)
     if not is_sweep(path):
         raise ValueError(
@@ -75,6 +84,16 @@ def make_members(folder: SweepFolder, sweep: Sweep) -> list[RunFolder]:
             run_folder.write_first(mine.config, to_dict(member.config))
         folders.append(mine)
     return folders
+
+
+def check_ended(folder: RunFolder) -> None:
+    """Raises `ValueError` if the run is a member of a sweep that trains it still: it has no checkpoint of its own."""
+    sweep = sweep_around(folder.path)
+    if sweep is not None and not saved_steps(folder.checkpoints):
+        raise ValueError(
+            f"run_dir={str(folder.path)!r} is a member of a sweep that has not ended: go on with "
+            f"all of its members, with `metarl resume {sweep}`"
+        )
 
 
 def _to_dict(sweep: Sweep) -> dict[str, Any]:

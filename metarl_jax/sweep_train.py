@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ from metarl_jax.sweep_folder import SweepFolder
 from metarl_jax.train import go_on
 
 
-def train_sweep(sweep: Sweep, run_dir: Path, *, console: Reporter | None = None) -> dict[str, Any]:
+def train_sweep(
+    sweep: Sweep, run_dir: Path, *, numbered: bool = False, console: Reporter | None = None
+) -> dict[str, Any]:
     """Trains all members to the end, in a new folder.
 
     Args:
       sweep: what is swept.
-      run_dir: a folder that does not exist yet.
+      run_dir: a folder that does not exist yet, or that is empty.
+      numbered: train in `run_dir-2`, `run_dir-3`, … where `run_dir` is taken.
       console: where to tell how it goes; standard output when not given.
 
     Returns:
@@ -42,7 +45,7 @@ def train_sweep(sweep: Sweep, run_dir: Path, *, console: Reporter | None = None)
     functions = sweep_functions(sweep)
     check_traceable(sweep, functions)
     warm_start.check(build(sweep.members()[0].config))
-    folder = sweep_folder.create(Path(run_dir), sweep)
+    folder = sweep_folder.create(Path(run_dir), sweep, numbered=numbered)
     with _opened(folder, sweep, functions, console) as run:
         progress = [Progress() for _ in run.folders]
         return _finish(run, sweep, folder, loop.train_to_end(run, None, progress))
@@ -74,26 +77,42 @@ def _opened(
     folder: SweepFolder, sweep: Sweep, functions: RunFunctions, console: Reporter | None
 ) -> Iterator[Run]:
     """What the loop needs, while no other process trains in the folder or in that of a member."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(run_folder.locked(folder.path))
+    with run_folder.locked(folder.path):
         folders = sweep_folder.make_members(folder, sweep)
         for mine in folders:
-            stack.enter_context(run_folder.locked(mine.path))
+            run_folder.check_unlocked(mine.path)
         config = sweep.members()[0].config
         executables, reporter = Executables(functions), console or Reporter()
+        reporter.say(str(folder.path))
         yield Run(folder.path, folders, config, build(config), executables, reporter)
 
 
 def _finish(run: Run, sweep: Sweep, folder: SweepFolder, trained: Trained) -> dict[str, Any]:
     """Completes the folder of each member; writes and prints the ranked results."""
     returns, evaluations = report.evaluate_trained(run, trained)
-    for mine, member, evaluation in zip(run.folders, sweep.members(), evaluations, strict=True):
-        report.write_evaluation(mine, member.config, evaluation)
+    for mine, evaluation in zip(run.folders, evaluations, strict=True):
+        run_folder.write_json(mine.evaluation, evaluation)
     _save_members(run, trained)
     results = run_folder.finite(rank(run, sweep, returns, trained.progress))
     run_folder.write_json(folder.results, results)
     run.reporter.table(results_table(results))
+    warn = _once(run.reporter.warn)
+    for mine, member, evaluation in zip(run.folders, sweep.members(), evaluations, strict=True):
+        report.draw(mine, member.config, evaluation, warn)
+    run.reporter.say(str(folder.results))
     return results
+
+
+def _once(warn: Callable[[str], None]) -> Callable[[str], None]:
+    """Warns of the first member that cannot be drawn: for the others the reason is the same."""
+    warned: list[str] = []
+
+    def first(message: str) -> None:
+        if not warned:
+            warn(message)
+        warned.append(message)
+
+    return first
 
 
 def _save_members(run: Run, trained: Trained) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from metarl_jax import checkpoint as checkpointing
-from metarl_jax import loop, report, run_folder, warm_start
+from metarl_jax import loop, report, run_folder, sweep_folder, warm_start
 from metarl_jax.checkpoint import DamagedCheckpointError, Progress, first_difference, structure
 from metarl_jax.config import Config, changes
 from metarl_jax.env import TaskDistribution, check_split
@@ -22,12 +22,15 @@ from metarl_jax.saved import Which, open_run
 from metarl_jax.types import TrainState
 
 
-def train(config: Config, run_dir: Path, *, console: Reporter | None = None) -> dict[str, Any]:
+def train(
+    config: Config, run_dir: Path, *, numbered: bool = False, console: Reporter | None = None
+) -> dict[str, Any]:
     """Trains from the seed to the end, in a new folder.
 
     Args:
       config: the run.
-      run_dir: a folder that does not exist yet.
+      run_dir: a folder that does not exist yet, or that is empty.
+      numbered: train in `run_dir-2`, `run_dir-3`, … where `run_dir` is taken.
       console: where to tell how it goes; standard output when not given.
 
     Returns:
@@ -41,9 +44,10 @@ def train(config: Config, run_dir: Path, *, console: Reporter | None = None) -> 
     config = warm_start.located(config)
     program = build(config)
     warm_start.check(program)
-    folder = run_folder.create(Path(run_dir), config)
+    folder = run_folder.create(Path(run_dir), config, numbered=numbered)
     with run_folder.locked(folder.path):
         run = _make_run(folder, program, console)
+        run.reporter.say(str(folder.path))
         return _finish(run, loop.train_to_end(run, None, [Progress()]))
 
 
@@ -54,9 +58,11 @@ def resume(run_dir: Path, *, console: Reporter | None = None) -> dict[str, Any]:
     evaluated. Arguments, result and errors are those of `train`.
     """
     folder, config = run_folder.open_existing(Path(run_dir))
+    sweep_folder.check_ended(folder)
     program = build(config)
     with run_folder.locked(folder.path):
         run = _make_run(folder, program, console)
+        run.reporter.say(str(folder.path))
         return _finish(run, go_on(run))
 
 
@@ -200,8 +206,11 @@ def _make_run(folder: RunFolder, program: Program, console: Reporter | None) -> 
 
 
 def _finish(run: Run, trained: Trained) -> dict[str, Any]:
-    """Writes, draws and prints the evaluation of the trained learner."""
+    """Writes, prints and draws the evaluation of the trained learner."""
     _, (evaluation,) = report.evaluate_trained(run, trained)
-    report.write_evaluation(run.folders[0], run.config, evaluation)
+    (folder,) = run.folders
+    run_folder.write_json(folder.evaluation, evaluation)
     run.reporter.curve(evaluation)
+    if report.draw(folder, run.config, evaluation, run.reporter.warn):
+        run.reporter.say(str(folder.curve))
     return evaluation

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from metarl_jax.checkpoint import first_difference, structure
 from metarl_jax.config import Config, RuntimeConfig
 from metarl_jax.executables import Executables
+from metarl_jax.paths import located as located_path
 from metarl_jax.program import Program
 from metarl_jax.run_folder import open_existing
 from metarl_jax.saved import open_run
@@ -20,7 +21,9 @@ def located(config: Config) -> Config:
     """The configuration with an absolute `init_from`, which holds wherever the run is resumed."""
     if config.init_from is None:
         return config
-    return dataclasses.replace(config, init_from=str(Path(config.init_from).resolve()))
+    return dataclasses.replace(
+        config, init_from=str(located_path(config.init_from, "init_from").resolve())
+    )
 
 
 def check(program: Program) -> None:

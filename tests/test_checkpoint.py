@@ -1,5 +1,6 @@
 """Checkpoints: what is read back is what was saved, or it is found out."""
 
+import resource
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metarl_jax import checkpoint
 from metarl_jax.checkpoint import (
     CheckpointWriter,
     DamagedCheckpointError,
@@ -20,6 +22,7 @@ from metarl_jax.checkpoint import (
     structure,
 )
 from metarl_jax.types import TrainState
+from metarl_jax.writing import WriteError
 
 
 def make_state(step: int, size: int = 3000) -> TrainState:
@@ -129,6 +132,46 @@ def test_the_saved_state_may_be_donated_at_once(tmp_path):
     assert_same_state(load(tmp_path, 5, abstract_state()).state, 5)
 
 
+def test_a_last_save_that_fails_in_the_background_is_an_error(tmp_path, capfd):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "config.json").write_text("{}")
+    with (  # noqa: PT012 - the last save ends with the context.
+        pytest.raises(WriteError, match=f"File too large.*metarl resume {tmp_path}`"),
+        CheckpointWriter(tmp_path / "checkpoints", keep=3) as writer,
+    ):
+        writer.save(make_state(1), [Progress()])
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+            writer.save(make_state(2), [Progress()])
+            writer.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert saved_steps(tmp_path / "checkpoints") == [1]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_save_that_is_not_there_afterwards_is_an_error(tmp_path):
+    writer = CheckpointWriter(tmp_path, keep=3)
+    writer.save(make_state(1), [Progress()])
+    shutil.rmtree(tmp_path / "1")
+    with pytest.raises(WriteError, match="step 1 was not saved"):
+        writer.wait()
+
+
+def test_the_first_save_is_read_back(tmp_path, monkeypatch):
+    """Orbax takes such a path for a pattern, and writes no array."""
+    directory = tmp_path / "run[1]" / "checkpoints"
+    directory.mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"\*, \? or \["):
+        CheckpointWriter(directory, keep=1)
+    monkeypatch.setattr(checkpoint, "check_plain", lambda path: None)
+    with (
+        pytest.raises(WriteError, match="is not what is read"),
+        CheckpointWriter(directory, keep=1) as writer,
+    ):
+        writer.save(make_state(1), [Progress()])
+
+
 def test_the_latest_and_the_best_are_kept(tmp_path):
     save_all(tmp_path, {1: -3.0, 2: -1.0, 3: None, 4: -2.0, 5: -2.0, 6: None}, keep=2)
     assert saved_steps(tmp_path) == [2, 5, 6]
@@ -144,7 +187,7 @@ def test_a_step_is_saved_once(directory):
 
 @pytest.mark.parametrize("harm", [delete, truncate, empty, garble])
 @pytest.mark.parametrize("which", ["arrays", "state/manifest.ocdbt", "progress/metadata"])
-def test_damage_is_reported_and_the_one_before_is_used(directory, harm, which):
+def test_damage_is_reported_and_the_one_before_is_used(directory, harm, which, capfd):
     path = directory / "3"
     harm(largest_file(path) if which == "arrays" else path / which)
     reported = []
@@ -156,6 +199,7 @@ def test_damage_is_reported_and_the_one_before_is_used(directory, harm, which):
     assert f"{path} is damaged" in str(reported[0])
     assert "\n" not in str(reported[0])
     assert path.exists()
+    assert capfd.readouterr().err == ""
 
 
 def test_another_number_in_the_progress_is_damage(directory):

@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,9 @@ from metarl_jax import train as loop
 from metarl_jax.cli import COMMANDS, main
 from metarl_jax.commands.listing import describe_presets
 from metarl_jax.commands.options import RunOptions, last_value, parse_run, reflow
-from metarl_jax.commands.runs import default_run_dir
 from metarl_jax.config import from_dict
 from metarl_jax.registry import Registry, suggestion
+from metarl_jax.writing import WriteError
 
 PRESET = "maml-point-robot"
 TINY = (
@@ -156,15 +158,6 @@ def test_help_of_eval_shows_the_environment_of_the_run(capsys):
     assert "--env.num-arms" in capsys.readouterr().out
 
 
-def test_an_existing_run_dir_is_not_touched(capsys):
-    folder = Path("there")
-    folder.mkdir()
-    (folder / "mine").write_text("mine")
-    assert main(["train", PRESET, "--run-dir", "there"]) == 2
-    assert "there" in capsys.readouterr().err
-    assert [path.name for path in folder.iterdir()] == ["mine"]
-
-
 def test_an_unwritable_run_dir(capsys):
     Path("file").write_text("")
     assert main(["train", PRESET, "--run-dir", "file/run"]) == 2
@@ -178,10 +171,11 @@ def test_an_unwritable_run_dir(capsys):
         (KeyboardInterrupt(), 130),
         (stopping.Diverged("not finite"), 3),
         (PermissionError(13, "denied"), 2),
+        (WriteError(Path("run/metrics.jsonl"), "full"), 2),
     ],
 )
 def test_exit_codes(monkeypatch, capsys, error, code):
-    def train(config, run_dir):
+    def train(config, run_dir, *, numbered):
         raise error
 
     monkeypatch.setattr(loop, "train", train)
@@ -190,19 +184,117 @@ def test_exit_codes(monkeypatch, capsys, error, code):
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(loop, "train", lambda config, run_dir: json.loads("{"))
+    monkeypatch.setattr(loop, "train", lambda config, run_dir, **_: json.loads("{"))
     with pytest.raises(ValueError, match="Expecting"):
         main(["train", PRESET])
 
 
-def test_default_run_dirs_do_not_collide(monkeypatch, capsys):
+@pytest.mark.parametrize("words", [(), ("--run-dir", f"runs/{PRESET}-seed3")])
+def test_a_default_run_dir_may_be_numbered_and_a_given_one_may_not(monkeypatch, words):
     asked = []
-    monkeypatch.setattr(loop, "train", lambda config, run_dir: asked.append(run_dir))
-    for _ in range(3):
-        assert main(["train", "--seed", "3", PRESET]) == 0
-        asked[-1].mkdir(parents=True)
-    assert [path.name for path in asked] == [f"{PRESET}-seed3{x}" for x in ("", "-2", "-3")]
-    assert default_run_dir(PRESET, "seed4") == Path("runs") / f"{PRESET}-seed4"
+
+    def train(config, run_dir, *, numbered):
+        asked.append((run_dir, numbered))
+
+    monkeypatch.setattr(loop, "train", train)
+    assert main(["train", "--seed", "3", PRESET, *words]) == 0
+    assert asked == [(Path("runs") / f"{PRESET}-seed3", not words)]
+
+
+def test_folders_made_at_once_are_numbered(tmp_path):
+    """Eight at once, of which each finds the names free that the others are about to take."""
+    config, barrier = experiments.get("rl2-bandit"), threading.Barrier(8)
+
+    def create(_) -> str:
+        barrier.wait()
+        return run_folder.create(tmp_path / "run", config, numbered=True).path.name
+
+    with ThreadPoolExecutor(8) as threads:
+        names = sorted(threads.map(create, range(8)))
+    assert names == ["run", *(f"run-{number}" for number in range(2, 9))]
+    assert all(os.listdir(tmp_path / name) == ["config.json"] for name in names)
+
+
+def test_an_empty_folder_is_taken_by_one_of_two(tmp_path):
+    config, barrier = experiments.get("rl2-bandit"), threading.Barrier(2)
+
+    def create(_) -> bool:
+        barrier.wait()
+        try:
+            run_folder.create(tmp_path, config)
+        except run_folder.TakenError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(create, range(2))) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_text("mine"), "is a file"),
+        (lambda path: path.symlink_to("nowhere"), "is a link to 'nowhere'"),
+        (lambda path: (path / "mine").mkdir(parents=True), "is not empty"),
+        (lambda path: run_folder.create(path, experiments.get(PRESET)), "metarl resume there"),
+    ],
+)
+def test_what_is_in_the_way_of_a_run_is_named_and_left(capsys, make, message):
+    make(Path("there"))
+    before = sorted(Path().rglob("*"))
+    assert main(["train", PRESET, "--run-dir", "there"]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(Path().rglob("*")) == before
+
+
+PATHS = {
+    "train rl2-bandit --run-dir PATH": "run_dir",
+    "train rl2-bandit --init-from PATH": "init_from",
+    "sweep rl2-bandit --seeds 2 --run-dir PATH": "run_dir",
+    "resume PATH": "run_dir",
+    "eval PATH": "run_dir",
+    "compare PATH": "run_dirs",
+    "structure PATH": "run_dir",
+    "bias --plot PATH": "plot",
+}
+
+
+@pytest.mark.parametrize("words", [*PATHS, "structure somewhere --out PATH"])
+def test_a_remote_path_is_refused_and_leaves_nothing(words, capsys):
+    assert main(words.replace("PATH", "gs://bucket/run").split()) == 2
+    name = PATHS.get(words, "out")
+    assert f"{name}='gs:/" in capsys.readouterr().err
+    assert not list(Path().iterdir())
+
+
+def test_the_home_folder_is_found_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(loop, "train", lambda config, run_dir, **_: asked.append(run_dir))
+    monkeypatch.setattr(loop, "resume", asked.append)
+    monkeypatch.setattr(loop, "evaluate_run", lambda run_dir, **_: asked.append(run_dir) or {})
+    run_folder.create(tmp_path / "run", experiments.get("rl2-bandit"))
+    for words in ("train rl2-bandit --run-dir=~/run", "resume ~/run", "eval ~/run --json"):
+        assert main(words.split()) == 0
+    assert asked == [tmp_path / "run"] * 3
+    assert run_folder.create(Path("~/other"), experiments.get(PRESET)).path == tmp_path / "other"
+
+
+@pytest.mark.parametrize("name", ["a*", "what?", "run[1]"])
+def test_a_pattern_is_no_run_dir(name, capsys):
+    """Not even where it is the working folder that has the brackets."""
+    assert main(["train", PRESET, "--run-dir", name]) == 2
+    assert "cannot be written to a path with" in capsys.readouterr().err
+    assert not list(Path().iterdir())
+    Path(name).mkdir()
+    os.chdir(name)
+    assert main(["train", PRESET, "--run-dir", "fine"]) == 2
+
+
+def test_a_name_that_is_too_long_is_found_before_anything_is_made(capsys):
+    assert main(["train", PRESET, "--run-dir", "new/" + 300 * "x"]) == 2
+    assert "File name too long" in capsys.readouterr().err
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -397,7 +489,9 @@ def test_sweep_resume_and_a_member(capsys):
 
 def test_seeds_are_a_sweep_without_a_grid(monkeypatch):
     asked = []
-    monkeypatch.setattr(sweep_train, "train_sweep", lambda sweep, path: asked.append((sweep, path)))
+    monkeypatch.setattr(
+        sweep_train, "train_sweep", lambda sweep, path, **_: asked.append((sweep, path))
+    )
     assert main(["train", PRESET, "--seed", "3", "--seeds", "5"]) == 0
     sweep, path = asked[0]
     assert (sweep.grid, sweep.num_seeds, sweep.config.seed) == ((), 5, 3)

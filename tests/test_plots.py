@@ -1,5 +1,8 @@
 """Figures are drawn from what a run writes, without any global state of matplotlib."""
 
+import json
+import os
+import subprocess
 import sys
 
 import matplotlib.image
@@ -27,6 +30,26 @@ def test_adaptation_curve(tmp_path, controls, more):
     image = matplotlib.image.imread(path)
     assert image.std() > 0
     assert "matplotlib.pyplot" not in sys.modules
+
+
+@pytest.mark.parametrize(("backend", "used"), [("no_such_backend", "agg"), ("svg", "svg")])
+def test_no_choice_of_a_backend_is_in_the_way(tmp_path, backend, used):
+    """Nor is a choice that is good lost to others in the process."""
+    script = (
+        "import json, os, sys; from pathlib import Path; from metarl_jax import plots; "
+        "plots.adaptation_curve(json.loads(sys.argv[1]), Path(sys.argv[2])); "
+        "import matplotlib; print(os.environ['MPLBACKEND'], matplotlib.get_backend())"
+    )
+    path = tmp_path / "curve.png"
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(_evaluation({})), str(path)],
+        env=os.environ | {"MPLBACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert matplotlib.image.imread(path).std() > 0
+    assert done.stdout.split() == [backend, used]
 
 
 def test_a_control_far_off_does_not_flatten_the_curve():

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import shutil
 import signal
 import sys
@@ -18,7 +19,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from rich.console import Console
 
-from metarl_jax import learners, outer, sweep_folder
+from metarl_jax import learners, outer, run_folder, sweep_folder
 from metarl_jax.checkpoint import load_best, load_latest, saved_steps
 from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.distributions import Categorical
@@ -29,7 +30,7 @@ from metarl_jax.executables import Executables, run_functions
 from metarl_jax.grid import parse_axis, set_field
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
-from metarl_jax.metrics import Reporter
+from metarl_jax.metrics import MetricsWriter, Reporter
 from metarl_jax.outer import Outer, OuterConfig
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.program import build
@@ -37,13 +38,21 @@ from metarl_jax.ranking import results_table
 from metarl_jax.returns import AdvantageConfig
 from metarl_jax.run_folder import RunFolder
 from metarl_jax.stopping import Diverged, Interrupted
-from metarl_jax.sweep import Sweep, sweep_functions
-from metarl_jax.sweep_train import resume_sweep, train_sweep
+from metarl_jax.sweep import Sweep, _labels, sweep_functions
+from metarl_jax.sweep_train import _opened, resume_sweep, train_sweep
 from metarl_jax.tables import show
-from metarl_jax.train import evaluate_run, resume, train
+from metarl_jax.train import evaluate_run, load, resume, train
 from metarl_jax.types import PolicyOut
 
-FAKE_PLOTS = SimpleNamespace(adaptation_curve=lambda evaluation, path: path.write_bytes(b"a curve"))
+
+def draw(evaluation, path):
+    """A picture that is drawn once all results are there."""
+    assert (path.parent / "eval.json").exists()
+    assert not sweep_folder.is_sweep(path.parents[2]) or (path.parents[2] / "results.json").exists()
+    path.write_bytes(b"a curve")
+
+
+FAKE_PLOTS = SimpleNamespace(adaptation_curve=draw)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +89,7 @@ class Nudge(OuterConfig):
     size: float = 5.0
     """Known at compilation."""
 
-    def make(self, num_meta_steps):
+    def make(self, num_meta_steps, parameter_groups=()):
         optimizer = optax.adam(self.step_size)
 
         def update(key, meta_params, opt_state, batch):
@@ -248,6 +257,39 @@ def test_members_are_named_by_what_differs():
     assert [member.name for member in Sweep(CHEAP).members()] == ["seed=7"]
 
 
+def test_members_whose_values_are_long_are_numbered(tmp_path, monkeypatch):
+    """What they differ by is in their configuration."""
+    fields = ("entropy", "final_entropy", "value", "kl", "first_round_entropy")
+    names = [f"outer.{name}_coefficient_of_the_loss" for name in fields]
+    labels = _labels([dict.fromkeys(names, i / 7) for i in range(600)])
+    assert [labels[0], labels[599]] == [["combination=001"], ["combination=600"]]
+    grid = (("advantage.discount", (0.1234567, 0.5)), ("outer.step_size", (0.1234567, 0.5)))
+    monkeypatch.setattr("metarl_jax.sweep.LONGEST_LABEL", 30)
+    sweep = Sweep(CHEAP, grid, 2)
+    folders = sweep_folder.make_members(sweep_folder.create(tmp_path / "sweep", sweep), sweep)
+    assert folders[3].path.name == "combination=2,seed=8"
+    config = json.loads(folders[3].config.read_text())
+    assert (config["advantage"]["discount"], config["outer"]["step_size"]) == (0.1234567, 0.5)
+
+
+def test_members_hold_no_file_open(tmp_path):
+    """Nor can one of them be trained alone meanwhile, or the sweep while one of them is."""
+    sweep = Sweep(CHEAP, num_seeds=30)
+    folder, functions = sweep_folder.create(tmp_path / "sweep", sweep), sweep_functions(sweep)
+    before = len(os.listdir("/dev/fd"))
+    with _opened(folder, sweep, functions, Silent()) as run:
+        writers = [MetricsWriter(mine, 0) for mine in run.folders]
+        writers[0].write({"step": 2, "x": 1.0})
+        assert len(os.listdir("/dev/fd")) <= before + 2
+        with pytest.raises(ValueError, match="in use by a process"):
+            run_folder.locked(run.folders[3].path).__enter__()
+    with (
+        run_folder.locked(run.folders[3].path),
+        pytest.raises(ValueError, match=r"seed=10.* in use by a process"),
+    ):
+        _opened(folder, sweep, functions, Silent()).__enter__()
+
+
 def test_all_members_are_one_executable(compilations):
     executables = Executables(sweep_functions(SWEEP))
     state = executables.init()
@@ -301,10 +343,27 @@ def interrupt():
     signal.raise_signal(signal.SIGINT)
 
 
+def assert_members_can_be_looked_at(run_dir: Path):
+    """In the checkpoints of a sweep that has not ended; but none of them is trained alone."""
+    together = Executables(sweep_functions(SWEEP)).abstract_state
+    states = load_latest(run_dir / "checkpoints", together, on_damage=pytest.fail).state
+    for index, member in enumerate(SWEEP.members()):
+        folder = run_dir / "members" / member.name
+        lines = metrics_lines(folder)
+        scores = [(x["held_out_return"], x["step"]) for x in lines if "eval_return" in x]
+        assert evaluate_run(folder, console=Silent())["step"] == max(scores)[1]
+        _, state = load(folder, "latest")
+        logits = state.meta_params["logits"]
+        np.testing.assert_array_equal(logits, states.meta_params["logits"][index])
+        with pytest.raises(ValueError, match=f"metarl resume {run_dir}`"):
+            resume(folder)
+
+
 def test_an_interrupted_sweep_resumes_to_the_same_bits(tmp_path, finished):
     run_dir = tmp_path / "run"
     with pytest.raises(Interrupted, match=f"step 4: metarl resume {run_dir}"):
         train_sweep(SWEEP, run_dir, console=Silent({4: interrupt}))
+    assert_members_can_be_looked_at(run_dir)
     shutil.rmtree(run_dir / "members" / SWEEP.members()[0].name)  # Killed while it was made.
     (run_dir / "members" / SWEEP.members()[0].name).mkdir()
     results = resume_sweep(run_dir, console=Silent())

@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -47,6 +48,7 @@ from metarl_jax.signals import StopRequest
 from metarl_jax.stopping import Diverged, Interrupted
 from metarl_jax.train import evaluate_run, load, resume, train
 from metarl_jax.types import PolicyOut
+from metarl_jax.writing import WriteError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,7 @@ class RandomWalk(OuterConfig):
     break_after: int = 1_000_000
     """Updates are nan from this meta-step on."""
 
-    def make(self, num_meta_steps):
+    def make(self, num_meta_steps, parameter_groups=()):
         optimizer = optax.adam(0.1)
 
         def update(key, meta_params, opt_state, batch):
@@ -248,6 +250,8 @@ def test_a_run_folder_holds_everything(tmp_path):
     assert [x["step"] for x in lines if "episode_return" in x] == [2, 4, 6, 8, 10, 11]
     assert [x["step"] for x in lines if "eval_return" in x] == [4, 8, 11]
     assert lines[-1]["env_steps"] == 11 * 4 * 3 * PROBE.env.episode_length
+    printed = console.out.getvalue().splitlines()
+    assert (printed[0], printed[-1]) == (str(folder), str(folder / "adaptation_curve.png"))
     assert "held-out return" in console.out.getvalue()
     assert "compiled in" in console.out.getvalue()
 
@@ -291,6 +295,23 @@ def test_a_run_without_a_checkpoint_starts_again(tmp_path, reference):
     (start,) = folder.starts()
     assert start["step"] == 0
     assert start["processor"] != "another"
+
+
+def test_a_disk_that_fills_up_is_an_error_and_the_run_goes_on_later(tmp_path, reference):
+    run_dir, limit = tmp_path / "run", resource.RLIMIT_FSIZE
+    before = resource.getrlimit(limit)
+
+    def fill():
+        resource.setrlimit(limit, (0, before[1]))
+
+    try:
+        with pytest.raises(WriteError, match=f"metarl resume {run_dir}`"):
+            train(PROBE, run_dir, console=Silent({6: fill}))
+    finally:
+        resource.setrlimit(limit, before)
+    assert saved_steps(run_dir / "checkpoints")[-1] == 4
+    resume(run_dir, console=Silent())
+    assert_same_run(run_dir, reference(PROBE), PROBE)
 
 
 def test_a_damaged_checkpoint_is_reported_kept_and_passed_over(tmp_path, reference):
@@ -440,7 +461,7 @@ def test_user_mistakes_are_found_before_compilation(tmp_path, reference, compila
     compilations.clear()
     for call, message in [
         (lambda: train(PROBE, finished), "already exists"),
-        (lambda: train(PROBE, file), "already exists"),
+        (lambda: train(PROBE, file), "is a file"),
         (lambda: train(PROBE, file / "run"), "cannot be written"),
         (lambda: train(PROBE, Path("/proc/run")), "cannot be written"),
         (lambda: train(dataclasses.replace(PROBE, num_tasks=3), tmp_path / "x"), "num_tasks=3"),

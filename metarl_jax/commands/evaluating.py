@@ -11,6 +11,7 @@ from rich.console import Console
 from metarl_jax.commands.backend import start_backend
 from metarl_jax.commands.options import parse, reflow, take_word
 from metarl_jax.env import TaskDistribution
+from metarl_jax.paths import located
 from metarl_jax.run_folder import RunFolder, open_existing
 from metarl_jax.validation import bounded, check_fields
 
@@ -69,7 +70,7 @@ def main(args: list[str]) -> int:
             print(reflow(USAGE))
             return 0
         raise ValueError("metarl eval needs RUN_DIR, the folder of a run; see --help")
-    run_dir = Path(found)
+    run_dir = located(found)
     _, config = open_existing(run_dir)
     options = parse(
         EvalOptions,

@@ -17,6 +17,7 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 
 from metarl_jax import experiments
 from metarl_jax.config import REGISTRIES, Config, validate
+from metarl_jax.paths import locate_fields
 from metarl_jax.registry import suggestion
 
 Options = TypeVar("Options")
@@ -80,17 +81,17 @@ def parse(
     description: str,
     default: Options | None = None,
 ) -> Options:
-    """`tyro.cli`, with its errors as one line.
+    """`tyro.cli`, with its errors as one line and the `~` of paths expanded.
 
     Raises:
-      ValueError: for an unknown flag, with the nearest name, or a bad value.
+      ValueError: for an unknown flag, with the nearest name, or a bad value, or a path on another machine.
       SystemExit: after `--help`.
     """
     _check_flags(args, sorted(_flags(cls if default is None else default)))
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(
+            options = tyro.cli(
                 cls,
                 args=args,
                 prog=prog,
@@ -98,6 +99,7 @@ def parse(
                 default=tyro.MISSING_NONPROP if default is None else default,
                 registry=_unwrapped_docstrings(),
             )
+        return locate_fields(options)
     except SystemExit as exit_:
         if not exit_.code:
             raise

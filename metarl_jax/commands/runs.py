@@ -1,7 +1,6 @@
 """`metarl train` and `metarl resume`."""
 
 import dataclasses
-import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -32,12 +31,16 @@ the stop.
   metarl resume runs/maml-point-robot-seed0"""
 
 
+RUNS = Path("runs")
+"""Where runs lie that were given no folder."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainOptions(RunOptions):
     """Options of `metarl train`."""
 
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """New folder for the run; when not given, runs/PRESET-seedN, with -2, -3, … if that exists."""
+    """New or empty folder for the run; when not given, runs/PRESET-seedN, with -2, -3, … if that exists."""
     seeds: int = bounded(1, at_least=1)
     """Seeds to train, from `seed` on; several are one program, and have the folder of a sweep."""
 
@@ -70,13 +73,6 @@ def missing_preset(command: str) -> ValueError:
     return ValueError(f"metarl {command} needs a preset: `metarl list` shows all")
 
 
-def default_run_dir(preset: str, suffix: str, root: Path = Path("runs")) -> Path:
-    """`runs/PRESET-SUFFIX`, followed by -2, -3, … where that exists."""
-    first = root / f"{preset}-{suffix}"
-    others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
-    return next(path for path in itertools.chain([first], others) if not path.exists())
-
-
 def train(args: list[str]) -> int:
     """`metarl train PRESET …`."""
     preset, rest = split_preset(args)
@@ -91,26 +87,25 @@ def train(args: list[str]) -> int:
     config = options.config()
     check_fields(options)
     if options.seeds > 1:
-        suffix = f"seeds{config.seed}-{config.seed + options.seeds - 1}"
-        run_dir = options.run_dir or default_run_dir(preset, suffix)
-        return run_sweep(Sweep(config, num_seeds=options.seeds), run_dir)
-    run_dir = options.run_dir or default_run_dir(preset, f"seed{config.seed}")
+        name = f"{preset}-seeds{config.seed}-{config.seed + options.seeds - 1}"
+        return run_sweep(Sweep(config, num_seeds=options.seeds), options.run_dir, name)
     start_backend(config.runtime.platform)
 
     from metarl_jax import train as loop
 
-    loop.train(config, run_dir)
+    default = RUNS / f"{preset}-seed{config.seed}"
+    loop.train(config, options.run_dir or default, numbered=options.run_dir is None)
     return 0
 
 
-def run_sweep(sweep: Sweep, run_dir: Path) -> int:
-    """Trains all members, once their configurations are checked."""
+def run_sweep(sweep: Sweep, run_dir: Path | None, name: str) -> int:
+    """Trains all members, once their configurations are checked, in `run_dir` or else in `runs/name`."""
     sweep.validate()
     start_backend(sweep.config.runtime.platform)
 
     from metarl_jax import sweep_train as loop
 
-    loop.train_sweep(sweep, run_dir)
+    loop.train_sweep(sweep, run_dir or RUNS / name, numbered=run_dir is None)
     return 0
 
 

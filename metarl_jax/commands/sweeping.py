@@ -8,7 +8,6 @@ import tyro
 
 from metarl_jax.commands.options import RunOptions, parse_run, reflow
 from metarl_jax.commands.runs import (
-    default_run_dir,
     missing_preset,
     preset_help,
     run_sweep,
@@ -46,7 +45,7 @@ class SweepOptions(RunOptions):
     """Members that a device trains side by side, the others after them: fewer need less memory. When not given, one
     on a CPU, which is fastest there, and all on an accelerator."""
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """New folder for the sweep; when not given, runs/PRESET-sweep, with -2, -3, … if that exists."""
+    """New or empty folder for the sweep; when not given, runs/PRESET-sweep, with -2, -3, … if that exists."""
 
 
 def main(args: list[str]) -> int:
@@ -64,4 +63,4 @@ def main(args: list[str]) -> int:
     check_fields(options)
     grid = tuple(parse_axis(config, text) for text in options.grid)
     sweep = Sweep(config, grid, num_seeds=options.seeds, group_size=options.group_size)
-    return run_sweep(sweep, options.run_dir or default_run_dir(preset, "sweep"))
+    return run_sweep(sweep, options.run_dir, f"{preset}-sweep")

@@ -1,0 +1,67 @@
+"""Paths that a user gives: of this machine, with their `~` expanded."""
+
+import dataclasses
+import glob
+import os
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+Options = TypeVar("Options")
+
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""`gs://bucket`, which `pathlib` shortens to `gs:/bucket`; one letter is a drive of Windows."""
+
+
+def located(path: str | os.PathLike[str], name: str = "run_dir") -> Path:
+    """The path with its `~` expanded.
+
+    Args:
+      path: as the user gave it.
+      name: the option, for the message.
+
+    Raises:
+      ValueError: if it names a place on another machine, as `gs://bucket/run` does, or an unknown home.
+    """
+    text = os.fspath(path)
+    if _REMOTE.match(text):
+        raise ValueError(
+            f"{name}={text!r} is a remote address: name a local path, for example one where the "
+            "remote storage is mounted"
+        )
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name}={text!r} names a home folder that is unknown: write out the path"
+        ) from error
+
+
+def locate_fields(options: Options) -> Options:
+    """`options`, a dataclass, with `located` applied to every field that is a path or a tuple of paths.
+
+    Raises:
+      ValueError: as in `located`.
+    """
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(options):  # type: ignore[arg-type]
+        value = getattr(options, field.name)
+        if isinstance(value, Path):
+            changed[field.name] = located(value, field.name)
+        elif isinstance(value, tuple) and value and all(isinstance(x, Path) for x in value):
+            changed[field.name] = tuple(located(x, field.name) for x in value)
+    return dataclasses.replace(options, **changed) if changed else options  # type: ignore[type-var]
+
+
+def check_plain(path: Path) -> None:
+    """Checks that the absolute path is no pattern of file names, which Orbax would take it for.
+
+    Raises:
+      ValueError: if there is one of `*`, `?` and `[` in it.
+    """
+    absolute = str(path.absolute())
+    if glob.escape(absolute) != absolute:
+        raise ValueError(
+            f"run_dir={str(path)!r} is {absolute!r}, and checkpoints cannot be written to a path "
+            "with *, ? or [ in it: choose or rename a folder"
+        )
