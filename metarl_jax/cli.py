@@ -1,8 +1,8 @@
 """`metarl`: the command line. Exit codes: 0 done, 1 something is wrong (doctor), 2 bad input, 3 diverged,
 130 interrupted."""
 
-import io
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
