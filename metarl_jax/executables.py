@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
+from metarl_jax.jax_settings import make_key
 from metarl_jax.program import Program, select_devices
 from metarl_jax.signals import interruptible
 from metarl_jax.task_axis import TaskAxis
@@ -56,7 +57,7 @@ def run_functions(program: Program) -> RunFunctions:
         chunk=chunk,
         evaluate=program.evaluate,
         evaluate_control=program.evaluate_control,
-        key=jax.random.key(program.config.seed),
+        key=make_key(program.config.seed),
         sharding=replicated(program.axis, devices),
         compiler_options=program.env.compiler_options(devices[0].platform),
     )
