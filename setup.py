@@ -1,4 +1,4 @@
-"""The packages of the distribution, found in the tree; everything else is in pyproject.toml, which cannot rename what it finds."""
+"""Finds the packages of the distribution; pyproject.toml, which has the rest, cannot rename what it finds."""
 
 from setuptools import find_packages, setup
 

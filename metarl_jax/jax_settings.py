@@ -6,6 +6,7 @@ the process.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -63,7 +64,13 @@ def as_fixed_key(key: jax.Array) -> jax.Array:
 
 
 def changed_settings() -> dict[str, Any]:
-    """Those of `SETTINGS` that the process has otherwise, by the name of the flag, with its value."""
+    """Those of `SETTINGS` that the process has otherwise, by the name of the flag, with its value there."""
     flags = {f"jax_{name}": value for name, value in SETTINGS.items()}
-    found = {flag: getattr(jax.config, flag) for flag in flags}
-    return {flag: value for flag, value in found.items() if value != flags[flag]}
+    values = process_settings()
+    return {flag: values[flag] for flag, value in flags.items() if values[flag] != value}
+
+
+def process_settings() -> dict[str, Any]:
+    """All flags of JAX with their values outside of any context."""
+    with ThreadPoolExecutor(max_workers=1) as executor:  # contexts are those of a thread
+        return executor.submit(lambda: dict(jax.config.values)).result()

@@ -65,7 +65,8 @@ def test_every_module_is_in_the_wheel_and_in_the_source_distribution(tree, built
     in_wheel = {Path(name) for name in zipfile.ZipFile(wheel).namelist()}
     assert {*modules.values(), Path("metarl_jax/py.typed")} <= in_wheel
     assert {path for path in in_wheel if path.suffix == ".py"} == set(modules.values())
-    in_sdist = {Path(*Path(name).parts[1:]) for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        in_sdist = {Path(*Path(name).parts[1:]) for name in archive.getnames()}
     assert {*modules, Path("setup.py"), Path("metarl_jax/py.typed")} <= in_sdist
 
 
