@@ -9,6 +9,7 @@ from flax import struct
 
 from metarl_jax.env import Discrete, EnvState, Regret, TaskDistribution, check_split
 from metarl_jax.envs.bandit import before_pull, pull, regret_of_arms
+from metarl_jax.jax_settings import make_key
 from metarl_jax.validation import bounded
 
 
@@ -93,7 +94,7 @@ class RecurringBandit(TaskDistribution):
 
     def pool_tasks(self) -> CuedArms:
         """All tasks of the pool of the moment, `[pool_size, ...]`."""
-        key = jax.random.fold_in(jax.random.key(self.pool_seed), self.pool)
+        key = jax.random.fold_in(make_key(self.pool_seed), self.pool)
         number_key, arm_key = jax.random.split(key)
         numbers = jax.random.permutation(number_key, self._num_cues)[: self.pool_size]
         best = jax.random.randint(arm_key, (self.pool_size,), 0, self.num_arms)

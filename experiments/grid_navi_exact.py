@@ -17,6 +17,7 @@ import numpy as np
 
 from metarl_jax.envs.grid_navi import GridNavi
 from metarl_jax.evaluate import greedy_trial
+from metarl_jax.jax_settings import make_key, under_fixed_settings
 from metarl_jax.paths import located
 
 
@@ -29,6 +30,7 @@ def first_entered(observations: np.ndarray, size: int) -> np.ndarray:
     return entered.reshape(size, size)
 
 
+@under_fixed_settings
 def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -44,7 +46,7 @@ def main(args: list[str]) -> None:
         if not isinstance(env, GridNavi):
             raise SystemExit(f"{run_dir} is a run on {env.name!r}: give runs on 'grid_navi'")
         num_rounds = program.config.num_rounds
-        live = partial(greedy_trial, program, state, key=jax.random.key(0), num_rounds=num_rounds)
+        live = partial(greedy_trial, program, state, key=make_key(0), num_rounds=num_rounds)
         trials = jax.jit(jax.vmap(live))(jnp.asarray(env.goals()))
         returns = np.asarray(trials.episode_returns()[..., 0])
         ceiling = env.bayes_optimal_value(num_rounds)

@@ -24,6 +24,7 @@ from metarl_jax import sweep_folder
 from metarl_jax.commands.output import check_picture
 from metarl_jax.envs.hopper_ensemble import HopperBody, HopperEnsemble
 from metarl_jax.evaluate import greedy_trial, t_ci95
+from metarl_jax.jax_settings import make_key, under_fixed_settings
 from metarl_jax.paths import located
 from metarl_jax.plots import returns_against
 
@@ -85,7 +86,7 @@ def returns_of(run_dir: Path, num_tasks: int) -> tuple[HopperBody, np.ndarray]:
     env = program.env
     if not isinstance(env, HopperEnsemble):
         raise SystemExit(f"{run_dir} is a run on {env.name!r}: give runs on 'hopper_ensemble'")
-    keys = jax.random.split(jax.random.key(0), num_tasks)
+    keys = jax.random.split(make_key(0), num_tasks)
 
     def one(key):
         task_key, trial_key = jax.random.split(key)
@@ -97,6 +98,7 @@ def returns_of(run_dir: Path, num_tasks: int) -> tuple[HopperBody, np.ndarray]:
     return jax.tree.map(np.asarray, bodies), np.asarray(returns)
 
 
+@under_fixed_settings
 def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -29,6 +29,7 @@ from metarl_jax.experiments.memory_cells import (
     begins_from,
     configuration,
 )
+from metarl_jax.jax_settings import make_key, under_fixed_settings
 from metarl_jax.paths import located
 
 STRATEGIES = {
@@ -88,7 +89,7 @@ def cell(
         evaluate = jax.jit(lambda state, key: program.evaluate(state, key, "test", num_tasks))
         last = folder.last_metrics() or {}
         found = {name: last[name] + before[name] for name in ("env_steps", "seconds")}
-        found |= total(evaluate(state, jax.random.key(HELD_OUT_SEED))) | {
+        found |= total(evaluate(state, make_key(HELD_OUT_SEED))) | {
             "num_tasks": num_tasks,
             "machines": sorted({*before["machines"], *map(in_words, folder.starts())}),
         }
@@ -115,7 +116,7 @@ def controls(problem: str, path: Path, num_tasks: int | None = None) -> dict[str
     if set(STRATEGIES[family]) <= set(known):
         return known
     config = configuration(problem, "gru")
-    program, key, totals = build(config), jax.random.key(HELD_OUT_SEED), {}
+    program, key, totals = build(config), make_key(HELD_OUT_SEED), {}
     for name in STRATEGIES[family]:
         if name in known:
             totals[name] = known[name]
@@ -170,6 +171,7 @@ def row(name: str, cells: Sequence[dict[str, Any] | None]) -> str:
     return f"| {name} | {' | '.join(words)} |"
 
 
+@under_fixed_settings
 def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -21,6 +21,7 @@ from metarl_jax.commands.output import check_picture
 from metarl_jax.env import encode_action
 from metarl_jax.envs.grid_navi import MOVES, GridNavi
 from metarl_jax.evaluate import greedy_trial
+from metarl_jax.jax_settings import make_key, under_fixed_settings
 from metarl_jax.learners.belief import VariBAD
 from metarl_jax.paths import located
 from metarl_jax.plots import grid_belief
@@ -35,7 +36,7 @@ def beliefs(program: Program, state: TrainState, goal: jax.Array) -> tuple[np.nd
     assert isinstance(env, GridNavi)
     assert isinstance(config, VariBAD)
     module = config.make_policy(env)
-    trial = greedy_trial(program, state, goal, jax.random.key(0), num_rounds=2)
+    trial = greedy_trial(program, state, goal, make_key(0), num_rounds=2)
     observation, posterior = join_leading(
         (trial.rollout.timestep.observation, trial.rollout.policy.latent)
     )
@@ -66,6 +67,7 @@ def arrivals(size: int) -> tuple[jax.Array, jax.Array, np.ndarray]:
     return jnp.asarray(cell[moves]), jnp.asarray(action[moves]), end[moves]
 
 
+@under_fixed_settings
 def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

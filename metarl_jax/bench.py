@@ -13,6 +13,7 @@ from metarl_jax import machine, returns
 from metarl_jax.config import Config
 from metarl_jax.evaluate import control_spec
 from metarl_jax.executables import replicated
+from metarl_jax.jax_settings import make_key
 from metarl_jax.program import make_spec, select_devices
 from metarl_jax.rollout import collect_trial
 from metarl_jax.step import StepSpec, make_init, make_meta_batch, make_step, sample_tasks
@@ -202,7 +203,7 @@ def _compile(
     """The programs by name, each having run once."""
     everywhere = replicated(spec.axis, devices)
     init = jax.jit(make_init(spec), out_shardings=everywhere)
-    key = jax.device_put(jax.random.key(seed), everywhere)
+    key = jax.device_put(make_key(seed), everywhere)
     state = jax.block_until_ready(init(key))
 
     def compiled(name: str, fn: Callable, *args):
@@ -227,7 +228,7 @@ def _compile_step(spec: StepSpec, devices: Sequence[Device], seed: int) -> Compi
     """The whole meta-step, having run once; every call goes on with the state of the one before."""
     everywhere = replicated(spec.axis, devices)
     init = jax.jit(make_init(spec), out_shardings=everywhere)
-    training = [jax.block_until_ready(init(jax.device_put(jax.random.key(seed), everywhere)))]
+    training = [jax.block_until_ready(init(jax.device_put(make_key(seed), everywhere)))]
     step = jax.jit(make_step(spec), donate_argnums=0, out_shardings=everywhere)
     step, costs = _compiled(step, spec, devices, training[0])
 

@@ -21,6 +21,7 @@ from metarl_jax import learners, outer
 from metarl_jax.config import Config, RuntimeConfig
 from metarl_jax.env import Task, TaskDistribution
 from metarl_jax.exact import exact_adapted, exact_return, policy_matrix
+from metarl_jax.jax_settings import make_key, under_fixed_settings
 from metarl_jax.learner import MetaLearner
 from metarl_jax.outer.policy_gradient import replayed_gradient
 from metarl_jax.program import make_spec
@@ -73,6 +74,7 @@ class BiasConfig:
     """Seed of the task, the weights and the samples."""
 
 
+@under_fixed_settings
 def measure(config: BiasConfig, progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Compares the estimators on one task of the distribution.
 
@@ -84,7 +86,7 @@ def measure(config: BiasConfig, progress: Callable[[str], None] = lambda _: None
       ValueError: naming the field, the value and the remedy.
     """
     env = validate(config)
-    task_key, weights_key, sample_key = jax.random.split(jax.random.key(config.seed), 3)
+    task_key, weights_key, sample_key = jax.random.split(make_key(config.seed), 3)
     task = env.sample(task_key)
     spec = estimator_spec(config, config.estimators[0], num_episodes=1)
     meta_params = random_weights(spec.learner, weights_key, config.weight_scale)
@@ -179,7 +181,7 @@ def exact_meta_gradient_of(
     mdp = env.mdp(task)
 
     def after(meta_params, num_inner_steps):
-        begun = learner.begin(meta_params, (), jax.random.key(0), 1)
+        begun = learner.begin(meta_params, (), make_key(0), 1)
 
         def objective(fast):
             inner_state = begun.replace(fast=fast)

@@ -94,8 +94,11 @@ def _dispatch(args: list[str]) -> int:
 
 def _run(command: Callable[[list[str]], int], args: list[str]) -> int:
     """The command's exit code, also where training stopped early."""
+    from metarl_jax.jax_settings import fixed_settings
+
     try:
-        return command(args)
+        with fixed_settings():
+            return command(args)
     except Interrupted as stop:
         return _fail(str(stop), INTERRUPTED, kind="")
     except Diverged as error:

@@ -11,6 +11,7 @@ from metarl_jax import learners, outer
 from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.env import TaskDistribution, check_split
 from metarl_jax.evaluate import bootstrap_ci95, control_names, control_spec
+from metarl_jax.jax_settings import make_key
 from metarl_jax.program import build, make_spec
 from metarl_jax.returns import AdvantageConfig
 from metarl_jax.validation import bounded, check_fields
@@ -62,7 +63,7 @@ def measure(
     for name in names:
         progress(f"{name} in {config.num_tasks} tasks")
         evaluate = jax.jit(lambda key, name=name: program.evaluate_control(name, key, config.split))
-        returns = np.asarray(evaluate(jax.random.key(config.seed)), np.float64)
+        returns = np.asarray(evaluate(make_key(config.seed)), np.float64)
         total = returns.sum(axis=1, keepdims=True)
         controls[name] = {
             "return_mean": returns.mean(axis=0).tolist(),

@@ -1,50 +1,40 @@
-"""Whether this machine can run the library: versions, devices, and known bad combinations."""
+"""Whether this machine can run the library: versions, imports, devices, settings, and known bad combinations."""
 
 import dataclasses
+import importlib
 import importlib.metadata
 import json
 import os
+import pkgutil
 import platform
-import sys
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import tyro
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from metarl_jax.commands.backend import device_count_is_forced, prepare_backend
 from metarl_jax.commands.options import parse
+from metarl_jax.jax_settings import SETTINGS, changed_settings, process_settings
 from metarl_jax.machine import num_usable_cores, processor
 
-HELP = """Print versions, devices and cores, and what is known not to work.
+HELP = """Print versions, devices, cores and settings, and what is known not to work.
 
 Exit code 1 if anything is bad.
 
 A bug report begins with the output of `metarl doctor --json`."""
 
-Version = tuple[int, ...]
+DISTRIBUTION = "metarl_jax"
 
-
-class Requirement(NamedTuple):
-    """Versions of a package that are known to work: from `least` on, and before `below`."""
-
-    package: str
-    least: Version
-    below: Version
-    reason: str = "not tried"
-
-
-REQUIREMENTS = (
-    Requirement("jax", (0, 10), (0, 13), "its functions for devices and meshes change by version"),
-    Requirement("jaxlib", (0, 10), (0, 13), "must go with jax"),
-    Requirement("flax", (0, 12), (0, 13)),
-    Requirement("optax", (0, 2, 8), (0, 3)),
-    Requirement("orbax-checkpoint", (0, 12), (0, 13), "checkpoints may not be read"),
-    Requirement("brax", (0, 14, 2), (0, 15)),
-    Requirement("mujoco", (3, 17), (4,), "4.0.0 computes wrong accelerations"),
-    Requirement("mujoco-mjx", (3, 17), (4,), "must go with mujoco"),
-    Requirement("numpy", (2,), (3,)),
-    Requirement("tyro", (0, 9), (2,)),
-)
+REASONS = {
+    "jax": "its functions for devices and meshes change by version",
+    "orbax-checkpoint": "checkpoints may not be read",
+    "mujoco": "4.0.0 computes wrong accelerations",
+    "mujoco-mjx": "must go with mujoco",
+}
+"""What goes wrong with other versions of a package than those that the distribution asks for, where it is known."""
 
 
 class Finding(NamedTuple):
@@ -78,7 +68,8 @@ def examine() -> dict[str, Any]:
     """The report: versions, devices, cores, settings, and lists of what is `bad` and of `notes`."""
     versions = installed_versions()
     devices, findings = examine_devices()
-    findings += check_versions(versions, sys.version_info[:3])
+    findings += check_versions(versions, platform.python_version())
+    findings += check_imports(DISTRIBUTION) + check_settings()
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -93,10 +84,17 @@ def examine() -> dict[str, Any]:
     }
 
 
+def requirements() -> list[Requirement]:
+    """The packages that the installed distribution asks for here, extras left out, and jaxlib."""
+    texts = [*(importlib.metadata.requires(DISTRIBUTION) or ()), "jaxlib"]
+    found = [Requirement(text) for text in texts]
+    return [x for x in found if x.marker is None or x.marker.evaluate({"extra": ""})]
+
+
 def installed_versions() -> dict[str, str | None]:
     """Version by package, None where it is not installed."""
-    versions: dict[str, str | None] = {"metarl_jax": None}
-    for package in (*versions, *(requirement.package for requirement in REQUIREMENTS)):
+    versions: dict[str, str | None] = {}
+    for package in (DISTRIBUTION, *(requirement.name for requirement in requirements())):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -104,24 +102,52 @@ def installed_versions() -> dict[str, str | None]:
     return versions
 
 
-def check_versions(versions: dict[str, str | None], python: Version) -> list[Finding]:
+def check_versions(versions: dict[str, str | None], python: str) -> list[Finding]:
     """What is wrong with these versions, if anything."""
     findings = []
-    if python < (3, 11):
-        found = ".".join(map(str, python))
-        findings.append(Finding(True, f"Python {found} is too old: use 3.11 or newer"))
-    for package, least, below, reason in REQUIREMENTS:
-        version = versions.get(package)
-        wanted = f"{package}>={_text(least)},<{_text(below)}"
+    wanted = importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"]
+    if not SpecifierSet(wanted).contains(python, prereleases=True):
+        findings.append(Finding(True, f"Python {python} cannot be used: take Python{wanted}"))
+    for requirement in requirements():
+        package, version = requirement.name, versions.get(requirement.name)
         if version is None:
-            findings.append(Finding(True, f"{package} is missing: pip install '{wanted}'"))
-        elif not least <= _parse(version) < below:
-            message = f"{package} {version} ({reason}): pip install '{wanted}'"
+            findings.append(Finding(True, f"{package} is missing: pip install '{requirement}'"))
+        elif not requirement.specifier.contains(version, prereleases=True):
+            reason = REASONS.get(package, "not tried")
+            message = f"{package} {version} ({reason}): pip install '{requirement}'"
             findings.append(Finding(True, message))
     jax, jaxlib = versions.get("jax"), versions.get("jaxlib")
-    if jax and jaxlib and _parse(jax)[:2] != _parse(jaxlib)[:2]:
+    if jax and jaxlib and Version(jax).release[:2] != Version(jaxlib).release[:2]:
         message = f"jax {jax} does not go with jaxlib {jaxlib}: pip install --upgrade jax jaxlib"
         findings.append(Finding(True, message))
+    return findings
+
+
+def check_imports(package: str) -> list[Finding]:
+    """The modules of a package that cannot be imported here, each with its error."""
+    modules = pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
+    findings = []
+    for name in [module.name for module in modules if not module.name.endswith("__main__")]:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            message = f"{name} cannot be imported: {type(error).__name__}: {error}"
+            findings.append(Finding(True, message))
+    return findings
+
+
+def check_settings() -> list[Finding]:
+    """Settings of JAX in this process that the library does not follow, or that make it slow."""
+    findings = [
+        Finding(
+            False,
+            f"{flag.upper()}={value} is set; metarl_jax computes with {SETTINGS[flag.removeprefix('jax_')]}",
+        )
+        for flag, value in changed_settings().items()
+    ]
+    if process_settings()["jax_disable_jit"]:
+        message = "JAX_DISABLE_JIT is set: nothing is compiled, and training takes very long"
+        findings.append(Finding(False, message))
     return findings
 
 
@@ -188,18 +214,3 @@ def print_report(report: dict[str, Any]) -> None:
         console.print(message, markup=False)
     if not report["bad"]:
         console.print("[green]nothing is wrong[/]")
-
-
-def _parse(version: str) -> Version:
-    """`"0.12.0.1rc1"` to `(0, 12, 0, 1)`; what follows the numbers is left out."""
-    numbers = []
-    for part in version.split("+")[0].split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers)
-
-
-def _text(version: Version) -> str:
-    return ".".join(map(str, version))

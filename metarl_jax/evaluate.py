@@ -11,6 +11,7 @@ from scipy import special
 
 from metarl_jax.distributions import Categorical, Uniform
 from metarl_jax.env import SPLITS, Discrete, EnvState, TaskDistribution, check_split
+from metarl_jax.jax_settings import as_fixed_key, under_fixed_settings
 from metarl_jax.learner import MetaLearner
 from metarl_jax.returns import AdvantageConfig, AdvantageEstimator, make_estimator
 from metarl_jax.rollout import collect_trial
@@ -33,11 +34,12 @@ def make_evaluate(
     Nothing in `state` changes: the observation statistics are used, not updated, and no memory is written.
     """
 
+    @under_fixed_settings
     def evaluate(state: TrainState, key: Key, split: str, num_tasks: int) -> Array:
         check_split(spec.env, split)
         if num_tasks < 1:
             raise ValueError(f"num_tasks={num_tasks} must be at least 1")
-        task_key, trial_key = jax.random.split(key)
+        task_key, trial_key = jax.random.split(as_fixed_key(key))
         num_padded = -(-num_tasks // spec.axis.num_devices) * spec.axis.num_devices
         # Of the last meta-step, so that those of a distribution that changes are tasks that training has met.
         last_step = jnp.maximum(state.step - 1, 0)

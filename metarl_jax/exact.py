@@ -129,6 +129,8 @@ def exact_adapted(
         gradient = jax.grad(objective)(params)
         return jax.tree.map(lambda p, g: p + inner_lr * g, params, gradient), None
 
+    if num_inner_steps == 0:  # a scan over nothing is an error under `jax.disable_jit()`
+        return params
     return jax.lax.scan(step, params, length=num_inner_steps)[0]
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
+from metarl_jax.jax_settings import make_key
 from metarl_jax.program import Program, select_devices
 from metarl_jax.signals import interruptible
 from metarl_jax.task_axis import TaskAxis
@@ -56,7 +57,7 @@ def run_functions(program: Program) -> RunFunctions:
         chunk=chunk,
         evaluate=program.evaluate,
         evaluate_control=program.evaluate_control,
-        key=jax.random.key(program.config.seed),
+        key=make_key(program.config.seed),
         sharding=replicated(program.axis, devices),
         compiler_options=program.env.compiler_options(devices[0].platform),
     )
@@ -80,8 +81,8 @@ class Executables:
 
     def __init__(self, functions: RunFunctions):
         self._functions = functions
-        self._chunks: dict[int, jax.stages.Compiled] = {}
-        self._evaluates: dict[tuple[str, int], jax.stages.Compiled] = {}
+        self._chunks: dict[int, Callable[..., Any]] = {}
+        self._evaluates: dict[tuple[str, int], Callable[..., Any]] = {}
         self.compile_seconds = 0.0
         self.num_compiled = 0
         self.abstract_state = self._abstract(jax.eval_shape(functions.init, functions.key))
@@ -104,8 +105,8 @@ class Executables:
         def chunk(state: TrainState):
             return self._functions.chunk(state, num_steps)
 
-        jitted = jax.jit(chunk, donate_argnums=0, out_shardings=(self._functions.sharding,) * 2)
-        self._chunks[num_steps] = self._compile(lambda: jitted.lower(self.abstract_state))
+        options = {"donate_argnums": 0, "out_shardings": (self._functions.sharding,) * 2}
+        self._chunks[num_steps] = self._compile(chunk, self.abstract_state, **options)
 
     def chunk(self, state: TrainState, num_steps: int) -> tuple[TrainState, PyTree, float]:
         """Runs so many meta-steps. `state` is donated: its arrays are gone afterwards.
@@ -127,9 +128,8 @@ class Executables:
         def evaluate(state: TrainState, key: Key):
             return self._functions.evaluate(state, key, split, num_tasks)
 
-        jitted = jax.jit(evaluate)
         key = self._abstract(self._functions.key)
-        compiled = self._compile(lambda: jitted.lower(self.abstract_state, key))
+        compiled = self._compile(evaluate, self.abstract_state, key)
         self._evaluates[split, num_tasks] = compiled
 
     def evaluate(self, state: TrainState, key: Key, split: str, num_tasks: int) -> np.ndarray:
@@ -146,8 +146,7 @@ class Executables:
         def evaluate(key: Key):
             return self._functions.evaluate_control(control, key, split, num_tasks, step)
 
-        jitted = jax.jit(evaluate)
-        compiled = self._compile(lambda: jitted.lower(self._abstract(key)))
+        compiled = self._compile(evaluate, self._abstract(key))
         return interruptible(lambda: np.asarray(compiled(key)))
 
     def evaluation_key(self, stream: int) -> Key:
@@ -168,9 +167,14 @@ class Executables:
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
         )
 
-    def _compile(self, lower: Callable[[], Any]) -> jax.stages.Compiled:
+    def _compile(
+        self, function: Callable[..., Any], *args: PyTree, **options: Any
+    ) -> Callable[..., Any]:
+        """`function` compiled for these abstract arguments; `function` itself under `jax.disable_jit()`."""
+        if jax.config.jax_disable_jit:
+            return function
         started = time.perf_counter()
-        lowered = lower()
+        lowered = jax.jit(function, **options).lower(*args)
         compiled = interruptible(lambda: lowered.compile(self._functions.compiler_options))
         self.compile_seconds += time.perf_counter() - started
         self.num_compiled += 1

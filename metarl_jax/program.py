@@ -10,6 +10,7 @@ from metarl_jax import returns
 from metarl_jax.config import Config, evaluated_learner, validate
 from metarl_jax.env import TaskDistribution
 from metarl_jax.evaluate import control_spec, make_evaluate
+from metarl_jax.jax_settings import make_key, under_fixed_settings
 from metarl_jax.learner import MetaLearner
 from metarl_jax.outer import Outer
 from metarl_jax.step import StepSpec, make_init, make_step
@@ -70,6 +71,7 @@ def build(config: Config) -> Program:
     )
 
 
+@under_fixed_settings
 def make_spec(config: Config) -> StepSpec:
     """The parts and sizes of the meta-step of a configuration.
 
@@ -112,7 +114,7 @@ def inner_state_bytes(learner: MetaLearner, num_episodes: int) -> int:
     def begin(key: Key) -> InnerState:
         return learner.begin(learner.init(key), (), key, num_episodes)
 
-    state = jax.eval_shape(begin, jax.random.key(0))
+    state = jax.eval_shape(begin, make_key(0))
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
@@ -177,6 +179,7 @@ def _make_evaluations(config: Config, spec: StepSpec):
             state, key, split, options.num_tasks if num_tasks is None else num_tasks
         )
 
+    @under_fixed_settings
     def evaluate_control(
         control: str, key: Key, split="test", num_tasks: int | None = None, step: int = 0
     ) -> Array:

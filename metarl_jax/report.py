@@ -11,6 +11,7 @@ from metarl_jax.checkpoint import step_of
 from metarl_jax.config import Config, evaluated_learner
 from metarl_jax.evaluate import has_oracle, summarize
 from metarl_jax.executables import TRAINING_EVALUATIONS
+from metarl_jax.jax_settings import make_key
 from metarl_jax.loop import Run, Trained
 from metarl_jax.run_folder import RunFolder, finite
 from metarl_jax.types import Key
@@ -71,7 +72,7 @@ def protocol(config: Config) -> dict[str, Any]:
 def count_parameters(run: Run) -> dict[str, int]:
     """How many meta-parameters there are in `all`, how many numbers a new task moves: those `adapted`, and how many
     parameters `stay`: all of them, where what moves is inferred."""
-    shapes = jax.eval_shape(run.program.learner.init, jax.random.key(0))
+    shapes = jax.eval_shape(run.program.learner.init, make_key(0))
     sizes = [math.prod(x.shape) for x in jax.tree.leaves(shapes)]
     every, adapted = sum(sizes), run.config.learner.num_adapted(run.program.env)
     moved = adapted if run.config.learner.adapts_by_gradient else 0

@@ -135,13 +135,19 @@ def replay_trial(
     def rounds(start: int, stop: int):
         return jax.tree.map(lambda x: x[start:stop], trial.rollout)
 
-    inner_state, _ = jax.lax.scan(only_adapt, inner_state, rounds(0, first_round))
-    inner_state, out = jax.lax.scan(
-        answer_and_adapt, inner_state, rounds(first_round, num_rounds - 1)
-    )
+    # Under `jax.disable_jit()` a scan over nothing is an error.
+    if first_round > 0:
+        inner_state, _ = jax.lax.scan(only_adapt, inner_state, rounds(0, first_round))
+    answers = []
+    if first_round < num_rounds - 1:
+        inner_state, out = jax.lax.scan(
+            answer_and_adapt, inner_state, rounds(first_round, num_rounds - 1)
+        )
+        answers.append(out)
     last_timesteps = jax.tree.map(lambda x: x[-1], timesteps)
     last_out, _ = unroll(learner, meta_params, inner_state, last_timesteps)
-    return jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), out, last_out)
+    answers.append(jax.tree.map(lambda x: x[None], last_out))
+    return jax.tree.map(lambda *outs: jnp.concatenate(outs), *answers)
 
 
 def adapt_through(

@@ -8,6 +8,7 @@ import numpy as np
 
 from metarl_jax.config import evaluated_learner
 from metarl_jax.evaluate import live_trial
+from metarl_jax.jax_settings import make_key, under_fixed_settings
 from metarl_jax.learners.structured import ModularOptions, connection_gates, mean_routing
 from metarl_jax.program import Program
 from metarl_jax.returns import AdvantageConfig, make_estimator
@@ -49,6 +50,7 @@ class LearnedStructure(NamedTuple):
         return found
 
 
+@under_fixed_settings
 def learned_structure(
     program: Program, state: TrainState, num_tasks: int = 200, seed: int = 0
 ) -> LearnedStructure:
@@ -63,7 +65,7 @@ def learned_structure(
         raise ValueError(
             f"learner={config.learner.name!r} has no modules: give a run of 'modular' or 'tuned_modular'"
         )
-    task_key, trial_key = jax.random.split(jax.random.key(seed))
+    task_key, trial_key = jax.random.split(make_key(seed))
     tasks = jax.vmap(lambda key: env.sample(key, "test"))(keys_by_index(task_key, num_tasks))
     advantages = make_estimator(config.advantage)
     if not config.learner.adapts_by_gradient:  # whose trials need none

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from metarl_jax import normalize
 from metarl_jax.env import TaskDistribution
+from metarl_jax.jax_settings import as_fixed_key, under_fixed_settings
 from metarl_jax.learner import MetaLearner, rematerialized
 from metarl_jax.outer.base import MetaBatch, Outer, schedule_progress
 from metarl_jax.returns import AdvantageEstimator
@@ -37,8 +38,9 @@ class StepSpec(NamedTuple):
 def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
     """`init(key)`: the state of a run before its first meta-step."""
 
+    @under_fixed_settings
     def init(key: Key) -> TrainState:
-        params_key, run_key = jax.random.split(key)
+        params_key, run_key = jax.random.split(as_fixed_key(key))
         meta_params = spec.learner.init(params_key)
         memory = () if spec.learner.init_memory is None else spec.learner.init_memory()
         statistics = normalize.init(spec.env.observation_size)
@@ -58,6 +60,7 @@ def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
 def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
     """`step(state)`: one meta-step, with the metrics of `trial_metrics`, of the learner and of the outer method."""
 
+    @under_fixed_settings
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
         key, task_key, update_key = jax.random.split(state.key, 3)
         tasks = sample_tasks(spec, task_key, spec.num_tasks, "train", state.step)

@@ -17,6 +17,7 @@ import numpy as np
 from metarl_jax.config import Config, validate
 from metarl_jax.executables import RunFunctions, replicated
 from metarl_jax.grid import Grid, check_axis, set_field
+from metarl_jax.jax_settings import make_key
 from metarl_jax.program import Program, allowed_devices, build
 from metarl_jax.task_axis import MEMBERS, TaskAxis, make_task_axis
 from metarl_jax.types import Array, Key, PyTree, TrainState
@@ -147,7 +148,7 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
         chunk=chunk,
         evaluate=evaluate,
         evaluate_control=evaluate_control,
-        key=jnp.stack([jax.random.key(member.config.seed) for member in members]),
+        key=jnp.stack([make_key(member.config.seed) for member in members]),
         sharding=replicated(axis, devices),
         compiler_options=sweep.config.env.compiler_options(devices[0].platform),
     )

@@ -14,6 +14,7 @@ from metarl_jax.config import Config, changes
 from metarl_jax.env import TaskDistribution, check_split
 from metarl_jax.evaluate import check_strategies
 from metarl_jax.executables import REPORTS, Executables, run_functions
+from metarl_jax.jax_settings import make_key
 from metarl_jax.loop import Run, Trained
 from metarl_jax.metrics import Reporter
 from metarl_jax.program import Program, build
@@ -175,7 +176,7 @@ def _evaluated(trained: Config, env: TaskDistribution | None, **options: Any) ->
 
 
 def _structure(config: Config) -> dict[str, str]:
-    return structure(jax.eval_shape(build(config).init, jax.random.key(0)))
+    return structure(jax.eval_shape(build(config).init, make_key(0)))
 
 
 def _changed_tasks(trained: Config, config: Config) -> dict[str, tuple[Any, Any]]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from metarl_jax.checkpoint import first_difference, structure
 from metarl_jax.config import Config, RuntimeConfig
 from metarl_jax.executables import Executables
+from metarl_jax.jax_settings import make_key
 from metarl_jax.paths import located as located_path
 from metarl_jax.program import Program
 from metarl_jax.run_folder import open_existing
@@ -33,7 +34,7 @@ def check(program: Program) -> None:
       ValueError: if there is no such run, or if its parameters are of other shapes.
     """
     if program.config.init_from is not None:
-        _read(program.config, jax.eval_shape(program.init, jax.random.key(0)), lambda _: None)
+        _read(program.config, jax.eval_shape(program.init, make_key(0)), lambda _: None)
 
 
 def first_state(

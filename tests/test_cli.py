@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax
 import pytest
 
 from metarl_jax import doctor, experiments, run_folder, stopping, sweep_train
@@ -19,6 +20,7 @@ from metarl_jax.cli import COMMANDS, main
 from metarl_jax.commands.listing import describe_presets
 from metarl_jax.commands.options import RunOptions, last_value, parse_run, reflow
 from metarl_jax.config import from_dict
+from metarl_jax.jax_settings import fixed_settings
 from metarl_jax.registry import Registry, suggestion
 from metarl_jax.writing import WriteError
 
@@ -394,8 +396,9 @@ def test_doctor(capsys):
 @pytest.mark.parametrize(
     ("package", "version", "words"),
     [
-        ("jax", "0.9.2", "jax>=0.10,<0.13"),
-        ("jax", "0.13.0", "jax>=0.10,<0.13"),
+        ("jax", "0.9.2", "pip install 'jax"),
+        ("jax", "0.13.0", "pip install 'jax"),
+        ("tensorboardX", "2.5", "pip install 'tensorboardX"),
         ("mujoco", "4.0.0", "wrong accelerations"),
         ("jaxlib", "0.11.0", "does not go with jaxlib 0.11.0"),
         ("brax", None, "brax is missing"),
@@ -403,11 +406,37 @@ def test_doctor(capsys):
 )
 def test_doctor_knows_bad_versions(package, version, words):
     good = doctor.installed_versions()
-    assert doctor.check_versions(good, (3, 12, 0)) == []
-    findings = doctor.check_versions({**good, "jax": "0.10.2", package: version}, (3, 12, 0))
+    assert doctor.check_versions(good, "3.12.0") == []
+    findings = doctor.check_versions({**good, "jax": "0.10.2", package: version}, "3.12.0")
     assert any(words in finding.message for finding in findings)
     assert all(finding.bad for finding in findings)
-    assert doctor.check_versions(good, (3, 10, 4))[0].bad
+    assert doctor.check_versions(good, "3.10.4")[0].bad
+
+
+def test_doctor_names_modules_that_cannot_be_imported(tmp_path, monkeypatch):
+    """As those of a platform are elsewhere."""
+    package = tmp_path / "some_package"
+    (package / "inner").mkdir(parents=True)
+    for name in ("__init__.py", "good.py", "inner/__init__.py"):
+        (package / name).touch()
+    (package / "inner/bad.py").write_text("import a_module_of_another_platform")
+    monkeypatch.syspath_prepend(tmp_path)
+    (finding,) = doctor.check_imports("some_package")
+    assert finding.bad
+    assert "some_package.inner.bad" in finding.message
+    assert "a_module_of_another_platform" in finding.message
+
+
+def test_doctor_names_settings_that_are_not_followed():
+    assert doctor.check_settings() == []
+    jax.config.update("jax_enable_x64", True)
+    try:
+        with fixed_settings():  # as `metarl` runs
+            (finding,) = doctor.check_settings()
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    assert not finding.bad
+    assert "JAX_ENABLE_X64" in finding.message
 
 
 def _metarl(*args, module="metarl_jax.cli", **environment):

@@ -1,28 +1,30 @@
 """The table of learners that remember: each cell can be built, is trained once, and is printed beside what is known."""
 
 import dataclasses
+import itertools
+import json
 import re
+from types import SimpleNamespace
 
+import jax.numpy as jnp
 import pytest
 
-from metarl_jax import experiments, run_folder
+from metarl_jax import experiments, run_folder, train
 from metarl_jax.config import validate
 from metarl_jax.experiments import memory_cells, memory_table
-from metarl_jax.run_folder import open_existing
 
 replace = dataclasses.replace
 
 
-@pytest.mark.parametrize("problem", memory_table.PROBLEMS)
-@pytest.mark.parametrize("learner", memory_table.LEARNERS)
-def test_every_cell_can_be_built(problem, learner):
-    config = memory_table.configuration(problem, learner)
-    validate(config)
-    num_steps = config.num_rounds * config.env.episode_length
-    assert config.num_tasks * num_steps <= 1.3 * memory_cells.STEPS_OF_A_META_STEP
-    assert getattr(config.learner, "context_length", num_steps) >= num_steps
-    twice = memory_table.configuration(problem, learner, effort=2.0)
-    assert twice.num_meta_steps == pytest.approx(2 * config.num_meta_steps, abs=1)
+def test_cells_have_meta_steps_of_a_size_and_remember_whole_trials():
+    for problem, learner in itertools.product(memory_table.PROBLEMS, memory_table.LEARNERS):
+        config = memory_table.configuration(problem, learner)
+        validate(config)
+        num_steps = config.num_rounds * config.env.episode_length
+        assert config.num_tasks * num_steps <= 1.3 * memory_cells.STEPS_OF_A_META_STEP
+        assert getattr(config.learner, "context_length", num_steps) >= num_steps
+        twice = memory_table.configuration(problem, learner, effort=2.0)
+        assert twice.num_meta_steps == pytest.approx(2 * config.num_meta_steps, abs=1)
 
 
 @pytest.fixture
@@ -74,13 +76,42 @@ def test_the_table_is_trained_once_and_printed(small, tmp_path, capsys):
     assert (tmp_path / "bandit-10-5/min_gru/metrics.jsonl").read_text() == trained
 
 
-def test_a_longer_problem_begins_with_what_was_learned_in_a_shorter(small, tmp_path):
-    longer = memory_table.cell("mdp-25", "min_gru", tmp_path, num_tasks=16)
-    shorter = memory_table.cell("mdp-10", "min_gru", tmp_path, num_tasks=16)
-    assert shorter["env_steps"] == 2 * 16 * 100
-    assert longer["env_steps"] == shorter["env_steps"] + 2 * 16 * 250
-    config = open_existing(tmp_path / "mdp-25/min_gru")[1]
-    assert config.init_from == str((tmp_path / "mdp-10/min_gru").resolve())
+@pytest.fixture
+def quick(monkeypatch):
+    """Trainings that leave what a table reads of a run, and nothing else; the configurations, in their order."""
+    trained = []
+
+    def train_(config, run_dir):
+        folder = run_folder.create(run_dir, config)
+        env_steps = config.num_tasks * config.num_rounds * config.env.episode_length
+        folder.metrics.write_text(json.dumps({"env_steps": env_steps, "seconds": 3.0}) + "\n")
+        machine = {"kind": f"machine {len(trained)}", "count": 1, "processor": "x", "cores": 1}
+        folder.note_start(0, machine)
+        folder.evaluation.write_text("{}")
+        trained.append(config)
+
+    def load(run_dir):
+        del run_dir
+        returns = jnp.array([[1.0, 2.0], [3.0, 2.0]])
+        return SimpleNamespace(evaluate=lambda *_: returns), ()
+
+    monkeypatch.setattr(train, "train", train_)
+    monkeypatch.setattr(train, "load", load)
+    return trained
+
+
+def test_a_longer_problem_begins_with_what_was_learned_in_a_shorter(quick, tmp_path):
+    longer = memory_table.cell("mdp-25", "min_gru", tmp_path)
+    first, second = quick
+    assert second.init_from == str((tmp_path / "mdp-10/min_gru").resolve())
+    assert (first.num_rounds, second.num_rounds) == (10, 25)
+    shorter = memory_table.cell("mdp-10", "min_gru", tmp_path)
+    assert len(quick) == 2
+    assert (shorter["env_steps"], shorter["seconds"]) == (first.num_tasks * 100, 3.0)
+    assert longer["env_steps"] == shorter["env_steps"] + second.num_tasks * 250
+    assert longer["seconds"] == 6.0
+    assert [len(found["machines"]) for found in (shorter, longer)] == [1, 2]
+    assert (longer["mean"], longer["se"]) == (4.0, 1.0)
 
 
 def test_more_arms_begin_with_what_was_learned_of_fewer_where_parameters_fit(tmp_path):
@@ -96,9 +127,8 @@ def test_the_preset_is_the_symmetric_cell_of_ten_arms():
     assert replace(cell, name=preset.name, learner=learner) == preset
 
 
-def test_a_folder_of_another_training_is_refused(small, tmp_path):
-    memory_table.cell("bandit-10-5", "min_gru", tmp_path, num_tasks=16)
-    folder, config = open_existing(tmp_path / "bandit-10-5/min_gru")
-    run_folder.write_json(folder.config, run_folder.serializable(replace(config, seed=1)))
+def test_a_folder_of_another_training_is_refused(tmp_path):
+    config = replace(memory_table.configuration("bandit-10-5", "min_gru"), seed=1)
+    run_folder.create(tmp_path / "bandit-10-5/min_gru", config)
     with pytest.raises(ValueError, match="give another --root"):
         memory_table.cell("bandit-10-5", "min_gru", tmp_path, num_tasks=16)

@@ -21,12 +21,12 @@ def num_parameters(config):
     return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
 
 
-@pytest.mark.parametrize(("protocol", "entry"), ROWS, ids=[entry.name for _, entry in ROWS])
-def test_every_row_can_be_built(protocol, entry):
-    config = entry.config(protocol.num_meta_steps)
-    validate(config)
-    assert config.name == entry.name
-    assert config.num_meta_steps == protocol.num_meta_steps
+def test_rows_are_legal_configurations_of_their_protocol():
+    for protocol, entry in ROWS:
+        config = entry.config(protocol.num_meta_steps)
+        validate(config)
+        assert config.name == entry.name
+        assert config.num_meta_steps == protocol.num_meta_steps
 
 
 SIZED = [(protocol, entry) for protocol, entry in ROWS if entry.sized_as is not None]

@@ -7,6 +7,7 @@ import inspect
 import itertools
 import json
 import pkgutil
+import textwrap
 from types import ModuleType
 from typing import Annotated
 
@@ -93,9 +94,8 @@ def describe_presets() -> dict[str, str]:
 
 def _docstrings_below(module: ModuleType) -> dict[str, str]:
     """The first paragraphs of the strings that stand below the assignments of a module, by variable."""
-    body = ast.parse(inspect.getsource(module)).body
     found = {}
-    for assignment, below in itertools.pairwise(body):
+    for assignment, below in itertools.pairwise(_source(module).body):
         if not (isinstance(assignment, ast.Assign) and isinstance(below, ast.Expr)):
             continue
         text, target = below.value, assignment.targets[0]
@@ -104,9 +104,23 @@ def _docstrings_below(module: ModuleType) -> dict[str, str]:
     return found
 
 
-def _description(thing: object) -> str:
-    return _first_paragraph(inspect.getdoc(thing) or "")
+def _description(thing: ModuleType | type) -> str:
+    """The first paragraph of the docstring in the source of a module or class; empty where there is none.
+
+    `__doc__` is gone under `python -OO`, and is a signature where a dataclass has no docstring.
+    """
+    node = _source(thing)
+    if isinstance(thing, type) and node.body and isinstance(node.body[0], ast.ClassDef):
+        node = node.body[0]
+    return _first_paragraph(ast.get_docstring(node) or "")
 
 
 def _first_paragraph(text: str) -> str:
     return " ".join(text.strip().split("\n\n")[0].split())
+
+
+def _source(thing: ModuleType | type) -> ast.Module:
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(thing)))
+    except OSError:  # an empty file, or a class that was defined at a prompt
+        return ast.Module([], [])

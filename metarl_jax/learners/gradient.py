@@ -20,6 +20,7 @@ from metarl_jax import fast_parameters
 from metarl_jax.env import TaskDistribution
 from metarl_jax.estimators import SurrogateName, make_surrogate
 from metarl_jax.fast_parameters import FlatParams, LearnedInnerLR
+from metarl_jax.jax_settings import make_key
 from metarl_jax.learner import LearnerConfig, MetaLearner
 from metarl_jax.networks import MIN_LOG_STD, Activation, MLPPolicy
 from metarl_jax.trees import join_leading, split_leading
@@ -155,7 +156,7 @@ class GradientLearner(LearnerConfig):
         raise TypeError(f"{type(self).__name__} must define make_policy")
 
     def num_adapted(self, env: TaskDistribution) -> int:
-        shapes = jax.eval_shape(self.make(env).init, jax.random.key(0))["policy"]
+        shapes = jax.eval_shape(self.make(env).init, make_key(0))["policy"]
         fast, _ = fast_parameters.select(shapes, self.fast_pattern)
         return sum(math.prod(x.shape) for x in fast.values())
 
@@ -168,7 +169,7 @@ class GradientLearner(LearnerConfig):
         def init_policy(key):
             return module.init(key, jnp.zeros(env.observation_size))
 
-        fast_parameters.check_pattern(jax.eval_shape(init_policy, jax.random.key(0)), pattern)
+        fast_parameters.check_pattern(jax.eval_shape(init_policy, make_key(0)), pattern)
 
         def init(key):
             policy = init_policy(key)
