@@ -120,6 +120,7 @@ def validate(config: Config) -> None:
     config.learner.validate()
     _check_credit(config)
     _check_normalization(config)
+    _check_worst_fraction(config)
     _check_evaluation(config)
     config.outer.validate(config.learner, config.advantage)
     if config.learner.adapts_by_gradient and config.num_rounds < 2:
@@ -207,6 +208,18 @@ def _check_normalization(config: Config) -> None:
                 f"advantage.baseline='linear' would make all advantages 0: it fits the returns of {few} exactly: "
                 f"choose {field}=2 or more, or advantage.baseline='none'"
             )
+
+
+def _check_worst_fraction(config: Config) -> None:
+    """The worst trial alone is its own quantile, which it does not fall short of."""
+    fraction = getattr(config.outer, "worst_fraction", 1.0)
+    num_trials = config.num_tasks * config.num_episodes
+    if isinstance(fraction, int | float) and fraction < 1 and fraction * num_trials <= 1:
+        raise ValueError(
+            f"outer.worst_fraction={fraction} of num_tasks={config.num_tasks} times "
+            f"num_episodes={config.num_episodes} is a single trial, from which nothing can be learned: choose more "
+            "tasks, or a larger fraction"
+        )
 
 
 def _check_evaluation(config: Config) -> None:

@@ -97,6 +97,13 @@ def test_sizes_that_make_all_advantages_zero_are_refused(preset, changes, words)
         configs.validate(replace(config, outer=ES(rounds="all")))
 
 
+def test_the_worst_share_must_be_more_than_one_trial():
+    config = replace(experiments.get("epopt-hopper-small"), num_tasks=8)
+    configs.validate(changed(config, "outer.worst_fraction", 0.25))
+    with pytest.raises(ValueError, match=r"outer\.worst_fraction=0\.125 .*num_tasks=8"):
+        configs.validate(changed(config, "outer.worst_fraction", 0.125))
+
+
 def test_factors_of_step_sizes_need_inner_steps():
     config = changed(experiments.get("rl2-bandit"), "evaluation.inner_lr_factors", (1.0, 0.5))
     with pytest.raises(ValueError, match=r"evaluation.inner_lr_factors=\(1.0, 0.5\) .* 'rl2'"):
@@ -128,6 +135,9 @@ def test_an_outer_method_that_does_not_fit_the_learner_is_refused():
     with pytest.raises(ValueError, match=r"outer\.entropy_schedule='geometric'.*=None.*'linear'"):
         metarl_jax.build(changed(geometric, "outer.final_entropy_coefficient", None))
     maml = experiments.get("maml-point-robot")
+    averse = changed(changed(maml, "outer.worst_fraction", 0.5), "outer.rounds", "adapted")
+    with pytest.raises(ValueError, match=r"outer\.worst_fraction=0\.5.*'adapted'.*'last'"):
+        metarl_jax.build(averse)
     with pytest.raises(ValueError, match=r"outer\.first_round_entropy_factor=3\.0.*'last'.*'all'"):
         metarl_jax.build(changed(maml, "outer.first_round_entropy_factor", 3.0))
     no_bonus = changed(experiments.get("rl2-point-robot"), "outer.first_round_entropy_factor", 3.0)
