@@ -82,7 +82,8 @@ class Config:
     seed: int = bounded(0, at_least=0, at_most=2**32 - 1)
     """Seed of every random draw of the run."""
     init_from: str | None = None
-    """Folder of a run whose best meta-parameters this one begins with; drawn from the seed when not given."""
+    """Folder of a run whose best meta-parameters this one begins with; drawn from the seed when not given. Learned step
+    sizes and deviations begin with `learner.inner_lr` and `learner.log_std_init` where these are not as in that run."""
     num_meta_steps: int = bounded(300, at_least=1)
     """Meta-steps to train for."""
     num_tasks: int = bounded(40, at_least=1)
@@ -104,6 +105,17 @@ class Config:
     runtime: RuntimeConfig = RuntimeConfig()
     """Devices and blocks."""
 
+
+WRITTEN_BY = "metarl_jax"
+"""The entry of a written configuration that is no field of it: the version of the library that wrote it."""
+
+Which = Literal["best", "last"] | int
+"""A checkpoint of a run: the best by held-out return (the last where none was evaluated), the last, or that of a
+meta-step."""
+
+NOT_LEARNED = ("runtime.", "evaluation.", "checkpoint.")
+NOT_LEARNED_ALONE = ("name", "num_meta_steps", "log_every", "max_skipped", "init_from")
+"""Fields that a run may go on with other values of: how long it is, and how and where it is watched and computed."""
 
 REGISTRIES = {"env": envs.registry, "learner": learners.registry, "outer": outer.registry}
 """The fields whose type is chosen by name."""
@@ -264,19 +276,65 @@ def to_dict(config: Any) -> dict[str, Any]:
     return values
 
 
+def stamped(config: Config) -> dict[str, Any]:
+    """`to_dict` of a configuration, with the version of the library: what `config.json` holds."""
+    from metarl_jax import __version__  # which is not known yet while this module is imported
+
+    return {WRITTEN_BY: __version__} | to_dict(config)
+
+
+def missing(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields that a written configuration lacks, as in `env.num_arms`, with the defaults that they are given.
+
+    A file lacks them that was written before the fields were there, or that was edited.
+    """
+    filled, found = flat(to_dict(from_dict(values))), flat(values)
+    return {name: value for name, value in filled.items() if name not in found}
+
+
+def flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries as one, with names as in `env.num_arms`."""
+    return flatten_dict(values, sep=".")
+
+
 def changes(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
     """The fields of `now` that are others than `before`, by name as in `env.num_arms`, with both values."""
-    old, new = (flatten_dict(to_dict(config), sep=".") for config in (before, now))
+    old, new = (flat(to_dict(config)) for config in (before, now))
     return {name: (old.get(name), value) for name, value in new.items() if value != old.get(name)}
 
 
+def differing(trained: dict[str, Any], config: Config) -> str:
+    """The fields of what is learned that differ from a written configuration, in words; empty if none do."""
+    before, now = flat(trained), flat(to_dict(config))
+    found = [
+        f"{name}={value!r} (trained with {before[name]!r})"
+        for name, value in now.items()
+        if name in before
+        and value != before[name]
+        and not name.startswith(NOT_LEARNED)
+        and name not in NOT_LEARNED_ALONE
+    ]
+    return ", ".join(found)
+
+
 def from_dict(values: dict[str, Any]) -> Config:
-    """The inverse of `to_dict`.
+    """The inverse of `to_dict` and of `stamped`.
 
     Raises:
-      ValueError: for an unknown name or field, with the nearest one.
+      ValueError: for an unknown name or field, with the nearest one, and the version that wrote it if that is another.
     """
-    return _from_dict(Config, values, "")
+    from metarl_jax import __version__
+
+    fields = dict(values)
+    written_by = fields.pop(WRITTEN_BY, __version__)
+    try:
+        return _from_dict(Config, fields, "")
+    except ValueError as error:
+        if written_by == __version__:
+            raise
+        raise ValueError(
+            f"{error}; written by metarl_jax {written_by}, and this is {__version__}"
+        ) from error
 
 
 def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:

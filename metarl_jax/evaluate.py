@@ -239,11 +239,18 @@ def ci95_over_seeds(returns: np.ndarray) -> np.ndarray:
 
 
 def summarize(returns: np.ndarray) -> dict[str, Any]:
-    """Statistics of returns `[tasks, K]` by round and of their sum over the rounds, ready for JSON."""
+    """Statistics of returns `[tasks, K]` by round and of their sum over the rounds, ready for JSON.
+
+    Tasks with a return that is not finite are left out, where there are others, and counted in `num_nonfinite_tasks`.
+    """
+    is_finite = np.isfinite(returns).all(axis=1)
+    num_broken = int((~is_finite).sum())
+    returns = returns[is_finite] if is_finite.any() else np.full_like(returns, np.nan)
     total = returns.sum(axis=1, keepdims=True)
     by_round = np.percentile(returns, PERCENTILES, axis=0)
     of_total = np.percentile(total, PERCENTILES)
-    return {
+    counted = {"num_nonfinite_tasks": num_broken} if num_broken else {}
+    return counted | {
         "return_mean": returns.mean(axis=0).tolist(),
         "return_iqm": interquartile_mean(returns).tolist(),
         "ci95": bootstrap_ci95(returns).T.tolist(),

@@ -65,11 +65,13 @@ def shown_rounds(num_rounds: int) -> list[int]:
 
 
 def trained_for(evaluation: dict[str, Any]) -> str:
-    """How long the evaluated learner was trained and, where that is noted, which checkpoint it is."""
-    checkpoint = evaluation.get("checkpoint")
-    return f"after {evaluation['step']} meta-steps" + (
-        f" ({checkpoint} checkpoint)" if checkpoint else ""
-    )
+    """Which checkpoint was evaluated, as in `best checkpoint, step 30 (last: 60)`; in old files, its step alone."""
+    step, which = evaluation["step"], evaluation.get("checkpoint")
+    if which is None:
+        return f"after {step} meta-steps"
+    last = evaluation.get("last_step", step)
+    kind = "" if isinstance(which, int) else f"{which} "
+    return f"{kind}checkpoint, step {step}" + (f" (last: {last})" if step != last else "")
 
 
 def moved(parameters: dict[str, int]) -> str:

@@ -1,5 +1,6 @@
 """TensorBoard's event files, written by the thread that has the numbers: a write that fails is an error at once."""
 
+import math
 import os
 import socket
 import struct
@@ -48,7 +49,7 @@ class EventFile:
 
 
 def scalars(line: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a line of metrics by their tags, without its `step`.
+    """The finite numbers of a line of metrics by their tags, without its `step`.
 
     A list by round becomes `name/round_1` and so on, with `/low` and `/high` where it is of intervals.
     """
@@ -61,7 +62,7 @@ def _tagged(name: str, value: Any, parts: Sequence[str] = ()) -> Iterator[tuple[
         for part, entry in zip(parts, value, strict=True):
             is_interval = isinstance(entry, list) and len(entry) == 2 and "ci95" in name
             yield from _tagged(f"{name}/{part}", entry, ("low", "high") if is_interval else ())
-    elif isinstance(value, int | float):
+    elif isinstance(value, int | float) and math.isfinite(value):
         yield name, value
 
 

@@ -6,6 +6,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
@@ -19,8 +20,8 @@ TRAINING_EVALUATIONS = 0x7261_6365
 REPORTS = 0x7265_706F
 """Streams of keys for held-out evaluation, apart from that of training. (`fold_in` by an index is
 the same draw as that entry of `split`, so that streams need large names.) All evaluations while training are in the
-same tasks: checkpoints differ by far less than samples of tasks do, and the best would else be the luckiest. What
-`metarl eval` says of the best is in the tasks of the other stream."""
+same tasks: checkpoints differ by far less than samples of tasks do, and the best would else be the luckiest. What is
+reported of the best, at the end of training and by `metarl eval`, is in the tasks of the other stream."""
 
 
 class RunFunctions(NamedTuple):
@@ -30,7 +31,8 @@ class RunFunctions(NamedTuple):
       init: key to the first `TrainState`.
       chunk: (state, number of meta-steps) to (state, metrics `[meta-steps, ...]`).
       evaluate: (state, key, split, num_tasks) to held-out returns `[tasks, K]`.
-      evaluate_control: (control, key, split, num_tasks, meta-steps done) to those of a control.
+      evaluate_control: (control, key, split, num_tasks, meta-steps done) to those of a control; the meta-steps are
+        `[]`, or `[M]` in a sweep.
       key: of the seed of the configuration.
       sharding: every device holds all of the state.
       compiler_options: what XLA is told.
@@ -39,7 +41,7 @@ class RunFunctions(NamedTuple):
     init: Callable[[Key], TrainState]
     chunk: Callable[[TrainState, int], tuple[TrainState, Metrics]]
     evaluate: Callable[[TrainState, Key, str, int], Array]
-    evaluate_control: Callable[[str, Key, str, int, int], Array]
+    evaluate_control: Callable[[str, Key, str, int, Array], Array]
     key: Key
     sharding: Sharding
     compiler_options: dict[str, Any] | None
@@ -139,9 +141,10 @@ class Executables:
         return interruptible(lambda: np.asarray(compiled(state, key)))
 
     def evaluate_control(
-        self, control: str, key: Key, split: str, num_tasks: int, step: int
+        self, control: str, key: Key, split: str, num_tasks: int, steps: Sequence[int]
     ) -> np.ndarray:
-        """The same for the `random` or `oracle` policy, on tasks as they are after so many meta-steps."""
+        """The same for the `random` or `oracle` policy, on tasks as they are after so many meta-steps (`steps[M]`)."""
+        step = jnp.asarray(steps, jnp.int32).reshape(self._functions.key.shape)
 
         def evaluate(key: Key):
             return self._functions.evaluate_control(control, key, split, num_tasks, step)
@@ -154,6 +157,18 @@ class Executables:
         key = self._functions.key
         fold_in = jax.vmap(jax.random.fold_in, (0, None)) if key.ndim else jax.random.fold_in
         return jax.device_put(fold_in(key, stream), self._functions.sharding)
+
+    def choose(self, chosen: Sequence[bool], state: TrainState, other: TrainState) -> TrainState:
+        """`state` for the members that are chosen, and `other` for the rest."""
+        if not self._functions.key.ndim:
+            return state if chosen[0] else other
+        mask = np.array(chosen)
+
+        def leaf(x: Array, y: Array) -> Array:
+            picked = jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, y)
+            return jax.device_put(picked, y.sharding)
+
+        return jax.tree.map(leaf, state, other)
 
     def by_member(self, tree: PyTree) -> list[PyTree]:
         """The parts of arrays `[M, ...]` that belong to each member; all of it in a single run."""

@@ -105,6 +105,15 @@ class LearnerConfig:
         del env
         return 0
 
+    def filled_parameters(self) -> dict[str, str]:
+        """Fields whose value fills meta-parameters before training, as the first value of what is learned.
+
+        By the name of the field, a regular expression that is found in the paths of those meta-parameters and of no
+        others. A run that begins with what another has learned (`Config.init_from`) fills them anew where it asks for
+        another value.
+        """
+        return {}
+
     def validate(self) -> None:
         """Raises `ValueError` (field, value, remedy) for options that cannot work."""
 

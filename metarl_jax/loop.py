@@ -57,11 +57,10 @@ class Run(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What the loop ends with: the state, what was noted of each member, and the last held-out returns."""
+    """What the loop ends with: the state, and what was noted of each member."""
 
     state: TrainState
     progress: list[Progress]
-    returns: np.ndarray | None = None
 
 
 def chunk_end(config: Config, step: int) -> int:
@@ -79,7 +78,7 @@ def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -
 
     Raises:
       Interrupted: after Ctrl-C or SIGTERM.
-      Diverged: when `config.max_skipped` updates in a row were skipped, by all members in a sweep.
+      Diverged: when `config.max_skipped` updates in a row were skipped, or all there are, by all members in a sweep.
     """
     step = 0 if state is None else step_of(state)
     with contextlib.ExitStack() as stack:
@@ -122,23 +121,30 @@ def _train_loop(
     stop: StopRequest,
 ) -> Trained:
     config, step = run.config, step_of(trained.state)
-    num_steps = config.num_meta_steps
+    num_steps, told = config.num_meta_steps, False
     with run.reporter.training(step, num_steps):
         while step < num_steps and stop.signal is None:
             start, step = step, chunk_end(config, step)
             trained, lines = _train_chunk(run, trained, step - start)
             _write(writers, lines)
-            run.reporter.chunk(logbook.mean_line(lines))
+            line = logbook.mean_line(lines)
+            run.reporter.chunk(line)
+            fault = stopping.environment_fault(config.env.name, line)
+            if fault is not None and not told:
+                run.reporter.warn(fault)
+                told = True
             if step == num_steps or is_due(config.evaluation.every, start, step):
+                before = trained.progress[0].best_return
                 trained, lines = _evaluate_held_out(run, trained)
                 _write(writers, lines)
-                best = len(lines) == 1 and trained.progress[0].best_step == step
+                best = len(lines) == 1 and trained.progress[0].best_return != before
                 run.reporter.evaluation(logbook.mean_line(lines), best=best)
             skipped_in_row = np.atleast_1d(trained.state.skipped_in_row)
             trained = _mark_diverged(run, trained, skipped_in_row)
             if all(member.diverged_step is not None for member in trained.progress):
                 checkpoints.wait()
-                raise _diverged(run, int(skipped_in_row.max()), step, checkpoints.latest_step())
+                saved = checkpoints.latest_step()
+                raise _diverged(run, int(skipped_in_row.max()), step, saved, fault)
             is_best = any(member.best_step == step for member in trained.progress)
             due = is_best or is_due(config.checkpoint.every, start, step)
             wanted = due or stop.signal is not None
@@ -170,21 +176,25 @@ def _evaluate_held_out(run: Run, trained: Trained) -> tuple[Trained, list[dict]]
     members = zip(trained.progress, run.executables.by_member(returns), saved, strict=True)
     noted = [logbook.note_evaluation(p, run.program, step, r, bool(s)) for p, r, s in members]
     progress, lines = map(list, zip(*noted, strict=True))
-    return Trained(trained.state, progress, returns), lines
+    return Trained(trained.state, progress), lines
 
 
 def _mark_diverged(run: Run, trained: Trained, skipped_in_row: np.ndarray) -> Trained:
     step = step_of(trained.state)
-    diverged = skipped_in_row >= run.config.max_skipped
+    # A shorter run has learned nothing where all of its updates were skipped.
+    limit = min(run.config.max_skipped, run.config.num_meta_steps)
+    diverged = skipped_in_row >= limit
     members = zip(trained.progress, diverged, strict=True)
     progress = [logbook.note_divergence(p, step) if d else p for p, d in members]
     return trained._replace(progress=progress)
 
 
-def _diverged(run: Run, skipped_in_row: int, step: int, saved: int | None) -> stopping.Diverged:
+def _diverged(
+    run: Run, skipped_in_row: int, step: int, saved: int | None, fault: str | None
+) -> stopping.Diverged:
     what = "training" if len(run.folders) == 1 else "every member of the sweep"
     limit = run.config.max_skipped
-    return stopping.diverged(run.path, skipped_in_row, step, limit, saved, what)
+    return stopping.diverged(run.path, skipped_in_row, step, limit, saved, what, fault)
 
 
 def _write(writers: list[MetricsWriter], lines: list[dict[str, Any]]) -> None:

@@ -17,7 +17,13 @@ from metarl_jax.streams import Unfailing
 from metarl_jax.tables import Table, number, show
 from metarl_jax.writing import append
 
-SUMMED = ("env_steps", "skipped")
+SUMMED = (
+    "env_steps",
+    "skipped",
+    "nonfinite_reset",
+    "nonfinite_observation",
+    "nonfinite_reward",
+)
 """Metrics that are added up over the meta-steps of a chunk; all others are averaged."""
 
 
@@ -138,9 +144,10 @@ class Reporter:
             self.say(f"{position}: {status}")
 
     def evaluation(self, line: dict[str, Any], *, best: bool) -> None:
-        """Shows a held-out evaluation."""
+        """Shows a held-out evaluation: the first and last round, and the number by which checkpoints are ranked."""
         text = f"step {line['step']}/{self._num_steps}: held-out return "
-        self.say(text + _before_after(line["eval_return"]) + (" (best so far)" if best else ""))
+        text += f"{_before_after(line['eval_return'])}, counted {number(line['held_out_return'])}"
+        self.say(text + (" (best so far)" if best else ""))
 
     def curve(self, evaluation: dict[str, Any]) -> None:
         """Prints the content of `eval.json` as a table: returns by round, and the controls.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+from metarl_jax.evaluation_tables import trained_for
+
 LEARNER_COLOR = "#1f5fa8"
 CONTROL_STYLES = {"random": ("#8a8a8a", "--"), "oracle": ("#2f8f4e", "-.")}
 LABEL: dict[str, Any] = {
@@ -244,7 +246,8 @@ def _floats(values: Sequence[float | None]) -> np.ndarray:
 def _title(evaluation: dict[str, Any]) -> str:
     names = [evaluation[field] for field in ("preset", "env") if evaluation.get(field)]
     tasks = f"{evaluation['num_tasks']} {evaluation['split']} tasks"
-    return ", ".join([*dict.fromkeys(names), tasks])
+    which = f"\n{trained_for(evaluation)}" if "checkpoint" in evaluation else ""
+    return ", ".join([*dict.fromkeys(names), tasks]) + which
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """`build`: from a configuration to the pure functions of a run."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax import returns
-from metarl_jax.config import Config, evaluated_learner, validate
+from metarl_jax.config import Config, RuntimeConfig, evaluated_learner, validate
 from metarl_jax.env import TaskDistribution
 from metarl_jax.evaluate import control_spec, make_evaluate
 from metarl_jax.jax_settings import make_key, under_fixed_settings
@@ -96,7 +97,7 @@ def make_spec(config: Config) -> StepSpec:
         update_block=config.runtime.update_block,
         remat=config.runtime.remat,
     )
-    if _platform(config) != "cpu":
+    if _platform(config.runtime) != "cpu":
         return spec
     if spec.collect_block is None:
         # Inner states of more tasks leave the cache of a core, and fewer pay for more steps of a scan.
@@ -137,7 +138,7 @@ def allowed_devices(config: Config) -> list[Device]:
     Raises:
       ValueError: if the platform or the number of devices is not there.
     """
-    wanted, platform = config.runtime.num_devices, _platform(config)
+    wanted, platform = config.runtime.num_devices, _platform(config.runtime)
     devices = jax.devices(platform)
     if wanted is not None and wanted > len(devices):
         raise ValueError(
@@ -147,18 +148,53 @@ def allowed_devices(config: Config) -> list[Device]:
     return devices[:wanted]
 
 
-def _platform(config: Config) -> str:
+def with_runtime(config: Config, asked: RuntimeConfig | None, say: Callable[[str], None]) -> Config:
+    """The configuration of a run that goes on here, wherever it was trained: devices are no part of what was learned.
+
+    Args:
+      config: as it was trained.
+      asked: where to compute now; as in training when not given. What differs from training must be there.
+      say: is told of a platform or devices of training that are not here; those that are here are used instead.
+    """
+    trained = config.runtime
+    runtime = trained if asked is None else asked
+    if runtime.platform == trained.platform and not _has(runtime.platform):
+        say(
+            f"trained with runtime.platform={trained.platform!r}, which is not here: computing on "
+            f"{jax.default_backend()}"
+        )
+        runtime = dataclasses.replace(runtime, platform="auto")
+    wanted = runtime.num_devices
+    if wanted is not None and wanted == trained.num_devices and _has(runtime.platform):
+        platform = _platform(runtime)
+        found = len(jax.devices(platform))
+        if wanted > found:
+            say(
+                f"trained with runtime.num_devices={wanted}, but there are {found} {platform} devices here: using as "
+                "many as share the tasks evenly"
+            )
+            runtime = dataclasses.replace(runtime, num_devices=None)
+    return dataclasses.replace(config, runtime=runtime)
+
+
+def _has(platform: str) -> bool:
+    """Whether there are devices of this platform."""
+    try:
+        return platform == "auto" or bool(jax.devices(platform))
+    except RuntimeError:
+        return False
+
+
+def _platform(runtime: RuntimeConfig) -> str:
     """The platform of a run, checked to be there."""
-    wanted = config.runtime.platform
+    wanted = runtime.platform
     if wanted == "auto":
         return jax.default_backend()
-    try:
-        jax.devices(wanted)
-    except RuntimeError as error:
+    if not _has(wanted):
         raise ValueError(
             f"runtime.platform={wanted!r} was asked for, but JAX finds no such device (it has "
             f"{jax.default_backend()}): install JAX for it, or choose runtime.platform=auto"
-        ) from error
+        )
     return wanted
 
 
@@ -181,10 +217,10 @@ def _make_evaluations(config: Config, spec: StepSpec):
 
     @under_fixed_settings
     def evaluate_control(
-        control: str, key: Key, split="test", num_tasks: int | None = None, step: int = 0
+        control: str, key: Key, split="test", num_tasks: int | None = None, step: Array | int = 0
     ) -> Array:
         controlled = control_spec(spec, control, sizes["num_rounds"])
-        state = make_init(controlled)(key).replace(step=jnp.int32(step))
+        state = make_init(controlled)(key).replace(step=jnp.asarray(step, jnp.int32))
         control_evaluate = make_evaluate(controlled, deterministic=False, **sizes)
         return control_evaluate(
             state, key, split, options.num_tasks if num_tasks is None else num_tasks

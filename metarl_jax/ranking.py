@@ -20,7 +20,7 @@ def rank(
     """The content of `results.json`.
 
     Args:
-      returns: held-out returns of all members, `[M, tasks, K]`.
+      returns: held-out returns of all members at their best checkpoints, `[M, tasks, K]`.
       progress: of every member.
     """
     num_tasks, num_rounds = returns.shape[1:]
@@ -37,6 +37,7 @@ def rank(
         "split": run.config.evaluation.split,
         "num_tasks": num_tasks,
         "num_seeds": sweep.num_seeds,
+        "checkpoint": "best",
         "step": run.config.num_meta_steps,
         "parameters": count_parameters(run),
         "counted_rounds": [*range(num_rounds)[counted]],
@@ -68,7 +69,7 @@ def results_table(results: dict[str, Any]) -> Table:
     ranked_by = f"round {counted[0] + 1}" if len(counted) == 1 else "the mean over rounds"
     title = (
         f"Held-out return on {results['num_tasks']} tasks of split {results['split']!r}, "
-        f"{num_seeds} seed(s) after {results['step']} meta-steps, ranked by {ranked_by}; "
+        f"{num_seeds} seed(s), best checkpoints of {results['step']} meta-steps, ranked by {ranked_by}; "
         f"95% intervals {interval_over(num_seeds)}"
     )
     columns = [Column("", [str(place) for place in range(1, len(rows) + 1)])]

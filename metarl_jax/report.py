@@ -2,51 +2,88 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from metarl_jax.checkpoint import step_of
-from metarl_jax.config import Config, evaluated_learner
+from metarl_jax import checkpoint as checkpointing
+from metarl_jax.checkpoint import DamagedCheckpointError, step_of
+from metarl_jax.config import Config, Which, evaluated_learner
 from metarl_jax.evaluate import has_oracle, summarize
-from metarl_jax.executables import TRAINING_EVALUATIONS
+from metarl_jax.executables import REPORTS
 from metarl_jax.jax_settings import make_key
 from metarl_jax.loop import Run, Trained
 from metarl_jax.run_folder import RunFolder, finite
-from metarl_jax.types import Key
+from metarl_jax.stopping import Diverged
+from metarl_jax.types import TrainState
 
 
-def evaluate_trained(run: Run, trained: Trained) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Returns of the trained learner in the tasks of all evaluations, and `eval.json` of each member."""
-    options, step = run.config.evaluation, step_of(trained.state)
-    key = run.executables.evaluation_key(TRAINING_EVALUATIONS)
-    returns = trained.returns
-    if returns is None:
-        returns = run.executables.evaluate(trained.state, key, options.split, options.num_tasks)
-    return returns, evaluations(run, returns, key, step, options.split)
+class Shown(NamedTuple):
+    """The states that reports are about.
+
+    Attributes:
+      state: of a run, or of all members of a sweep, `[M, ...]`.
+      checkpoints: which one each member's is.
+      steps: the meta-steps of each.
+      last_step: those of the whole training.
+    """
+
+    state: TrainState
+    checkpoints: Sequence[Which]
+    steps: Sequence[int]
+    last_step: int
+
+
+def best(run: Run, trained: Trained) -> Shown:
+    """Each member at its best checkpoint by held-out return; at the last where none was found best, or is damaged."""
+    state, last = trained.state, step_of(trained.state)
+    checkpoints: list[Which] = ["last" if p.best_step is None else "best" for p in trained.progress]
+    steps = [last] * len(checkpoints)
+    for step in sorted({p.best_step for p in trained.progress if p.best_step not in (None, last)}):
+        chosen = [p.best_step == step for p in trained.progress]
+        try:
+            found = checkpointing.load(run.checkpoints, step, run.executables.abstract_state)
+        except DamagedCheckpointError as error:
+            run.reporter.warn(f"{error}: the last checkpoint is shown instead of the best")
+            checkpoints = ["last" if c else old for c, old in zip(chosen, checkpoints, strict=True)]
+            continue
+        state = run.executables.choose(chosen, found.state, state)
+        steps = [step if c else old for c, old in zip(chosen, steps, strict=True)]
+    return Shown(state, checkpoints, steps, last)
 
 
 def evaluations(
-    run: Run, returns: np.ndarray, key: Key, step: int, split: str, strategies: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """The content of `eval.json` of each member; the controls act in the same tasks as the learner did.
+    run: Run, shown: Shown, split: str, strategies: Sequence[str] = ()
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Held-out returns `[tasks, K]` or `[M, tasks, K]`, and the content of `eval.json` of each member.
+
+    The tasks are not those by which checkpoints were ranked while training, in which the best is the luckiest too; the
+    controls act in the same tasks as the learner.
 
     Args:
-      returns: `[tasks, K]`, or `[M, tasks, K]` in a sweep.
-      key: that they were drawn with.
       strategies: known strategies of the task distribution to evaluate beside the random policy and the oracle.
+
+    Raises:
+      Diverged: if no task of any member has a return that is finite.
     """
-    env, num_tasks = run.program.env, returns.shape[-2]
+    env, num_tasks = run.program.env, run.config.evaluation.num_tasks
+    key = run.executables.evaluation_key(REPORTS)
+    returns = run.executables.evaluate(shown.state, key, split, num_tasks)
+    _check_finite(run, returns)
     names = ["random", *(["oracle"] if has_oracle(env) else []), *strategies]
     controls = [
-        run.executables.evaluate_control(name, key, split, num_tasks, step) for name in names
+        run.executables.evaluate_control(name, key, split, num_tasks, shown.steps) for name in names
     ]
     ceiling = bayes_optimal(run, split, returns.shape[-1])
     parameters = count_parameters(run)
+    members = zip(*map(run.executables.by_member, (returns, *controls)), strict=True)
     found = []
-    for mine, *others in zip(*map(run.executables.by_member, (returns, *controls)), strict=True):
-        evaluation = {"split": split, "num_tasks": num_tasks, "step": step, **summarize(mine)}
+    for (mine, *others), checkpoint, step in zip(
+        members, shown.checkpoints, shown.steps, strict=True
+    ):
+        evaluation = {"split": split, "num_tasks": num_tasks, "checkpoint": checkpoint}
+        evaluation |= {"step": step, "last_step": shown.last_step, **summarize(mine)}
         evaluation |= protocol(run.config)
         evaluation["parameters"] = parameters
         summaries = map(summarize, others)
@@ -54,7 +91,19 @@ def evaluations(
         if env.note:
             evaluation["note"] = env.note
         found.append(finite(evaluation))
-    return found
+    return returns, found
+
+
+def _check_finite(run: Run, returns: np.ndarray) -> None:
+    """Warns of held-out returns that are not finite; raises `Diverged` where all are so."""
+    is_finite = np.isfinite(returns).all(axis=-1)
+    if is_finite.all():
+        return
+    what = f"the returns of {(~is_finite).sum()} of {is_finite.size} held-out tasks are not finite"
+    blame = f"look at the observations and rewards of env {run.program.env.name!r}"
+    if not is_finite.any():
+        raise Diverged(f"{what}: {blame}")
+    run.reporter.warn(f"{what}, and are left out of what is shown: {blame}")
 
 
 def protocol(config: Config) -> dict[str, Any]:

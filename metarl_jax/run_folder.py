@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import filelock
 import numpy as np
 
-from metarl_jax.config import Config, from_dict, to_dict
+from metarl_jax.config import Config, from_dict, stamped
 from metarl_jax.paths import check_plain, located
 from metarl_jax.writing import MEMBERS, SWEEP, append, sweep_around, write_text
 
@@ -28,8 +29,8 @@ class RunFolder(NamedTuple):
 
     | path | what it holds |
     |---|---|
-    | `config.json` | the configuration, written first |
-    | `machines.jsonl` | one object a start: the machine, and the meta-step that it goes on from |
+    | `config.json` | the configuration, written first, and the version of metarl_jax |
+    | `machines.jsonl` | one object a start: the machine, the configuration, and the meta-step that it goes on from |
     | `metrics.jsonl` | one object a chunk, and one an evaluation |
     | `events.out.tfevents.*` | the same for TensorBoard |
     | `checkpoints/` | `<step>/` by Orbax; `<step>.damaged/` for what could not be read |
@@ -69,17 +70,18 @@ class RunFolder(NamedTuple):
         return json.loads(lines[-1]) if lines else None
 
     def note_start(self, step: int, machine: dict[str, Any]) -> None:
-        """Notes that training goes on from this meta-step on a machine (see `metarl_jax.machine`).
+        """Notes that training goes on from this meta-step on a machine (see `metarl_jax.machine`), by `config.json`.
 
         Starts from this step or a later one are forgotten: what came of them is not gone on with.
         """
         keep_before(self.machines, step)
-        append(self.machines, json.dumps({"step": step} | machine) + "\n")
+        config = json.loads(self.config.read_text())
+        append(self.machines, json.dumps({"step": step} | machine | {"config": config}) + "\n")
 
     def starts(self) -> list[dict[str, Any]]:
-        """The objects of `machines.jsonl`; none where there is no such file."""
-        text = self.machines.read_text() if self.machines.is_file() else ""
-        return [json.loads(line) for line in text.splitlines()]
+        """The whole objects of `machines.jsonl`; none where there is no such file."""
+        text = self.machines.read_text(errors="replace") if self.machines.is_file() else ""
+        return [json.loads(line) for line in text.splitlines() if _step_of(line) < math.inf]
 
 
 def keep_before(path: Path, step: int) -> None:
@@ -97,7 +99,7 @@ def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return math.inf
 
 
 def create(path: Path, config: Config, *, numbered: bool = False) -> RunFolder:
@@ -225,6 +227,11 @@ def write_first(path: Path, values: Any) -> None:
         raise _unwritable(path.parent, error.__cause__ or error) from error
 
 
+def is_begun(path: Path) -> bool:
+    """Whether there is a run or a sweep at `path`."""
+    return RunFolder(path).config.is_file() or (path / SWEEP).is_file()
+
+
 def open_existing(path: Path) -> tuple[RunFolder, Config]:
     """The folder of a run that was begun, and its configuration.
 
@@ -318,8 +325,8 @@ def finite(values: Any) -> Any:
 
 
 def serializable(config: Config) -> dict[str, Any]:
-    """The configuration as JSON's types, checked to give `config` again when the run is resumed."""
-    values = to_dict(config)
+    """The content of `config.json`, checked to give `config` again when the run is resumed."""
+    values = stamped(config)
     try:
         same = from_dict(json.loads(json.dumps(values))) == config
     except (TypeError, ValueError) as error:

@@ -1,17 +1,22 @@
 """Trained runs, opened again."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from metarl_jax import checkpoint as checkpointing
-from metarl_jax.checkpoint import DamagedCheckpointError
-from metarl_jax.config import Config
+from metarl_jax import run_folder
+from metarl_jax.checkpoint import Checkpoint, DamagedCheckpointError, saved_steps
+from metarl_jax.config import Config, RuntimeConfig, Which, differing, missing
 from metarl_jax.executables import Executables, run_functions
-from metarl_jax.program import Program, build
+from metarl_jax.program import Program, build, with_runtime
 from metarl_jax.run_folder import RunFolder
 from metarl_jax.sweep_saved import load_member
 from metarl_jax.types import TrainState
-from metarl_jax.writing import to_resume
+from metarl_jax.writing import sweep_around, to_resume
+
+Warn = Callable[[str], None]
 
 
 class Saved(NamedTuple):
@@ -22,22 +27,57 @@ class Saved(NamedTuple):
       executables: its functions, compiled when they are called.
       state: at one of its checkpoints.
       step: the meta-steps of that state.
+      last_step: those of its last checkpoint.
     """
 
     program: Program
     executables: Executables
     state: TrainState
     step: int
+    last_step: int
 
 
-Which = Literal["best", "latest"]
-"""A checkpoint of a run: the best by held-out return (or else the latest), or the latest."""
+def reopen(
+    path: Path, warn: Warn, runtime: RuntimeConfig | None = None
+) -> tuple[RunFolder, Config]:
+    """The folder of a run, and its configuration for this machine.
+
+    Args:
+      path: the folder.
+      warn: is told what `config.json` lacks, what was edited in it, and of devices that are not here.
+      runtime: where to compute; as in training when not given.
+
+    Raises:
+      ValueError: if there is no run at `path`, or its configuration cannot be read.
+    """
+    folder, config = run_folder.open_existing(path)
+    warn_of_defaults(folder.config, warn)
+    edited = edited_fields(folder, config)
+    if edited:
+        warn(f"{folder.config} is not as the run was trained: {edited}")
+    return folder, with_runtime(config, runtime, warn)
 
 
-def open_run(
-    folder: RunFolder, config: Config, warn: Callable[[str], None], which: Which = "best"
-) -> Saved:
-    """Opens a run at its best or its latest state.
+def warn_of_defaults(path: Path, warn: Warn, entry: str | None = None) -> None:
+    """Tells which fields a written configuration lacks: the file at `path`, or an entry of it."""
+    values = run_folder.read(path, lambda values: values if entry is None else values[entry])
+    lacking = ", ".join(f"{name}={value!r}" for name, value in missing(values).items())
+    if lacking:
+        warn(f"{path} is of another version, without {lacking}: these defaults are used")
+
+
+def edited_fields(folder: RunFolder, config: Config) -> str:
+    """The fields of what was learned that have other values than the run was trained with, in words; empty if none.
+
+    They are compared with the last start of training that came to a checkpoint (`machines.jsonl`).
+    """
+    last = max(saved_steps(folder.checkpoints), default=0)
+    trained = [start.get("config") for start in folder.starts() if start["step"] < last]
+    return differing(trained[-1], config) if trained and trained[-1] else ""
+
+
+def open_run(folder: RunFolder, config: Config, warn: Warn, which: Which = "best") -> Saved:
+    """Opens a run at one of its checkpoints.
 
     Args:
       folder: of the run.
@@ -46,20 +86,71 @@ def open_run(
       which: the checkpoint.
 
     Raises:
-      ValueError: if there is no whole checkpoint.
+      ValueError: if there is no whole checkpoint, or none of the meta-step that is asked for.
     """
     program = build(config)
     executables = Executables(run_functions(program))
-    load = {"best": checkpointing.load_best, "latest": checkpointing.load_latest}[which]
+    found = _load(folder, executables, warn, which)
+    return Saved(program, executables, found.state, found.step, _steps(folder)[-1])
+
+
+def _steps(folder: RunFolder) -> list[int]:
+    """The meta-steps of the checkpoints of a run, or else of the sweep that it is a member of."""
+    sweep = sweep_around(folder.path)
+    own = saved_steps(folder.checkpoints)
+    return own if own or sweep is None else saved_steps(RunFolder(sweep).checkpoints)
+
+
+def _load(folder: RunFolder, executables: Executables, warn: Warn, which: Which) -> Checkpoint:
+    directory, like, steps = folder.checkpoints, executables.abstract_state, _steps(folder)
+    if (which not in steps) if isinstance(which, int) else (which not in ("best", "last")):
+        raise ValueError(
+            f"checkpoint={which!r} is not there: choose 'best', 'last' or a meta-step of {steps}"
+        )
 
     def on_damage(error: DamagedCheckpointError) -> None:
         warn(f"{error}; another one is used")
 
-    found = load(folder.checkpoints, executables.abstract_state, on_damage=on_damage)
-    found = found or load_member(folder, executables.abstract_state, which, on_damage=on_damage)
+    found = None
+    if not isinstance(which, int):
+        load = checkpointing.load_best if which == "best" else checkpointing.load_latest
+        found = load(directory, like, on_damage=on_damage)
+    elif which in saved_steps(directory):
+        try:
+            found = checkpointing.load(directory, which, like)
+        except DamagedCheckpointError as error:
+            raise ValueError(f"{error}: choose another one of {steps}") from error
+    found = found or load_member(folder, like, which, on_damage=on_damage)
     if found is None:
         raise ValueError(
             f"run_dir={str(folder.path)!r} has no checkpoint that can be read: train it first, "
             f"with `metarl resume {to_resume(folder.path)}`"
         )
-    return Saved(program, executables, found.state, found.step)
+    return found
+
+
+def lengthened(config: Config, num_meta_steps: int | None, done: int, say: Warn) -> Config:
+    """The configuration of a run that goes on to another number of meta-steps; unchanged where that is None.
+
+    Args:
+      done: the meta-steps of its last checkpoint.
+      say: is told of the change, and of schedules that end with the run: they are those of a run of the new length.
+
+    Raises:
+      ValueError: if the run has gone on for longer already.
+    """
+    before = config.num_meta_steps
+    if num_meta_steps is None or num_meta_steps == before:
+        return config
+    if num_meta_steps < done:
+        raise ValueError(
+            f"num_meta_steps={num_meta_steps}, but the run has a checkpoint of {done}: choose {done} or more, or look "
+            f"at an earlier one with `metarl eval RUN_DIR --checkpoint STEP`"
+        )
+    outer = dataclasses.asdict(config.outer)
+    ends = [
+        f"outer.{name}" for name in outer if name.startswith("final_") and outer[name] is not None
+    ]
+    schedules = f"; {' and '.join(ends)} now belong to that meta-step" if ends else ""
+    say(f"to meta-step {num_meta_steps} instead of {before}{schedules}")
+    return dataclasses.replace(config, num_meta_steps=num_meta_steps)

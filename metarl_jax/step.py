@@ -58,7 +58,7 @@ def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
 
 
 def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
-    """`step(state)`: one meta-step, with the metrics of `trial_metrics`, of the learner and of the outer method."""
+    """`step(state)`: one meta-step, with metrics of the trials, the environment, the learner and the outer method."""
 
     @under_fixed_settings
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
@@ -87,7 +87,8 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
         learned_metrics = spec.learner.metrics or (lambda _: {})
         metrics = learned_metrics(next_state.meta_params) | metrics
         # An outer method that collected more than these trials tells how many steps it took.
-        metrics = trial_metrics(trials) | metrics | {"skipped": skipped.astype(jnp.float32)}
+        metrics = trial_metrics(trials) | environment_faults(trials) | metrics
+        metrics["skipped"] = skipped.astype(jnp.float32)
         return next_state, metrics
 
     return step
@@ -108,6 +109,32 @@ def trial_metrics(trials: Trial) -> Metrics:
     return {
         "episode_return": trials.episode_returns().mean(axis=(0, 2)),
         "env_steps": valid.sum(dtype=jnp.int32),
+    }
+
+
+def environment_faults(trials: Trial) -> Metrics:
+    """Episodes of trials `[N, K, T, E]` in which the first number that is not finite was given by the environment.
+
+    Returns:
+      How many these are, by what the number was of: the first observation (`nonfinite_reset`), a later one
+      (`nonfinite_observation`), or a reward (`nonfinite_reward`). After an action that is not finite, it is no fault of
+      the environment's.
+    """
+    rollout = trials.rollout
+    valid = rollout.timestep.valid
+
+    def broken(x: Array) -> Array:
+        return valid & ~jnp.isfinite(x).all(axis=tuple(range(valid.ndim, x.ndim)))
+
+    # In the order in which they come: [N, K, T, 3, E].
+    numbers = rollout.timestep.observation, rollout.action, rollout.reward
+    found = jnp.stack([broken(x) for x in numbers], axis=3)
+    found = found.reshape(*found.shape[:2], -1, found.shape[-1])
+    first = jnp.where(found.any(axis=2), found.argmax(axis=2), -1)
+    return {
+        "nonfinite_reset": (first == 0).sum(),
+        "nonfinite_observation": ((first > 0) & (first % 3 == 0)).sum(),
+        "nonfinite_reward": ((first > 0) & (first % 3 == 2)).sum(),
     }
 
 

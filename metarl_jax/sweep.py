@@ -137,11 +137,13 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
 
         return over_members(one, states, keys)
 
-    def evaluate_control(control: str, keys: Key, split: str, num_tasks: int, step: int) -> Array:
-        def one(program: Program, key: Key):
+    def evaluate_control(
+        control: str, keys: Key, split: str, num_tasks: int, steps: Array
+    ) -> Array:
+        def one(program: Program, key: Key, step: Array):
             return program.evaluate_control(control, key, split, num_tasks, step)
 
-        return over_members(one, keys)
+        return over_members(one, keys, steps)
 
     return RunFunctions(
         init=init,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from metarl_jax import run_folder
 from metarl_jax.checkpoint import saved_steps
-from metarl_jax.config import from_dict, to_dict
+from metarl_jax.config import differing, from_dict, stamped
 from metarl_jax.paths import located
 from metarl_jax.run_folder import RunFolder
 from metarl_jax.sweep import Member, Sweep
@@ -81,7 +81,7 @@ def make_members(folder: SweepFolder, sweep: Sweep) -> list[RunFolder]:
         mine = folder.member(member)
         mine.path.mkdir(parents=True, exist_ok=True)
         if not mine.config.is_file():
-            run_folder.write_first(mine.config, to_dict(member.config))
+            run_folder.write_first(mine.config, stamped(member.config))
         folders.append(mine)
     return folders
 
@@ -94,6 +94,21 @@ def check_ended(folder: RunFolder) -> None:
             f"run_dir={str(folder.path)!r} is a member of a sweep that has not ended: go on with "
             f"all of its members, with `metarl resume {sweep}`"
         )
+
+
+def edited_fields(folder: SweepFolder, member: Member) -> str:
+    """The fields of what is learned in which `sweep.json` differs from the member's own configuration, in words."""
+    written = folder.member(member).config
+    if not written.is_file():
+        return ""
+    return differing(run_folder.read(written, dict), member.config)
+
+
+def rewrite(folder: SweepFolder, sweep: Sweep) -> None:
+    """Writes what is swept, and the configurations of the members, over what was written before."""
+    for member in sweep.members():
+        run_folder.write_json(folder.member(member).config, stamped(member.config))
+    run_folder.write_json(folder.sweep, _to_dict(sweep))
 
 
 def _to_dict(sweep: Sweep) -> dict[str, Any]:

@@ -9,16 +9,19 @@ from typing import Any
 import jax
 
 from metarl_jax import checkpoint as checkpointing
-from metarl_jax import loop, report, run_folder, sweep_folder, warm_start
-from metarl_jax.checkpoint import CheckpointWriter, DamagedCheckpointError, Progress
+from metarl_jax import loop, randomness, report, run_folder, sweep_folder, warm_start
+from metarl_jax.checkpoint import CheckpointWriter, DamagedCheckpointError, Progress, saved_steps
+from metarl_jax.config import RuntimeConfig
 from metarl_jax.executables import Executables, RunFunctions
 from metarl_jax.loop import Run, Trained
 from metarl_jax.metrics import Reporter
-from metarl_jax.program import build
+from metarl_jax.program import build, with_runtime
 from metarl_jax.ranking import rank, results_table
+from metarl_jax.run_folder import RunFolder
+from metarl_jax.saved import lengthened, warn_of_defaults
 from metarl_jax.sweep import Sweep, sweep_functions
 from metarl_jax.sweep_folder import SweepFolder
-from metarl_jax.train import go_on
+from metarl_jax.train import go_on, refuse_edited
 
 
 def train_sweep(
@@ -40,23 +43,41 @@ def train_sweep(
       Interrupted: after Ctrl-C or SIGTERM.
       Diverged: when every member has skipped `config.max_skipped` updates in a row.
     """
+    reporter = console or Reporter()
     sweep.validate()
     sweep = dataclasses.replace(sweep, config=warm_start.located(sweep.config))
     functions = sweep_functions(sweep)
     check_traceable(sweep, functions)
-    warm_start.check(build(sweep.members()[0].config))
+    warm_start.check(build(sweep.members()[0].config), reporter, sweep.grid)
+    randomness.warn(sweep.config.env, reporter.warn)
     folder = sweep_folder.create(Path(run_dir), sweep, numbered=numbered)
-    with _opened(folder, sweep, functions, console) as run:
+    with _opened(folder, sweep, functions, reporter) as run:
         progress = [Progress() for _ in run.folders]
         return _finish(run, sweep, folder, loop.train_to_end(run, None, progress))
 
 
-def resume_sweep(run_dir: Path, *, console: Reporter | None = None) -> dict[str, Any]:
+def resume_sweep(
+    run_dir: Path,
+    *,
+    num_meta_steps: int | None = None,
+    runtime: RuntimeConfig | None = None,
+    console: Reporter | None = None,
+) -> dict[str, Any]:
     """Goes on with all members, from the latest checkpoint that is whole; see `train.resume`."""
+    reporter = console or Reporter()
     folder, sweep = sweep_folder.open_existing(Path(run_dir))
-    sweep.validate()
-    with _opened(folder, sweep, sweep_functions(sweep), console) as run:
-        return _finish(run, sweep, folder, go_on(run))
+    warn_of_defaults(folder.sweep, reporter.warn, "config")
+    for member in sweep.members():
+        refuse_edited(folder.sweep, sweep_folder.edited_fields(folder, member))
+    done = max(saved_steps(RunFolder(folder.path).checkpoints), default=0)
+    config = lengthened(sweep.config, num_meta_steps, done, reporter.say)
+    here = dataclasses.replace(sweep, config=with_runtime(config, runtime, reporter.warn))
+    here.validate()
+    asked = dataclasses.replace(config, runtime=runtime or config.runtime)
+    with _opened(folder, here, sweep_functions(here), reporter) as run:
+        if asked != sweep.config:
+            sweep_folder.rewrite(folder, dataclasses.replace(sweep, config=asked))
+        return _finish(run, here, folder, go_on(run))
 
 
 def check_traceable(sweep: Sweep, functions: RunFunctions) -> None:
@@ -74,7 +95,7 @@ def check_traceable(sweep: Sweep, functions: RunFunctions) -> None:
 
 @contextlib.contextmanager
 def _opened(
-    folder: SweepFolder, sweep: Sweep, functions: RunFunctions, console: Reporter | None
+    folder: SweepFolder, sweep: Sweep, functions: RunFunctions, reporter: Reporter
 ) -> Iterator[Run]:
     """What the loop needs, while no other process trains in the folder or in that of a member."""
     with run_folder.locked(folder.path):
@@ -82,14 +103,14 @@ def _opened(
         for mine in folders:
             run_folder.check_unlocked(mine.path)
         config = sweep.members()[0].config
-        executables, reporter = Executables(functions), console or Reporter()
         reporter.say(str(folder.path))
-        yield Run(folder.path, folders, config, build(config), executables, reporter)
+        yield Run(folder.path, folders, config, build(config), Executables(functions), reporter)
 
 
 def _finish(run: Run, sweep: Sweep, folder: SweepFolder, trained: Trained) -> dict[str, Any]:
     """Completes the folder of each member; writes and prints the ranked results."""
-    returns, evaluations = report.evaluate_trained(run, trained)
+    shown = report.best(run, trained)
+    returns, evaluations = report.evaluations(run, shown, run.config.evaluation.split)
     for mine, evaluation in zip(run.folders, evaluations, strict=True):
         run_folder.write_json(mine.evaluation, evaluation)
     _save_members(run, trained)

@@ -8,18 +8,25 @@ from typing import Any
 import jax
 
 from metarl_jax import checkpoint as checkpointing
-from metarl_jax import loop, report, run_folder, sweep_folder, warm_start
-from metarl_jax.checkpoint import DamagedCheckpointError, Progress, first_difference, structure
-from metarl_jax.config import Config, changes
+from metarl_jax import loop, randomness, report, run_folder, sweep_folder, warm_start
+from metarl_jax.checkpoint import (
+    DamagedCheckpointError,
+    Progress,
+    first_difference,
+    saved_steps,
+    structure,
+)
+from metarl_jax.config import Config, RuntimeConfig, Which, changes
 from metarl_jax.env import TaskDistribution, check_split
 from metarl_jax.evaluate import check_strategies
-from metarl_jax.executables import REPORTS, Executables, run_functions
+from metarl_jax.executables import Executables, run_functions
 from metarl_jax.jax_settings import make_key
 from metarl_jax.loop import Run, Trained
 from metarl_jax.metrics import Reporter
-from metarl_jax.program import Program, build
+from metarl_jax.program import Program, build, with_runtime
+from metarl_jax.report import Shown
 from metarl_jax.run_folder import RunFolder
-from metarl_jax.saved import Which, open_run
+from metarl_jax.saved import edited_fields, lengthened, open_run, reopen, warn_of_defaults
 from metarl_jax.types import TrainState
 
 
@@ -42,29 +49,64 @@ def train(
       Interrupted: after Ctrl-C or SIGTERM.
       Diverged: when `config.max_skipped` updates in a row were skipped.
     """
+    reporter = console or Reporter()
     config = warm_start.located(config)
     program = build(config)
-    warm_start.check(program)
+    warm_start.check(program, reporter)
+    randomness.warn(config.env, reporter.warn)
     folder = run_folder.create(Path(run_dir), config, numbered=numbered)
     with run_folder.locked(folder.path):
-        run = _make_run(folder, program, console)
+        run = _make_run(folder, program, reporter)
         run.reporter.say(str(folder.path))
         return _finish(run, loop.train_to_end(run, None, [Progress()]))
 
 
-def resume(run_dir: Path, *, console: Reporter | None = None) -> dict[str, Any]:
+def resume(
+    run_dir: Path,
+    *,
+    num_meta_steps: int | None = None,
+    runtime: RuntimeConfig | None = None,
+    console: Reporter | None = None,
+) -> dict[str, Any]:
     """Goes on from the latest checkpoint that is whole, or from the seed where there is none.
 
     A damaged checkpoint is reported and set aside under another name. A run that had ended is only
-    evaluated. Arguments, result and errors are those of `train`.
+    evaluated, unless it is to be longer. Result and errors are those of `train`.
+
+    Args:
+      run_dir: the folder of a run.
+      num_meta_steps: meta-steps to train for, in all; as in `config.json` when not given. Schedules that end with the
+        run are those of a run of this length.
+      runtime: where to compute; as in `config.json` when not given, as far as it is here.
+      console: where to tell how it goes; standard output when not given.
+
+    Raises:
+      ValueError: also where `config.json` does not say what was learned, because it was edited.
     """
+    reporter = console or Reporter()
     folder, config = run_folder.open_existing(Path(run_dir))
     sweep_folder.check_ended(folder)
-    program = build(config)
+    warn_of_defaults(folder.config, reporter.warn)
+    refuse_edited(folder.config, edited_fields(folder, config))
+    done = max(saved_steps(folder.checkpoints), default=0)
+    longer = lengthened(config, num_meta_steps, done, reporter.say)
+    program = build(with_runtime(longer, runtime, reporter.warn))
+    wanted = dataclasses.replace(longer, runtime=runtime or config.runtime)
     with run_folder.locked(folder.path):
-        run = _make_run(folder, program, console)
+        if wanted != config:
+            run_folder.write_json(folder.config, run_folder.serializable(wanted))
+        run = _make_run(folder, program, reporter)
         run.reporter.say(str(folder.path))
         return _finish(run, go_on(run))
+
+
+def refuse_edited(path: Path, edited: str) -> None:
+    """Raises `ValueError` if fields in the file at `path`, `edited` in words, are not as was trained."""
+    if edited:
+        raise ValueError(
+            f"{path} is not as was trained: {edited}: restore these values to go on; a new run with other values can "
+            "begin with what this one has learned (--init-from)"
+        )
 
 
 def go_on(run: Run) -> Trained:
@@ -99,11 +141,13 @@ def evaluate_run(
     inner_lr_factors: tuple[float, ...] | None = None,
     empty_memory: bool = False,
     strategies: Sequence[str] = (),
+    checkpoint: Which = "best",
+    runtime: RuntimeConfig | None = None,
     console: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Evaluates the checkpoint that is best by held-out return, or else the latest. Writes nothing.
+    """Evaluates a checkpoint, of itself the one that is best by held-out return, as the end of training does.
 
-    The tasks are other draws than those by which the checkpoint was found best.
+    Writes nothing. The tasks are other draws than those by which the checkpoint was found best.
 
     Args:
       run_dir: the folder of a run.
@@ -115,6 +159,8 @@ def evaluate_run(
       inner_lr_factors: of inner step sizes, as `evaluation.inner_lr_factors`; as in the configuration when not given.
       empty_memory: let the learner begin with nothing in what it keeps beyond a trial.
       strategies: known strategies of the task distribution to evaluate in the same tasks.
+      checkpoint: the `best`, the `last`, or that of a meta-step.
+      runtime: where to compute; as in training when not given, as far as it is here.
       console: where to tell how it goes; standard output when not given.
 
     Returns:
@@ -124,8 +170,10 @@ def evaluate_run(
     Raises:
       ValueError: if there is no run, no whole checkpoint, no such split or strategy, fewer than two tasks, or if the
         learner has other parameters in `env`.
+      Diverged: if no task has a return that is finite.
     """
-    folder, trained = run_folder.open_existing(Path(run_dir))
+    reporter = console or Reporter()
+    folder, trained = reopen(Path(run_dir), reporter.warn, runtime)
     config = _evaluated(
         trained,
         env,
@@ -136,17 +184,16 @@ def evaluate_run(
     )
     check_split(config.env, split)
     check_strategies(config.env, strategies)
-    reporter = console or Reporter()
     changed = _changed_tasks(trained, config)
     if changed:
         reporter.say(f"other tasks than in training: {_in_words(changed)}")
-    program, executables, state, step = open_run(folder, config, reporter.warn)
-    run = Run(folder.path, [folder], config, program, executables, reporter)
+    saved = open_run(folder, config, reporter.warn, checkpoint)
+    run = Run(folder.path, [folder], config, saved.program, saved.executables, reporter)
+    state = saved.state
     if empty_memory:
         state = state.replace(memory=run.executables.init().memory)
-    key = run.executables.evaluation_key(REPORTS)
-    returns = run.executables.evaluate(state, key, split, config.evaluation.num_tasks)
-    evaluation = report.evaluations(run, returns, key, step, split, strategies)[0]
+    shown = Shown(state, [checkpoint], [saved.step], saved.last_step)
+    _, (evaluation,) = report.evaluations(run, shown, split, strategies)
     now = {name: value for name, (_, value) in changed.items()}
     return evaluation | ({"changed": now} if changed else {})
 
@@ -190,25 +237,34 @@ def _in_words(changed: dict[str, tuple[Any, Any]]) -> str:
     )
 
 
-def load(run_dir: Path | str, checkpoint: Which = "best") -> tuple[Program, TrainState]:
-    """The program of a run, and its state at the checkpoint that is best by held-out return, or at the latest.
+def load(
+    run_dir: Path | str, checkpoint: Which = "best", runtime: RuntimeConfig | None = None
+) -> tuple[Program, TrainState]:
+    """The program of a run for this machine, and its state at a checkpoint.
+
+    Args:
+      run_dir: the folder of a run.
+      checkpoint: the `best` by held-out return, the `last`, or that of a meta-step.
+      runtime: where to compute; as in training when not given, as far as it is here.
 
     Raises:
       ValueError: if there is no run, or no whole checkpoint.
     """
-    folder, config = run_folder.open_existing(Path(run_dir))
-    saved = open_run(folder, config, Reporter().warn, checkpoint)
+    warn = Reporter().warn
+    folder, config = reopen(Path(run_dir), warn, runtime)
+    saved = open_run(folder, config, warn, checkpoint)
     return saved.program, saved.state
 
 
-def _make_run(folder: RunFolder, program: Program, console: Reporter | None) -> Run:
+def _make_run(folder: RunFolder, program: Program, reporter: Reporter) -> Run:
     executables = Executables(run_functions(program))
-    return Run(folder.path, [folder], program.config, program, executables, console or Reporter())
+    return Run(folder.path, [folder], program.config, program, executables, reporter)
 
 
 def _finish(run: Run, trained: Trained) -> dict[str, Any]:
-    """Writes, prints and draws the evaluation of the trained learner."""
-    _, (evaluation,) = report.evaluate_trained(run, trained)
+    """Writes, prints and draws the evaluation of what was learned, at its best checkpoint."""
+    shown = report.best(run, trained)
+    _, (evaluation,) = report.evaluations(run, shown, run.config.evaluation.split)
     (folder,) = run.folders
     run_folder.write_json(folder.evaluation, evaluation)
     run.reporter.curve(evaluation)

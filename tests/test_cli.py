@@ -19,7 +19,7 @@ from metarl_jax import train as loop
 from metarl_jax.cli import COMMANDS, main
 from metarl_jax.commands.listing import describe_presets
 from metarl_jax.commands.options import RunOptions, last_value, parse_run, reflow
-from metarl_jax.config import from_dict
+from metarl_jax.config import RuntimeConfig, from_dict
 from metarl_jax.jax_settings import fixed_settings
 from metarl_jax.registry import Registry, suggestion
 from metarl_jax.writing import WriteError
@@ -100,6 +100,7 @@ BAD = {
     "resume": "needs RUN_DIR",
     "resume nowhere": "nowhere",
     "eval": "needs RUN_DIR",
+    "structure": "needs RUN_DIR",
     "eval nowhere": "nowhere",
     "bench rl2-bandit --repeats 0": "repeats=0",
     "bench nothing": "unknown preset 'nothing'; `metarl list`",
@@ -141,6 +142,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(words, capsys):
         ("--split ood", "split='ood'"),
         ("--num-episodes 0", "num_episodes=0 must be at least 1"),
         ("--inner-lr-factors 1 0.5", "evaluation.inner_lr_factors=(1.0, 0.5) does not fit"),
+        ("--checkpoint first", "first"),
+        ("--checkpoint 3", "checkpoint=3 is not there"),
+        ("--runtime.num-devices 4096", "runtime.num_devices=4096"),
     ],
 )
 def test_bad_input_to_eval(words, message, capsys):
@@ -474,10 +478,11 @@ def test_train_and_eval(monkeypatch, capsys):
 
     protocol = {"num_episodes": 40, "inner_lr_factors": (1.0, 0.5)}
 
-    def evaluate_run(path, *, env, split, num_tasks, console, **others):
+    def evaluate_run(path, *, env, split, num_tasks, console, checkpoint, runtime, **others):
         assert {name: value for name, value in others.items() if value} == protocol
         console.warn("a warning")
         assert (path, env, split, num_tasks) == (run_dir, config.env, "train", 6)
+        assert (checkpoint, runtime) == ("best", config.runtime)
         return evaluation
 
     monkeypatch.setattr(loop, "evaluate_run", evaluate_run)
@@ -491,12 +496,16 @@ def test_train_and_eval(monkeypatch, capsys):
     assert "interval" in capsys.readouterr().out
 
 
-def test_resume_gets_the_folder(monkeypatch):
+def test_resume_gets_the_folder_and_what_is_to_change(monkeypatch):
     asked = []
-    monkeypatch.setattr(loop, "resume", asked.append)
-    run_folder.create(Path("runs/mine"), experiments.get("rl2-bandit"))
+    monkeypatch.setattr(loop, "resume", lambda path, **options: asked.append((path, options)))
+    config = experiments.get("rl2-bandit")
+    run_folder.create(Path("runs/mine"), config)
     assert main(["resume", "runs/mine"]) == 0
-    assert asked == [Path("runs/mine")]
+    assert main(["resume", "--num-meta-steps", "999", "runs/mine", "--runtime.num-devices=1"]) == 0
+    same = {"num_meta_steps": config.num_meta_steps, "runtime": config.runtime}
+    other = {"num_meta_steps": 999, "runtime": RuntimeConfig(num_devices=1)}
+    assert asked == [(Path("runs/mine"), same), (Path("runs/mine"), other)]
 
 
 def test_sweep_resume_and_a_member(capsys):

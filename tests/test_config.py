@@ -164,6 +164,19 @@ def test_unknown_fields_and_names_in_a_file_get_a_suggestion():
         configs.from_dict(values | {"learner": {"name": "mamml"}})
 
 
+def test_a_version_is_written_and_what_another_one_lacks_is_known():
+    config = experiments.get("maml-point-robot")
+    values = configs.stamped(config)
+    assert values["metarl_jax"] == metarl_jax.__version__
+    assert configs.from_dict(values) == config
+    assert configs.missing(values) == {}
+    older = {name: value for name, value in values.items() if name != "log_every"}
+    older["learner"] = {n: x for n, x in values["learner"].items() if n != "inner_lr"}
+    assert configs.missing(older) == {"log_every": 5, "learner.inner_lr": 0.1}
+    with pytest.raises(ValueError, match=r"unknown field warp; written by metarl_jax 9\.1"):
+        configs.from_dict(values | {"warp": 1, "metarl_jax": "9.1"})
+
+
 def test_float_hyperparameters_may_be_tracers(small_config, trees_close):
     """vmap over step sizes through `build` gives what single runs give."""
     base = small_config("maml")

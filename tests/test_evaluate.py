@@ -21,14 +21,22 @@ def test_percentiles_over_tasks():
     assert set(summary["total_percentiles"].values()) == {100.0}
 
 
+def test_tasks_without_a_finite_return_are_left_out_and_counted():
+    broken = np.concatenate([RETURNS, [[np.nan, 1.0], [5.0, -np.inf]]])
+    assert summarize(broken) == {"num_nonfinite_tasks": 2} | summarize(RETURNS)
+    assert np.isnan(summarize(broken[-2:])["total_mean"])
+
+
 def test_percentiles_are_printed():
     console = Console(file=io.StringIO(), width=100)
     evaluation = {"split": "test", "num_tasks": 101, "step": 7, "controls": {}}
+    evaluation |= {"checkpoint": "best", "last_step": 9}
     evaluation["parameters"] = {"all": 1200, "adapted": 8, "stay": 1192}
     Reporter(console).curve(evaluation | summarize(RETURNS))
-    text = console.file.getvalue()
+    text = " ".join(console.file.getvalue().split())
     assert "Percentiles over tasks" in text
     assert "10%" in text
+    assert "best checkpoint, step 7 (last: 9)" in text
     assert "90.00" in text
     assert "8 of the 1,200 parameters" in text
 

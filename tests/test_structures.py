@@ -343,7 +343,7 @@ def test_metarl_structure_prints_saves_and_draws(small_config, tmp_path, capsys)
     train(config, tmp_path / "run")
     assert main(["structure", str(tmp_path / "run"), "--num-tasks", "6"]) == 0
     printed = capsys.readouterr().out
-    assert "after 1 meta-steps" in printed
+    assert "checkpoint last, step 1" in printed
     assert "16 of 16 connections" in printed
     assert "bits of the skill" in printed
     for name in ("structure.json", "modules.png", "routing.png"):

@@ -334,7 +334,13 @@ def test_the_best_and_the_last_state_of_a_member_can_be_evaluated(finished):
         best = max(scores, key=lambda step: (scores[step], step))
         assert saved_steps(folder / "checkpoints") == sorted({best, 8})
         assert load_member(folder, member.config, load_best).step == best
-        assert evaluate_run(folder, console=Silent())["step"] == best
+        reported = json.loads((folder / "eval.json").read_text())
+        assert (reported["checkpoint"], reported["step"], reported["last_step"]) == (
+            "best",
+            best,
+            8,
+        )
+        assert_close(evaluate_run(folder, console=Silent()), reported)
     with pytest.raises(ValueError, match="is the folder of a sweep"):
         evaluate_run(finished)
 
@@ -352,7 +358,7 @@ def assert_members_can_be_looked_at(run_dir: Path):
         lines = metrics_lines(folder)
         scores = [(x["held_out_return"], x["step"]) for x in lines if "eval_return" in x]
         assert evaluate_run(folder, console=Silent())["step"] == max(scores)[1]
-        _, state = load(folder, "latest")
+        _, state = load(folder, "last")
         logits = state.meta_params["logits"]
         np.testing.assert_array_equal(logits, states.meta_params["logits"][index])
         with pytest.raises(ValueError, match=f"metarl resume {run_dir}`"):
@@ -387,6 +393,24 @@ def test_a_finished_sweep_is_only_evaluated(tmp_path, finished):
     assert "has ended" in console.out.getvalue()
     assert results == json.loads((finished / "results.json").read_text())
     resume(run_dir / "members" / SWEEP.members()[2].name, console=console)
+
+
+def test_a_longer_sweep_is_the_longer_sweep(tmp_path, finished):
+    run_dir = tmp_path / "run"
+    short = dataclasses.replace(CHEAP, num_meta_steps=4)
+    train_sweep(dataclasses.replace(SWEEP, config=short), run_dir, console=Silent())
+    written = (run_dir / "sweep.json").read_text()
+    values = json.loads(written)
+    values["config"]["outer"]["size"] = 7.0
+    (run_dir / "sweep.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=r"sweep\.json .*outer\.size=7\.0 \(trained with 5\.0\)"):
+        resume_sweep(run_dir, console=Silent())
+    (run_dir / "sweep.json").write_text(written)
+    results = resume_sweep(run_dir, num_meta_steps=CHEAP.num_meta_steps, console=Silent())
+    assert results == json.loads((finished / "results.json").read_text())
+    assert sweep_folder.open_existing(run_dir)[1] == SWEEP
+    for member in SWEEP.members():
+        assert run_folder.open_existing(run_dir / "members" / member.name)[1] == member.config
 
 
 def test_a_diverged_member_is_marked_and_stops_no_other(tmp_path):

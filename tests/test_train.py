@@ -18,7 +18,7 @@ import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache as compilation_cache_module
 from rich.console import Console
 
-from metarl_jax import experiments, learners, outer, run_folder
+from metarl_jax import envs, experiments, learners, outer, run_folder
 from metarl_jax.checkpoint import Progress, load_latest, saved_steps
 from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.distributions import Categorical
@@ -45,6 +45,7 @@ from metarl_jax.outer.ppo import PPO
 from metarl_jax.program import build
 from metarl_jax.returns import AdvantageConfig
 from metarl_jax.signals import StopRequest
+from metarl_jax.step import environment_faults
 from metarl_jax.stopping import Diverged, Interrupted
 from metarl_jax.train import evaluate_run, load, resume, train
 from metarl_jax.types import PolicyOut
@@ -241,7 +242,6 @@ def test_a_run_folder_holds_everything(tmp_path):
         "return_percentiles",
         "controls",
     }
-    assert evaluation["step"] == 11
     assert len(evaluation["return_mean"]) == len(evaluation["ci95"]) == 3
     assert len(evaluation["controls"]["random"]["return_mean"]) == 3
     assert (folder / "adaptation_curve.png").read_bytes() == b"a curve"
@@ -350,11 +350,12 @@ def test_evaluation_does_not_touch_training(tmp_path, reference):
 
 def test_all_evaluations_while_training_are_in_the_same_tasks(tmp_path):
     """Once the learner stays as it is, so does its held-out return."""
-    config = dataclasses.replace(PROBE, outer=RandomWalk(break_after=4))
-    train(config, tmp_path / "run", console=Silent())
+    config, console = dataclasses.replace(PROBE, outer=RandomWalk(break_after=4)), Silent()
+    train(config, tmp_path / "run", console=console)
     found = [x["eval_return"] for x in metrics_lines(tmp_path / "run") if "eval_return" in x]
     assert len(found) == 3
     assert found[0] == found[1] == found[2]
+    assert console.out.getvalue().count("(best so far)") == 1
 
 
 def test_chunks_after_the_first_compile_nothing(compilations):
@@ -389,7 +390,7 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path):
         checkpoint=CheckpointConfig(every=1, keep=1),
         evaluation=EvaluationConfig(every=0, num_tasks=4),
     )
-    with pytest.raises(Diverged, match=r"step 8 .*last good checkpoint, of step 4"):
+    with pytest.raises(Diverged, match=r"step 8 .*last good checkpoint, of step 4.*step sizes"):
         train(config, tmp_path / "run", console=Silent())
     assert saved_steps(tmp_path / "run" / "checkpoints") == [4]
     lines = metrics_lines(tmp_path / "run")
@@ -410,12 +411,129 @@ def test_evaluate_run_takes_the_best_and_writes_nothing(reference):
     run_dir = reference(PROBE)
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
     scores = {x["step"]: x["held_out_return"] for x in metrics_lines(run_dir) if "eval_return" in x}
+    assert evaluate_run(run_dir, console=Silent()) == json.loads(
+        (run_dir / "eval.json").read_text()
+    )
     result = evaluate_run(run_dir, split="train", num_tasks=7, console=Silent())
     assert result["split"] == "train"
     assert result["num_tasks"] == 7
     assert result["step"] == max(scores, key=lambda step: (scores[step], step))
     assert before == {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
     assert result == evaluate_run(run_dir, split="train", num_tasks=7, console=Silent())
+
+
+def test_any_checkpoint_can_be_evaluated(reference):
+    run_dir = reference(PROBE)
+    program, state = load(run_dir, "last")
+    assert (int(state.step), program.config) == (11, PROBE)
+    result = evaluate_run(run_dir, checkpoint="last", console=Silent())
+    assert (result["checkpoint"], result["step"], result["last_step"]) == ("last", 11, 11)
+    first = saved_steps(run_dir / "checkpoints")[0]
+    assert int(load(run_dir, first)[1].step) == first < 11
+    for unknown in (7, "latest"):
+        with pytest.raises(ValueError, match=f"checkpoint={unknown!r}.*{first}"):
+            load(run_dir, unknown)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_run_made_longer_is_the_longer_run(tmp_path, reference):
+    run_dir = tmp_path / "run"
+    train(dataclasses.replace(PROBE, num_meta_steps=8), run_dir, console=Silent())
+    with pytest.raises(ValueError, match=r"num_meta_steps=3.*checkpoint of 8"):
+        resume(run_dir, num_meta_steps=3, console=Silent())
+    resume(run_dir, num_meta_steps=11, console=Silent())
+    assert_same_run(run_dir, reference(PROBE), PROBE)
+    assert run_folder.open_existing(run_dir)[1] == PROBE
+    starts = run_folder.RunFolder(run_dir).starts()
+    found = [(start["step"], start["config"]["num_meta_steps"]) for start in starts]
+    assert found == [(0, 8), (8, 11)]
+
+
+def copied(run_dir: Path, to: Path, without: str = "", **fields) -> Path:
+    """A copy of a run with other entries in its config.json, and without one."""
+    shutil.copytree(run_dir, to)
+    values = json.loads((to / "config.json").read_text()) | fields
+    values.pop(without, None)
+    (to / "config.json").write_text(json.dumps(values))
+    return to
+
+
+def test_a_run_opens_where_its_devices_are_not(tmp_path, reference):
+    runtime = dataclasses.asdict(PROBE.runtime) | {"platform": "tpu", "num_devices": 4096}
+    run_dir = copied(reference(PROBE), tmp_path / "run", runtime=runtime)
+    console, expected = Silent(), json.loads((reference(PROBE) / "eval.json").read_text())
+    assert evaluate_run(run_dir, console=console)["step"] == expected["step"]
+    assert "runtime.platform='tpu'" in console.err.getvalue()
+    assert "runtime.num_devices=4096" in console.err.getvalue()
+    program, _ = load(run_dir, runtime=RuntimeConfig(num_devices=1))
+    assert program.axis.num_devices == 1
+    with pytest.raises(ValueError, match=r"runtime\.num_devices=512"):
+        load(run_dir, runtime=RuntimeConfig(num_devices=512))
+    resume(run_dir, runtime=RuntimeConfig(num_devices=1), console=Silent())
+    assert run_folder.open_existing(run_dir)[1].runtime == RuntimeConfig(num_devices=1)
+    resumed = json.loads((run_dir / "eval.json").read_text())
+    np.testing.assert_allclose(resumed["return_mean"], expected["return_mean"], atol=1e-5)
+
+
+def test_what_was_edited_in_a_configuration_is_refused_or_told(tmp_path, reference):
+    run_dir = copied(reference(PROBE), tmp_path / "run", "max_skipped", seed=5, log_every=3)
+    with pytest.raises(ValueError, match=r"seed=5 \(trained with 0\): restore"):
+        resume(run_dir, console=Silent())
+    console = Silent()
+    evaluate_run(run_dir, console=console)
+    told = " ".join(console.err.getvalue().split())
+    assert "seed=5 (trained with 0)" in told
+    assert "without max_skipped=20:" in told
+    assert "log_every" not in told
+
+
+@dataclasses.dataclass(frozen=True)
+class Unpaid(Bandit):
+    """A bandit whose rewards are no numbers."""
+
+    name: ClassVar[str] = "unpaid"
+
+    def step(self, task, state, action):
+        return super().step(task, state, action).replace(reward=jnp.float32(jnp.nan))
+
+
+def test_an_environment_without_finite_numbers_is_named_and_ends_the_run(tmp_path, monkeypatch):
+    """Fewer updates than `max_skipped`, and all of them were skipped: nothing was learned."""
+    monkeypatch.setitem(envs.registry._loaded, "unpaid", Unpaid)
+    config, console = dataclasses.replace(PROBE, env=Unpaid()), Silent()
+    with pytest.raises(Diverged, match=r"step 11 .*no good checkpoint.*env 'unpaid'.*rewards"):
+        train(config, tmp_path / "run", console=console)
+    assert console.err.getvalue().count("env 'unpaid'") == 1
+    assert "24 episodes of the meta-steps up to 2" in console.err.getvalue()
+    assert not (tmp_path / "run" / "eval.json").exists()
+
+
+def test_an_evaluation_without_a_finite_return_is_an_error(reference, monkeypatch):
+    monkeypatch.setitem(envs.registry._loaded, "unpaid", Unpaid)
+    with pytest.raises(Diverged, match=r"8 of 8 held-out tasks.*'unpaid'"):
+        evaluate_run(reference(PROBE), env=Unpaid(), num_tasks=8, console=Silent())
+
+
+def test_the_first_number_that_is_not_finite_tells_whose_fault_it_is():
+    """Three steps of six episodes: which the environment broke, the learner, nobody, or one that had ended before."""
+    valid = np.ones((1, 1, 3, 6), bool)
+    observation, reward = np.zeros((1, 1, 3, 6, 2)), np.zeros((1, 1, 3, 6))
+    action = np.zeros((1, 1, 3, 6, 1))
+    observation[0, 0, 0:, 0, 1] = np.nan
+    action[0, 0, 1:, 0] = np.nan  # The policy has read it.
+    observation[0, 0, 2, 1] = np.inf
+    reward[0, 0, 1, 2] = np.nan
+    action[0, 0, 1, 3] = np.nan
+    observation[0, 0, 2, 3] = np.nan  # After such an action.
+    valid[0, 0, 2, 4], observation[0, 0, 2, 4] = False, np.nan
+    trials: Any = SimpleNamespace(
+        rollout=SimpleNamespace(
+            timestep=SimpleNamespace(valid=valid, observation=observation),
+            action=action,
+            reward=reward,
+        )
+    )
+    found = {name: int(count) for name, count in environment_faults(trials).items()}
+    assert found == {"nonfinite_reset": 1, "nonfinite_observation": 1, "nonfinite_reward": 1}
 
 
 def test_evaluate_run_in_other_tasks(tmp_path):

@@ -1,25 +1,30 @@
 """Runs that begin with what another run has learned."""
 
 import dataclasses
+import io
 import json
+import re
 
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
-from metarl_jax import run_folder
+from metarl_jax import learners, run_folder
 from metarl_jax.checkpoint import CheckpointWriter, Progress
 from metarl_jax.cli import main
 from metarl_jax.config import EvaluationConfig, RuntimeConfig
 from metarl_jax.envs.bandit import Bandit
+from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.executables import Executables, run_functions
+from metarl_jax.learners.gradient import MetaSGD
 from metarl_jax.learners.recurrent import RL2
 from metarl_jax.metrics import Reporter
 from metarl_jax.program import build
 from metarl_jax.sweep import Sweep, sweep_functions
 from metarl_jax.sweep_train import train_sweep
 from metarl_jax.train import load, train
-from metarl_jax.warm_start import first_state
+from metarl_jax.warm_start import check, first_state
 
 replace = dataclasses.replace
 
@@ -80,6 +85,84 @@ def test_every_member_of_a_sweep_begins_with_it(source, config):
     assert equal(one.meta_params, load(source)[1].meta_params)
     assert equal(one.meta_params, other.meta_params)
     assert not equal(jax.random.key_data(one.key), jax.random.key_data(other.key))
+
+
+@pytest.fixture
+def with_step_sizes(small_config):
+    config = small_config("meta_sgd", num_tasks=2, num_episodes=2, num_rounds=2)
+    return replace(config, learner=MetaSGD(hidden_sizes=(4,)))
+
+
+def step_sizes(state):
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(state.meta_params["inner_lr"])])
+
+
+def test_what_a_field_fills_begins_with_the_value_that_is_asked_for(tmp_path, with_step_sizes):
+    """Learned step sizes go on where the field is as in the other run, and begin anew where it is not."""
+    config = with_step_sizes
+    folder = run_folder.create(tmp_path / "source", config)
+    state = Executables(run_functions(build(replace(config, seed=9)))).init()
+    learned = state.meta_params | {
+        "inner_lr": jax.tree.map(lambda x: 3 * x, state.meta_params["inner_lr"])
+    }
+    with CheckpointWriter(folder.checkpoints, keep=1) as writer:
+        writer.save(state.replace(meta_params=learned), [Progress(held_out_return=1.0)])
+    config = replace(config, init_from=str(folder.path))
+    same = first(config).meta_params
+    assert equal(same, learned)
+    log_std_init = replace(config.learner, log_std_init=-1.5)
+    other = first(replace(config, learner=log_std_init)).meta_params
+    head = other["policy"]["params"]["PolicyHead_0"]["ActionDistribution_0"]
+    assert np.array_equal(head["log_std"], np.full(2, -1.5, np.float32))
+    assert equal(other["inner_lr"], learned["inner_lr"])
+    sweep = Sweep(config, (("learner.inner_lr", (0.01, 0.1, 5.0)),))
+    executables = Executables(sweep_functions(sweep))
+    members = executables.by_member(first_state(config, executables, Reporter().warn))
+    expected = [0.01, 3 * 0.1, 5.0]
+    for member, value in zip(members, expected, strict=True):
+        np.testing.assert_allclose(step_sizes(member), value, rtol=1e-5)
+        assert equal(member.meta_params["policy"], learned["policy"])
+
+
+@pytest.mark.parametrize("name", sorted(learners.registry.names()))
+def test_filled_parameters_are_those_that_the_field_fills(name):
+    """In every learner: the paths that are named begin with other values where the field has another one."""
+    learner = learners.get(name)()
+
+    def values(learner):
+        meta_params = learner.make(PointRobot()).init(jax.random.key(0))
+        leaves = jax.tree_util.tree_flatten_with_path(meta_params)[0]
+        return {jax.tree_util.keystr(p, simple=True, separator="/"): x for p, x in leaves}
+
+    for field, pattern in learner.filled_parameters().items():
+        other = replace(learner, **{field: 0.37})
+
+        def both(learner=learner, other=other, pattern=pattern):
+            pairs = [values(learner), values(other)]
+            return [{p: x for p, x in v.items() if re.search(pattern, p)} for v in pairs]
+
+        before, after = jax.jit(both)()
+        if field == "inner_lr" and learner.learn_inner_lr == "none":
+            assert not before
+            continue
+        assert before, field
+        if field != "inner_lr" or learner.inner_lr_unit == 1.0:
+            assert all((before[path] != after[path]).all() for path in before)
+
+
+def test_what_only_initialises_is_told_and_not_swept(tmp_path, source, config):
+    """The slowest memory of a core is there from the start, and the core of the other run has learned."""
+    forgetful = replace(config.learner, longest_memory=50.0)
+    begun = replace(config, learner=forgetful, init_from=str(source))
+    reporter = Reporter(Console(file=io.StringIO()), Console(file=io.StringIO()))
+    check(build(begun), reporter)
+    assert "learner.longest_memory=50.0 does nothing" in reporter.errors.file.getvalue()
+    said = reporter.console.file.getvalue().replace("\n", " ")
+    assert "best checkpoint, step 2 (last: 2)" in said
+    sweep = Sweep(begun, (("learner.longest_memory", (10.0, 50.0)),))
+    with pytest.raises(ValueError, match=r"'learner\.longest_memory' initialises"):
+        train_sweep(sweep, tmp_path / "sweep")
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_training_begins_there_and_writes_it_down(tmp_path, source, config, monkeypatch):

@@ -2,28 +2,32 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
 
 from metarl_jax.commands.backend import start_backend
-from metarl_jax.commands.options import parse, reflow, take_word
+from metarl_jax.commands.options import parse, take_run_dir
+from metarl_jax.config import RuntimeConfig, Which
 from metarl_jax.env import TaskDistribution
-from metarl_jax.paths import located
-from metarl_jax.run_folder import RunFolder, open_existing
+from metarl_jax.run_folder import open_existing
 from metarl_jax.validation import bounded, check_fields
 
-HELP = """Evaluate the best checkpoint of a run, and write nothing: the return of each round of
-the trial, with a 95% interval over tasks, beside a random policy and, where they are known, an
-oracle and the Bayes-optimal returns. `metarl controls ENV --help` names the strategies that
---strategies adds.
+HELP = """Evaluate a checkpoint of a run, and write nothing: the return of each round of the trial,
+with a 95% interval over tasks, beside a random policy and, where they are known, an oracle and the
+Bayes-optimal returns. `metarl controls ENV --help` names the strategies that --strategies adds.
 
   metarl eval runs/maml-point-robot-seed0
   metarl eval runs/maml-point-robot-seed0 --split ood --num-tasks 1000 --json
   metarl eval runs/rl2-bandit-seed0 --strategies gittins ucb1
   metarl eval runs/maml-point-robot-seed0 --num-episodes 40 --inner-lr-factors 1 0.5
+
+The checkpoint is the best by held-out return while training, as in the table that training ends
+with, unless --checkpoint names another; the tasks are others than those by which it was found best.
+
+  metarl eval runs/maml-point-robot-seed0 --checkpoint last
+  metarl eval runs/maml-point-robot-seed0 --checkpoint 50 --runtime.platform cpu
 
 With the fields of its environment and --num-rounds, the same learner in other tasks:
   metarl eval runs/maml-point-robot-seed0 --num-rounds 8 --env.horizon 200"""
@@ -41,6 +45,10 @@ class EvalOptions:
 
     env: TaskDistribution
     """The environment, as the run was trained in it."""
+    runtime: RuntimeConfig
+    """Devices and blocks. Those of training that are not here are told, and those that are here are used."""
+    checkpoint: Which = "best"
+    """The `best` by held-out return, the `last`, or that of a meta-step."""
     split: Literal["test", "train", "ood"] = "test"
     """Split of the tasks."""
     num_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=2)
@@ -64,23 +72,19 @@ class EvalOptions:
 
 def main(args: list[str]) -> int:
     """`metarl eval RUN_DIR …`."""
-    found, rest = take_word(args, lambda word: RunFolder(Path(word)).config.is_file())
-    if found is None:
-        if {"-h", "--help"} & set(rest):
-            print(reflow(USAGE))
-            return 0
-        raise ValueError("metarl eval needs RUN_DIR, the folder of a run; see --help")
-    run_dir = located(found)
+    run_dir, rest = take_run_dir("eval", args, USAGE)
+    if run_dir is None:
+        return 0
     _, config = open_existing(run_dir)
     options = parse(
         EvalOptions,
         rest,
         prog=f"metarl eval {run_dir}",
         description=HELP,
-        default=EvalOptions(config.env),
+        default=EvalOptions(config.env, config.runtime),
     )
     check_fields(options)
-    start_backend(config.runtime.platform)
+    start_backend(options.runtime.platform)
 
     from metarl_jax import train as loop
     from metarl_jax.metrics import Reporter

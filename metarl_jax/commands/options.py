@@ -10,6 +10,7 @@ import shutil
 import textwrap
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -17,8 +18,9 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 
 from metarl_jax import experiments
 from metarl_jax.config import REGISTRIES, Config, validate
-from metarl_jax.paths import locate_fields
+from metarl_jax.paths import locate_fields, located
 from metarl_jax.registry import suggestion
+from metarl_jax.run_folder import is_begun
 
 Options = TypeVar("Options")
 
@@ -162,6 +164,21 @@ def take_word(args: Sequence[str], is_meant: Callable[[str], bool]) -> tuple[str
         if is_meant(word):
             return word, [*args[:index], *args[index + 1 :]]
     return None, list(args)
+
+
+def take_run_dir(command: str, args: Sequence[str], usage: str) -> tuple[Path | None, list[str]]:
+    """The folder that a command is about, and the other words; None where `usage` was asked for, and printed.
+
+    Raises:
+      ValueError: if no folder is named.
+    """
+    found, rest = take_word(args, lambda word: is_begun(Path(word)))
+    if found is not None:
+        return located(found), rest
+    if {"-h", "--help"} & set(rest):
+        print(reflow(usage))
+        return None, rest
+    raise ValueError(f"metarl {command} needs RUN_DIR, the folder of a run; see --help")
 
 
 def last_value(args: Sequence[str], flag: str) -> str | None:

@@ -8,7 +8,15 @@ import tyro
 
 from metarl_jax import experiments, sweep_folder
 from metarl_jax.commands.backend import start_backend
-from metarl_jax.commands.options import RunOptions, parse, parse_run, reflow, take_word
+from metarl_jax.commands.options import (
+    RunOptions,
+    parse,
+    parse_run,
+    reflow,
+    take_run_dir,
+    take_word,
+)
+from metarl_jax.config import RuntimeConfig
 from metarl_jax.run_folder import open_existing
 from metarl_jax.sweep import Sweep
 from metarl_jax.validation import bounded, check_fields
@@ -28,7 +36,22 @@ the curve. Ctrl-C saves; `metarl resume RUN_DIR` goes on, to the same bits.
 RESUME_HELP = """Go on from the latest whole checkpoint of a run or a sweep, to the same bits as without
 the stop.
 
-  metarl resume runs/maml-point-robot-seed0"""
+  metarl resume runs/maml-point-robot-seed0
+  metarl resume runs/maml-point-robot-seed0 --num-meta-steps 600 --runtime.num-devices 1
+
+With --num-meta-steps a run becomes longer, or ends earlier. What changes over a run, such as
+outer.final-learning-rate and outer.final-entropy-coefficient, then follows the new length: of a run
+that had ended, the schedules go back to where they would be in a run of that length.
+
+A run goes on wherever it is opened: devices that it was trained on and that are not here are told,
+and those that are here are used. Options that are given are kept in config.json. Where config.json
+was edited in what is learned, the run is not gone on with."""
+
+RESUME_USAGE = f"""usage: metarl resume RUN_DIR [OPTIONS]
+
+{RESUME_HELP}
+
+`metarl resume RUN_DIR --help` shows every option, with the values of the run."""
 
 
 RUNS = Path("runs")
@@ -49,8 +72,10 @@ class TrainOptions(RunOptions):
 class ResumeOptions:
     """Options of `metarl resume`."""
 
-    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
-    """Folder of the run or sweep."""
+    num_meta_steps: int = bounded(1, at_least=1)
+    """Meta-steps to train for, in all."""
+    runtime: RuntimeConfig = RuntimeConfig()
+    """Devices and blocks."""
 
 
 def split_preset(args: list[str]) -> tuple[str | None, list[str]]:
@@ -110,24 +135,31 @@ def run_sweep(sweep: Sweep, run_dir: Path | None, name: str) -> int:
 
 
 def resume(args: list[str]) -> int:
-    """`metarl resume RUN_DIR`."""
-    options = parse(ResumeOptions, args, prog="metarl resume", description=RESUME_HELP)
-    if sweep_folder.is_sweep(options.run_dir):
-        return _resume_sweep(options.run_dir)
-    _, config = open_existing(options.run_dir)
-    start_backend(config.runtime.platform)
+    """`metarl resume RUN_DIR …`."""
+    run_dir, rest = take_run_dir("resume", args, RESUME_USAGE)
+    if run_dir is None:
+        return 0
+    is_sweep = sweep_folder.is_sweep(run_dir)
+    config = (
+        sweep_folder.open_existing(run_dir)[1].config if is_sweep else open_existing(run_dir)[1]
+    )
+    options = parse(
+        ResumeOptions,
+        rest,
+        prog=f"metarl resume {run_dir}",
+        description=RESUME_HELP,
+        default=ResumeOptions(config.num_meta_steps, config.runtime),
+    )
+    check_fields(options)
+    start_backend(options.runtime.platform)
+    asked = {"num_meta_steps": options.num_meta_steps, "runtime": options.runtime}
+    if is_sweep:
+        from metarl_jax import sweep_train
+
+        sweep_train.resume_sweep(run_dir, **asked)
+        return 0
 
     from metarl_jax import train as loop
 
-    loop.resume(options.run_dir)
-    return 0
-
-
-def _resume_sweep(run_dir: Path) -> int:
-    _, sweep = sweep_folder.open_existing(run_dir)
-    start_backend(sweep.config.runtime.platform)
-
-    from metarl_jax import sweep_train as loop
-
-    loop.resume_sweep(run_dir)
+    loop.resume(run_dir, **asked)
     return 0

@@ -8,14 +8,16 @@ from typing import Annotated, Any
 import tyro
 
 from metarl_jax.commands.backend import start_backend
-from metarl_jax.commands.options import parse
+from metarl_jax.commands.options import parse, take_run_dir
 from metarl_jax.commands.output import check_folder, say_written
+from metarl_jax.config import RuntimeConfig, Which
 from metarl_jax.run_folder import finite, open_existing, write_json
 from metarl_jax.tables import Column, Table, number, show
 from metarl_jax.validation import bounded, check_fields
 
-HELP = """Show the structure that a modular learner has learned, as training left it: how tasks
-are routed through the modules, and which connections between them are left.
+HELP = """Show the structure that a modular learner has learned: how tasks are routed through the
+modules, and which connections between them are left. It is that of the last checkpoint, because the
+costs that shape it do so to the end; --checkpoint best shows that of the best by held-out return.
 
   metarl structure runs/modular-rotated-point-robot-seed0
   metarl structure runs/mine --out figures --num-tasks 500
@@ -24,13 +26,21 @@ Prints a table, and writes structure.json, modules.png (a graph) and routing.png
 of the same skill together) into the folder of the run, or into --out. Files of these names that are
 there from before are written again."""
 
+USAGE = f"""usage: metarl structure RUN_DIR [OPTIONS]
+
+{HELP}
+
+`metarl structure RUN_DIR --help` shows every option, with the values of the run."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ShowOptions:
     """Options of `metarl structure`."""
 
-    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
-    """Folder of the run."""
+    runtime: RuntimeConfig
+    """Devices and blocks. Those of training that are not here are told, and those that are here are used."""
+    checkpoint: Which = "last"
+    """The `best` by held-out return, the `last`, or that of a meta-step."""
     num_tasks: int = bounded(200, at_least=2)
     """Held-out tasks whose routing is looked at."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -41,18 +51,27 @@ class ShowOptions:
 
 def main(args: list[str]) -> int:
     """`metarl structure RUN_DIR …`."""
-    options = parse(ShowOptions, args, prog="metarl structure", description=HELP)
+    run_dir, rest = take_run_dir("structure", args, USAGE)
+    if run_dir is None:
+        return 0
+    _, config = open_existing(run_dir)
+    options = parse(
+        ShowOptions,
+        rest,
+        prog=f"metarl structure {run_dir}",
+        description=HELP,
+        default=ShowOptions(config.runtime),
+    )
     check_fields(options)
-    _, config = open_existing(options.run_dir)
-    out = options.out or options.run_dir
+    out = options.out or run_dir
     check_folder("out", out)
-    start_backend(config.runtime.platform)
+    start_backend(options.runtime.platform)
 
     from metarl_jax import plots, routing, train
 
-    program, state = train.load(options.run_dir, "latest")  # costs shape it to the end
+    program, state = train.load(run_dir, options.checkpoint, options.runtime)
     learned = routing.learned_structure(program, state, num_tasks=options.num_tasks)
-    summary = learned.summary()
+    summary = learned.summary() | {"checkpoint": options.checkpoint}
     if options.json:
         print(json.dumps(finite(summary), indent=2))
     else:
@@ -77,7 +96,10 @@ def print_structure(summary: dict[str, Any]) -> None:
     for name, routing in [*by_skill, ("all tasks", summary["routing"])]:
         cells = [number(routing[layer][module]) for layer, module in places]
         columns.append(Column(name, cells))
-    title = f"Mean weight of each module in the last round, after {summary['step']} meta-steps"
+    title = (
+        "Mean weight of each module in the last round; "
+        f"checkpoint {summary['checkpoint']}, step {summary['step']}"
+    )
     show(Table(title, columns))
     show(
         f"{summary['connections']} of {summary['possible_connections']} connections between modules are left"

@@ -160,6 +160,9 @@ class GradientLearner(LearnerConfig):
         fast, _ = fast_parameters.select(shapes, self.fast_pattern)
         return sum(math.prod(x.shape) for x in fast.values())
 
+    def filled_parameters(self) -> dict[str, str]:
+        return {"log_std_init": "^policy/.*log_std$", "inner_lr": "^inner_lr/"}
+
     def make(self, env: TaskDistribution) -> MetaLearner:
         module = self.make_policy(env)
         surrogate = make_surrogate(self.surrogate, self.loaded_dice_lambda)

@@ -142,6 +142,9 @@ class SequenceLearner(LearnerConfig):
             "see_reward": self.see_reward,
         }
 
+    def filled_parameters(self) -> dict[str, str]:
+        return {"log_std_init": "log_std$"}
+
     def init_memory(self, env: TaskDistribution) -> Memory:
         """What outlives trials, when empty."""
         del env
