@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.env import Discrete, TaskDistribution
+from metarl_jax.jax_settings import make_key
 
 NUM_KEYS = 64
 """Keys of which at least two should give different tasks."""

@@ -149,7 +149,7 @@ def _changed_fields(theirs: Config, config: Config) -> dict[str, tuple[Any, Any]
 def _initializes(config: Config, field: str, before: Any, now: Any) -> bool:
     """Whether other first values of the same parameters follow from this field of the learner."""
     x, y = (
-        jax.jit(partial(_first_parameters, config, **{field: value}))(jax.random.key(config.seed))
+        jax.jit(partial(_first_parameters, config, **{field: value}))(make_key(config.seed))
         for value in (before, now)
     )
     if structure(x) != structure(y):

@@ -261,23 +261,27 @@ PATHS = {
     "eval PATH": "run_dir",
     "compare PATH": "run_dirs",
     "structure PATH": "run_dir",
+    "structure RUN --out PATH": "out",
     "bias --plot PATH": "plot",
 }
+"""A path of every command, and the name of its field."""
 
 
-@pytest.mark.parametrize("words", [*PATHS, "structure somewhere --out PATH"])
-def test_a_remote_path_is_refused_and_leaves_nothing(words, capsys):
-    assert main(words.replace("PATH", "gs://bucket/run").split()) == 2
-    name = PATHS.get(words, "out")
-    assert f"{name}='gs:/" in capsys.readouterr().err
-    assert not list(Path().iterdir())
+@pytest.mark.parametrize(("words", "field"), PATHS.items())
+def test_a_remote_path_is_refused_and_leaves_nothing(words, field, capsys, tmp_path):
+    run_folder.create(tmp_path / "run", experiments.get("rl2-bandit"))
+    before = sorted(tmp_path.rglob("*"))
+    words = words.replace("RUN", str(tmp_path / "run")).replace("PATH", "gs://bucket/run")
+    assert main(words.split()) == 2
+    assert f"{field}='gs:/" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_home_folder_is_found_in_every_path(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     asked = []
     monkeypatch.setattr(loop, "train", lambda config, run_dir, **_: asked.append(run_dir))
-    monkeypatch.setattr(loop, "resume", asked.append)
+    monkeypatch.setattr(loop, "resume", lambda run_dir, **_: asked.append(run_dir))
     monkeypatch.setattr(loop, "evaluate_run", lambda run_dir, **_: asked.append(run_dir) or {})
     run_folder.create(tmp_path / "run", experiments.get("rl2-bandit"))
     for words in ("train rl2-bandit --run-dir=~/run", "resume ~/run", "eval ~/run --json"):
