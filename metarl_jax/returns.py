@@ -50,27 +50,42 @@ class AdvantageConfig:
     """Scope over which advantages get mean 0 and deviation 1: `round`, `trial`, `batch` or `none`."""
 
 
+class Quantile(NamedTuple):
+    """Where rewards stop to count, for an objective that is about the worst trials alone.
+
+    Attributes:
+      earned: what a trial has earned before each step, of the shape of its rewards.
+      bound: the return q of a trial above which nothing counts, `[]`.
+    """
+
+    earned: Array
+    bound: Array
+
+
 class AdvantageEstimator(NamedTuple):
     """Fills `advantage` and `target` of a record, each function at its own clock, from the payoffs of its steps.
 
-    `episode_payoff` is what an episode counts for in the units of advantages: Σ_t γ^t c r_t with c the reward scaling.
-    `pays_regret` says that payoffs are regrets, and not rewards.
+    `payoff` is what a step counts for in the units of advantages, scaled but not discounted, and `episode_payoff` the
+    discounted sum of an episode. `up_to_quantile` gives the advantages of a trial where payoffs count until it has
+    earned so much. `pays_regret` says that payoffs are regrets, and not rewards.
     """
 
     after_round: Callable[[Transition], Transition]  # [T, E]
     after_trial: Callable[[Trial], Trial]  # [K, T, E]
     after_batch: Callable[[Trial], Trial]  # [N, K, T, E]
+    payoff: Callable[[Transition], Array]  # of any axes
     episode_payoff: Callable[[Transition], Array]  # [T, E] to [E]
+    up_to_quantile: Callable[[Trial, Quantile], Array]  # [K, T, E]
     pays_regret: bool
-
-    def of_trial(self, trial: Trial) -> Trial:
-        """All that can be estimated of one trial `[K, T, E]`, from its payoffs."""
-        rollout = jax.vmap(self.after_round)(trial.rollout)
-        return self.after_trial(trial.replace(rollout=rollout))
 
 
 def gae(
-    reward: Array, value: Array, valid: Array, discount: float | Array, gae_lambda: float | Array
+    reward: Array,
+    value: Array,
+    valid: Array,
+    discount: float | Array,
+    gae_lambda: float | Array,
+    quantile: Quantile | None = None,
 ) -> Array:
     """Generalised advantage estimation over the leading axis, skipping invalid steps.
 
@@ -78,10 +93,15 @@ def gae(
     last one. Steps after a termination are invalid, so a single terminated episode is cut where it ended, while in a
     trial credit flows from one episode to the next.
 
+    With a quantile q, and S_t what was earned before a step, δ_t = min(S_t + r_t + γ v_{t⁺}, q) − min(S_t + v_t, q) is
+    the change of what the trial is expected to earn, as far as that is below q. For γ = λ = 1 the advantage is
+    min(R, q) for the return R of the trial, less a baseline that depends on what came before the step alone.
+
     Args:
       reward, value, valid: `[T, ...]`.
       discount: γ.
       gae_lambda: λ.
+      quantile: None where all rewards count.
 
     Returns:
       Advantages `[T, ...]`, zero on invalid steps.
@@ -91,16 +111,26 @@ def gae(
     """
     chex.assert_equal_shape([reward, value, valid])
 
+    def change(reward, value, next_value, earned):
+        whole = reward + discount * next_value - value
+        if quantile is None:
+            return whole
+        before, after = earned + value, earned + reward + discount * next_value
+        part = jnp.minimum(after, quantile.bound) - jnp.minimum(before, quantile.bound)
+        # A sum of many rewards is coarser than one.
+        return jnp.where(jnp.maximum(before, after) <= quantile.bound, whole, part)
+
     def backwards(carry, step):
         next_value, next_advantage = carry
-        reward, value, valid = step
-        delta = reward + discount * next_value - value
+        reward, value, valid, *earned = step
+        delta = change(reward, value, next_value, *earned or [0.0])
         advantage = delta + discount * gae_lambda * next_advantage
         carry = jnp.where(valid, value, next_value), jnp.where(valid, advantage, next_advantage)
         return carry, jnp.where(valid, advantage, 0.0)
 
     end = jnp.zeros_like(value[0]), jnp.zeros_like(value[0])
-    _, advantage = jax.lax.scan(backwards, end, (reward, value, valid), reverse=True, unroll=4)
+    steps = reward, value, valid, *([] if quantile is None else [quantile.earned])
+    _, advantage = jax.lax.scan(backwards, end, steps, reverse=True, unroll=4)
     return advantage
 
 
@@ -207,23 +237,27 @@ def padded_mean(values: Array, valid: Array) -> Array:
 def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
     """Builds the estimator; `config.validate` checks that the options fit together."""
 
-    def estimate(rollout: Transition) -> Transition:
-        valid = rollout.timestep.valid
-        value = _baseline(config, rollout)
-        reward = config.reward_scaling * rollout.payoff
-        advantage = gae(reward, value, valid, config.discount, config.gae_lambda)
+    def payoff(rollout: Transition) -> Array:
+        return config.reward_scaling * rollout.payoff
+
+    def estimate(rollout: Transition, quantile: Quantile | None = None) -> Transition:
+        value, valid = _baseline(config, rollout), rollout.timestep.valid
+        scopes = config.discount, config.gae_lambda
+        advantage = gae(payoff(rollout), value, valid, *scopes, quantile)
         return rollout.replace(advantage=advantage, target=advantage + value)
 
-    def after_round(rollout: Transition) -> Transition:
+    def after_round(rollout: Transition, quantile: Quantile | None = None) -> Transition:
         if config.credit == "episode":
-            rollout = estimate(rollout)
+            rollout = estimate(rollout, quantile)
         return _normalized(rollout) if config.normalization == "round" else rollout
 
-    def after_trial(trial: Trial) -> Trial:
+    def after_trial(trial: Trial, quantile: Quantile | None = None) -> Trial:
         rollout = trial.rollout
         if config.credit == "trial":
             num_steps = rollout.reward.shape[1]
-            rollout = split_leading(estimate(join_leading(rollout)), num_steps)
+            if quantile is not None:
+                quantile = quantile._replace(earned=join_leading(quantile.earned))
+            rollout = split_leading(estimate(join_leading(rollout), quantile), num_steps)
         if config.normalization == "trial":
             rollout = _normalized(rollout)
         return trial.replace(rollout=rollout)
@@ -233,12 +267,23 @@ def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
             return trials
         return trials.replace(rollout=_normalized(trials.rollout))
 
+    def up_to_quantile(trial: Trial, quantile: Quantile) -> Array:
+        axes = (0, Quantile(0, None))
+        rollout = jax.vmap(after_round, in_axes=axes)(trial.rollout, quantile)
+        return after_trial(trial.replace(rollout=rollout), quantile).rollout.advantage
+
     def episode_payoff(rollout: Transition) -> Array:
-        reward = config.reward_scaling * rollout.payoff
-        return discounted_returns(reward, rollout.timestep.valid, config.discount)[0]
+        valid = rollout.timestep.valid
+        return discounted_returns(payoff(rollout), valid, config.discount)[0]
 
     return AdvantageEstimator(
-        after_round, after_trial, after_batch, episode_payoff, config.payoff == "regret"
+        after_round,
+        after_trial,
+        after_batch,
+        payoff,
+        episode_payoff,
+        up_to_quantile,
+        config.payoff == "regret",
     )
 
 

@@ -42,6 +42,26 @@ def test_gae(valid, discount, gae_lambda):
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("bound", [0.5, np.inf])
+def test_gae_up_to_a_quantile(bound):
+    """For γ = λ = 1 it is min(R, q) less min(S + v, q), with S what was earned before, and v of any size."""
+    rng = np.random.default_rng(1)
+    valid = np.array([1, 1, 0, 1, 1, 0], bool)
+    reward = np.where(valid, rng.normal(size=6), 0.0).astype(np.float32)
+    value = rng.normal(size=6).astype(np.float32)
+    earned = np.cumsum(reward) - reward
+    quantile = returns.Quantile(jnp.asarray(earned), jnp.float32(bound))
+    found = returns.gae(reward, value, valid, 1.0, 1.0, quantile)
+    expected = min(reward.sum(), bound) - np.minimum(earned + value, bound)
+    np.testing.assert_allclose(found, np.where(valid, expected, 0.0), atol=1e-5)
+    if bound == np.inf:
+        for scopes in ((1.0, 1.0), (0.9, 0.8)):
+            np.testing.assert_array_equal(
+                returns.gae(reward, value, valid, *scopes, quantile),
+                returns.gae(reward, value, valid, *scopes),
+            )
+
+
 def test_discounted_returns_frozen_numbers():
     reward = jnp.array([1.0, 0.0, 2.0])
     actual = returns.discounted_returns(reward, jnp.ones(3, bool), 0.5)

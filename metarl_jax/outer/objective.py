@@ -8,7 +8,14 @@ import jax.numpy as jnp
 
 from metarl_jax.learner import LearnerConfig
 from metarl_jax.outer.base import MetaBatch, OuterConfig
-from metarl_jax.returns import AdvantageConfig, AdvantageEstimator, masked_mean, padded_mean
+from metarl_jax.returns import (
+    AdvantageConfig,
+    AdvantageEstimator,
+    Quantile,
+    masked_mean,
+    padded_mean,
+)
+from metarl_jax.trees import join_leading, split_leading
 from metarl_jax.types import (
     Array,
     Memory,
@@ -41,10 +48,9 @@ class ReplayObjective(OuterConfig):
 
     The objective is the expected return of a trial or, with `worst_fraction` ε < 1, its conditional value at risk, for
     learners that must not fail in rare tasks: the mean of the returns R that are at most their ε-quantile q. This is
-    E[min(R, q) − q]/ε + q, so that a reward counts until the return of its trial has reached q
-    (`payoff_up_to_quantile`). Where discount and λ are 1, its gradient is E[(R − q) 1(R ≤ q) ∇log π]/ε. Each of the E
-    episodes side by side is a trial, in the counted rounds. The value function learns the rewards that count; the
-    learner's own losses see all of them.
+    E[min(R, q) − q]/ε + q, so that advantages are of what a trial earns up to q (`returns.gae`). Where discount and λ
+    are 1, its gradient is E[(R − q) 1(R ≤ q) ∇log π]/ε, whatever the baseline. Each of the E episodes side by side is a
+    trial, in the counted rounds. The value function and the learner's own losses see all rewards.
 
     References:
       Rajeswaran et al., «EPOpt: Learning Robust Neural Network Policies Using Model Ensembles», ICLR 2017, and Tamar,
@@ -192,44 +198,34 @@ def counted_trials(config: ReplayObjective, batch: MetaBatch, trials: Trial) -> 
     fallen = jnp.minimum((batch.step + 1) / (config.worst_fraction_after + 1), 1.0)
     fraction = 1.0 + (config.worst_fraction - 1.0) * fallen
     rounds = slice(*config.counted_rounds(trials.rollout.reward.shape[1]))
-    payoff = payoff_up_to_quantile(trials.rollout.payoff[:, rounds], fraction)
 
-    def reconsidered(fraction: Array, trial: Trial, payoff: Array) -> Trial:
-        rollout = trial.rollout
-        given = rollout.replace(payoff=rollout.payoff.at[rounds].set(payoff))
-        found = batch.advantages.of_trial(trial.replace(rollout=given)).rollout
+    def counted(trial: Trial) -> Trial:
+        return trial.replace(rollout=jax.tree.map(lambda x: x[rounds], trial.rollout))
+
+    payoff = batch.advantages.payoff(trials.rollout)[:, rounds]
+    quantile = worst_quantile(payoff.sum(axis=(1, 2)), fraction)
+
+    def reconsidered(shared: tuple[Array, Array], trial: Trial, payoff: Array) -> Trial:
+        bound, fraction = shared
+        earned = jnp.cumsum(join_leading(payoff), axis=0) - join_leading(payoff)
+        earned = split_leading(earned, payoff.shape[1])
+        found = batch.advantages.up_to_quantile(counted(trial), Quantile(earned, bound))
         # The rounds before are the data of inner steps, which learn from all of the reward.
-        rollout = rollout.replace(
-            advantage=rollout.advantage.at[rounds].set(found.advantage[rounds] / fraction),
-            target=rollout.target.at[rounds].set(found.target[rounds]),
-        )
-        return trial.replace(rollout=rollout)
+        advantage = trial.rollout.advantage.at[rounds].set(found / fraction)
+        return trial.replace(rollout=trial.rollout.replace(advantage=advantage))
 
-    trials = batch.axis.map(reconsidered, fraction, trials, payoff, block=batch.block)
+    shared = quantile, fraction
+    trials = batch.axis.map(reconsidered, shared, trials, payoff, block=batch.block)
     return batch.advantages.after_batch(trials), credit
 
 
-def payoff_up_to_quantile(payoff: Array, fraction: float | Array) -> Array:
-    """What each payoff adds to min(R, q), with R the sum of a trial and q the ε-quantile of R: `[N, K, T, E]` likewise.
-
-    With S_t the sum of a trial's payoffs up to step t, min(S_t, q) − min(S_{t−1}, q): all of a payoff while the sum is
-    below q, and nothing above it. They add up to min(R, q) − min(0, q). q is the ⌈ε N E⌉-th smallest R, or infinite for
-    ε = 1. Credit for the payoffs that follow a step then is credit for min(R, q), with a baseline that depends on what
-    came before the step alone.
-    """
-    num_tasks, num_rounds, num_steps, num_episodes = payoff.shape
-    in_time = payoff.reshape(num_tasks, num_rounds * num_steps, num_episodes)
-    after = jnp.cumsum(in_time, axis=1)
-    before = after - in_time
-    returns = jnp.sort(after[:, -1].reshape(-1))
+def worst_quantile(returns: Array, fraction: float | Array) -> Array:
+    """The ⌈εn⌉-th smallest of n returns of any shape, for a fraction ε; infinite for ε = 1. `[]`"""
+    ordered = jnp.sort(returns.reshape(-1))
     # A product that is an integer but for rounding shall not count one trial more.
-    rank = jnp.ceil(fraction * len(returns) - 1e-3).astype(jnp.int32)
-    quantile = returns[jnp.clip(rank - 1, 0, len(returns) - 1)]
-    quantile = jnp.where(rank >= len(returns), jnp.inf, quantile)
-    # A sum of many steps is coarser than one payoff.
-    whole = jnp.maximum(before, after) <= quantile
-    part = jnp.minimum(after, quantile) - jnp.minimum(before, quantile)
-    return jnp.where(whole, in_time, part).reshape(payoff.shape)
+    rank = jnp.ceil(fraction * len(ordered) - 1e-3).astype(jnp.int32)
+    quantile = ordered[jnp.clip(rank - 1, 0, len(ordered) - 1)]
+    return jnp.where(rank >= len(ordered), jnp.inf, quantile)
 
 
 def last_round_credit(advantages: AdvantageEstimator, trials: Trial) -> Array:
