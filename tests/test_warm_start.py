@@ -110,10 +110,14 @@ def test_what_a_field_fills_begins_with_the_value_that_is_asked_for(tmp_path, wi
     config = replace(config, init_from=str(folder.path))
     same = first(config).meta_params
     assert equal(same, learned)
-    log_std_init = replace(config.learner, log_std_init=-1.5)
-    other = first(replace(config, learner=log_std_init)).meta_params
-    head = other["policy"]["params"]["PolicyHead_0"]["ActionDistribution_0"]
-    assert np.array_equal(head["log_std"], np.full(2, -1.5, np.float32))
+    wider = replace(config, learner=replace(config.learner, log_std_init=-1.5))
+    other, own = first(wider).meta_params, first(replace(wider, init_from=None)).meta_params
+
+    def log_std(meta_params):
+        return meta_params["policy"]["params"]["PolicyHead_0"]["ActionDistribution_0"]
+
+    assert equal(log_std(other), log_std(own))
+    assert not equal(log_std(own), log_std(learned))
     assert equal(other["inner_lr"], learned["inner_lr"])
     sweep = Sweep(config, (("learner.inner_lr", (0.01, 0.1, 5.0)),))
     executables = Executables(sweep_functions(sweep))
