@@ -186,7 +186,7 @@ class Executables:
         self, function: Callable[..., Any], *args: PyTree, **options: Any
     ) -> Callable[..., Any]:
         """`function` compiled for these abstract arguments; `function` itself under `jax.disable_jit()`."""
-        if jax.config.jax_disable_jit:
+        if jax.config.values["jax_disable_jit"]:
             return function
         started = time.perf_counter()
         lowered = jax.jit(function, **options).lower(*args)
