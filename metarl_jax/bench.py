@@ -14,7 +14,7 @@ from metarl_jax.config import Config
 from metarl_jax.evaluate import control_spec
 from metarl_jax.executables import replicated
 from metarl_jax.jax_settings import make_key
-from metarl_jax.program import make_spec, select_devices
+from metarl_jax.program import check_memory, make_spec, select_devices
 from metarl_jax.rollout import collect_trial
 from metarl_jax.step import StepSpec, make_init, make_meta_batch, make_step, sample_tasks
 from metarl_jax.types import Device, Key, Metrics, TrainState, Trial
@@ -111,6 +111,7 @@ def measure(
       ValueError: for a bad configuration, naming the field.
     """
     spec = make_spec(config)
+    check_memory(config)
     devices = select_devices(config)
     programs = _compile(spec, devices, config.seed, progress)
     calls = {name: steps or _calibrate(program) for name, program in programs.items()}
@@ -169,6 +170,8 @@ def measure_variants(
       ValueError: for a bad configuration, naming the field.
     """
     specs = {name: (make_spec(config), config) for name, config in configs.items()}
+    for config in configs.values():
+        check_memory(config)
     programs = {}
     for name, (spec, config) in specs.items():
         progress(f"compiling {name}")

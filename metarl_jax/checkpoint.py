@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 from metarl_jax import orbax_logs
 from metarl_jax.paths import check_plain
 from metarl_jax.types import PyTree, TrainState
-from metarl_jax.writing import WriteError
+from metarl_jax.writing import WriteError, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,9 @@ class Progress:
       held_out_return: of this very state, where it was evaluated.
       best_return: the best held-out return up to here.
       best_step: the last meta-step that had it.
+      unlogged: metrics `[meta-steps, ...]` as nested lists, of the meta-steps since the last line of `metrics.jsonl`.
+        There are some in a state that was saved between two lines, or before the evaluation that is due after it.
+      unlogged_seconds: time spent in those meta-steps.
       diverged_step: the meta-step with which `max_skipped` updates in a row had been skipped. A
         single run ends there; a member of a sweep is carried along, and marked.
     """
@@ -45,6 +48,13 @@ class Progress:
     best_return: float | None = None
     best_step: int | None = None
     diverged_step: int | None = None
+    unlogged: dict[str, list] = dataclasses.field(default_factory=dict)
+    unlogged_seconds: float = 0.0
+
+    @property
+    def num_unlogged(self) -> int:
+        """The number of those meta-steps."""
+        return len(next(iter(self.unlogged.values()), ()))
 
 
 class Checkpoint(NamedTuple):
@@ -67,7 +77,8 @@ OnDamage = Callable[[DamagedCheckpointError], None]
 
 
 @jax.jit
-def _copy(state: PyTree) -> PyTree:
+def copy(state: PyTree) -> PyTree:
+    """The same arrays at other places: `state` may be donated."""
     return jax.tree.map(jnp.copy, state)
 
 
@@ -99,25 +110,31 @@ class CheckpointWriter:
                 ),
             )
 
-    def save(self, state: TrainState, progress: Sequence[Progress]) -> None:
-        """Begins to save `state` under its step, unless it is saved already.
+    def save(
+        self, state: TrainState, progress: Sequence[Progress], *, is_last: bool = False
+    ) -> None:
+        """Begins to save `state` under its step. Where the step is saved already, only its progress is renewed.
 
-        The caller may donate `state` afterwards: what is written is a copy.
+        The caller may donate `state` afterwards, unless `is_last`: what is written is a copy.
 
         Args:
           state: of a run, or of all members of a sweep, `[M, ...]`.
           progress: of the run alone, or of each member.
+          is_last: whether nothing is computed with `state` any more. The devices, which may be busy, are then left
+            alone: it is only read.
 
         Raises:
           WriteError: if this or an earlier save has failed.
         """
         step = step_of(state)
-        if step in self._manager.all_steps():
-            return
-        state = _copy(state)
+        if not is_last:
+            state = copy(state)
         values = _to_values(progress) | {"structure": structure(state)}
         values["sha256"] = checksum(state, values)
         self._policy.best_steps = {member.best_step for member in progress}
+        if step in self._manager.all_steps():
+            self._renew_progress(step, values)
+            return
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(_without_empty(state)), progress=ocp.args.JsonSave(values)
         )
@@ -128,6 +145,13 @@ class CheckpointWriter:
         if not self._proven:
             self.wait()
             self._read_back(step, state)
+
+    def _renew_progress(self, step: int, values: dict[str, Any]) -> None:
+        """Replaces what is saved beside the state of a step, in one go."""
+        self.wait()
+        path = self._directory / str(step) / "progress" / "metadata"
+        if json.loads(path.read_text()) != values:
+            write_text(path, json.dumps(values))
 
     def wait(self) -> None:
         """Returns when everything is on disk.

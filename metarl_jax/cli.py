@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import FrameType
 
 from metarl_jax.registry import suggestion
+from metarl_jax.signals import handle_signals, is_working, tell_stderr
 from metarl_jax.stopping import Diverged, Interrupted
 
 COMMANDS = {
@@ -45,12 +47,41 @@ DONE, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `metarl` with these words (the process's own when not given); returns the exit code."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    """Runs `metarl` with these words; returns the exit code.
+
+    When they are not given, they are those of the process, which then is all about this command: signals end it with
+    one line.
+    """
     if isinstance(
         sys.stdout, io.TextIOWrapper
     ):  # a terminal or file in ASCII or Latin-1 gets question marks
         sys.stdout.reconfigure(errors="replace")
+    if argv is not None:
+        return _guarded(list(argv))
+    handle_signals(_leave)
+    code = _guarded(sys.argv[1:])
+    if is_working():
+        # A compilation that was not waited for: the interpreter would wait for it now.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    return code
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Ends the process where nothing is to be saved: training has handlers of its own.
+
+    An exception might be swallowed: what is imported or compiled just now catches many.
+    """
+    del number, frame
+    show_cursor = "\x1b[?25h" if sys.stderr and sys.stderr.isatty() else ""  # a spinner hides it
+    tell_stderr(f"{show_cursor}\nmetarl: interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+def _guarded(args: list[str]) -> int:
+    """The exit code of a command, with errors as one line."""
     try:
         return _dispatch(args)
     except SystemExit as exit_:  # tyro leaves so after --help
@@ -71,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_preset(name: str) -> None:
     """`python experiments/….py --…` as `metarl train PRESET --…`."""
-    sys.exit(main(["train", name, *sys.argv[1:]]))
+    sys.argv[1:1] = ["train", name]
+    sys.exit(main())
 
 
 def _dispatch(args: list[str]) -> int:

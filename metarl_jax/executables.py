@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,11 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSha
 from metarl_jax.jax_settings import make_key
 from metarl_jax.program import Program, select_devices
 from metarl_jax.signals import interruptible
+from metarl_jax.step import take_steps
 from metarl_jax.task_axis import TaskAxis
 from metarl_jax.types import Array, Device, Key, Metrics, PyTree, TrainState
+
+Result = TypeVar("Result")
 
 TRAINING_EVALUATIONS = 0x7261_6365
 REPORTS = 0x7265_706F
@@ -29,7 +32,8 @@ class RunFunctions(NamedTuple):
 
     Attributes:
       init: key to the first `TrainState`.
-      chunk: (state, number of meta-steps) to (state, metrics `[meta-steps, ...]`).
+      chunk: (state, number of meta-steps int32[], the greatest number) to (state, metrics `[greatest number, ...]`,
+        of which as many are filled as there were meta-steps).
       evaluate: (state, key, split, num_tasks) to held-out returns `[tasks, K]`.
       evaluate_control: (control, key, split, num_tasks, meta-steps done) to those of a control; the meta-steps are
         `[]`, or `[M]` in a sweep.
@@ -39,7 +43,7 @@ class RunFunctions(NamedTuple):
     """
 
     init: Callable[[Key], TrainState]
-    chunk: Callable[[TrainState, int], tuple[TrainState, Metrics]]
+    chunk: Callable[[TrainState, Array, int], tuple[TrainState, Metrics]]
     evaluate: Callable[[TrainState, Key, str, int], Array]
     evaluate_control: Callable[[str, Key, str, int, Array], Array]
     key: Key
@@ -50,8 +54,8 @@ class RunFunctions(NamedTuple):
 def run_functions(program: Program) -> RunFunctions:
     """The functions of a single run, whose tasks are spread over the devices."""
 
-    def chunk(state: TrainState, num_steps: int):
-        return jax.lax.scan(lambda state, _: program.step(state), state, length=num_steps)
+    def chunk(state: TrainState, num_steps: Array, length: int):
+        return take_steps(program.step, state, num_steps, length)
 
     devices = select_devices(program.config)
     return RunFunctions(
@@ -97,18 +101,19 @@ class Executables:
     def init(self) -> TrainState:
         """The state before the first meta-step, from the seed of the configuration."""
         init = jax.jit(self._functions.init, out_shardings=self._functions.sharding)
-        return interruptible(lambda: jax.block_until_ready(init(self._functions.key)))
+        return _run(lambda: jax.block_until_ready(init(self._functions.key)))
 
-    def compile_chunk(self, num_steps: int) -> None:
-        """Compiles a chunk of so many meta-steps, unless it is compiled."""
-        if num_steps in self._chunks:
+    def compile_chunk(self, length: int) -> None:
+        """Compiles a chunk of at most `length` meta-steps, unless one of as many or more is compiled."""
+        if any(compiled >= length for compiled in self._chunks):
             return
 
-        def chunk(state: TrainState):
-            return self._functions.chunk(state, num_steps)
+        def chunk(state: TrainState, num_steps: Array):
+            return self._functions.chunk(state, num_steps, length)
 
         options = {"donate_argnums": 0, "out_shardings": (self._functions.sharding,) * 2}
-        self._chunks[num_steps] = self._compile(chunk, self.abstract_state, **options)
+        number = self._abstract(np.int32(length))
+        self._chunks[length] = self._compile(chunk, self.abstract_state, number, **options)
 
     def chunk(self, state: TrainState, num_steps: int) -> tuple[TrainState, PyTree, float]:
         """Runs so many meta-steps. `state` is donated: its arrays are gone afterwards.
@@ -117,10 +122,13 @@ class Executables:
           The next state, metrics `[num_steps, ...]` on the host, and the seconds that it took.
         """
         self.compile_chunk(num_steps)
-        compiled = self._chunks[num_steps]
+        compiled = self._chunks[min(length for length in self._chunks if length >= num_steps)]
+        number = np.int32(num_steps)
         started = time.perf_counter()
-        state, metrics = interruptible(lambda: jax.block_until_ready(compiled(state)))
-        return state, jax.device_get(metrics), time.perf_counter() - started
+        state, metrics = _run(lambda: jax.block_until_ready(compiled(state, number)))
+        filled = (slice(None),) * self._functions.key.ndim + (slice(num_steps),)
+        metrics = jax.tree.map(lambda x: x[filled], jax.device_get(metrics))
+        return state, metrics, time.perf_counter() - started
 
     def compile_evaluate(self, split: str, num_tasks: int) -> None:
         """Compiles `evaluate` for this split and number of tasks, unless it is compiled."""
@@ -138,7 +146,7 @@ class Executables:
         """Held-out returns `[tasks, K]` on the host. `state` stays as it is."""
         self.compile_evaluate(split, num_tasks)
         compiled = self._evaluates[split, num_tasks]
-        return interruptible(lambda: np.asarray(compiled(state, key)))
+        return _run(lambda: np.asarray(compiled(state, key)))
 
     def evaluate_control(
         self, control: str, key: Key, split: str, num_tasks: int, steps: Sequence[int]
@@ -150,7 +158,7 @@ class Executables:
             return self._functions.evaluate_control(control, key, split, num_tasks, step)
 
         compiled = self._compile(evaluate, self._abstract(key))
-        return interruptible(lambda: np.asarray(compiled(key)))
+        return _run(lambda: np.asarray(compiled(key)))
 
     def evaluation_key(self, stream: int) -> Key:
         """The key of evaluations, from the seed and the stream alone: all of a stream are in the same tasks."""
@@ -194,3 +202,22 @@ class Executables:
         self.compile_seconds += time.perf_counter() - started
         self.num_compiled += 1
         return compiled
+
+
+def _run(call: Callable[[], Result]) -> Result:
+    """The result of a call of what was compiled.
+
+    Raises:
+      ValueError: if the memory of the devices does not hold what the call needs.
+    """
+    try:
+        return interruptible(call)
+    except jax.errors.JaxRuntimeError as error:
+        message = str(error)
+        if "RESOURCE_EXHAUSTED" not in message:
+            raise
+        raise ValueError(
+            f"the arrays of this run do not fit into memory ({message.splitlines()[0]}): choose a smaller num_tasks, "
+            "num_rounds or num_episodes (or evaluation.num_tasks, or fewer members of a sweep), a "
+            "runtime.collect_block or runtime.update_block, or runtime.remat"
+        ) from error

@@ -15,17 +15,27 @@ Line = dict[str, Any]
 Noted = tuple[Progress, Line]
 
 
-def note_chunk(
-    progress: Progress, step: int, metrics: dict[str, np.ndarray], seconds: float
-) -> Noted:
-    """A chunk that ended with `step`, its metrics `[meta-steps, ...]` and the time that it took."""
-    chunk = summarize_chunk(metrics)
-    env_steps = chunk.pop("env_steps")
+def note_steps(progress: Progress, metrics: dict[str, np.ndarray], seconds: float) -> Progress:
+    """Meta-steps that were taken, their metrics `[meta-steps, ...]` and the time that they took."""
+    before = progress.unlogged
+    return dataclasses.replace(
+        progress,
+        held_out_return=None,
+        unlogged={name: before.get(name, []) + x.tolist() for name, x in metrics.items()},
+        unlogged_seconds=progress.unlogged_seconds + seconds,
+    )
+
+
+def note_chunk(progress: Progress, step: int) -> Noted:
+    """The line of a chunk that ended with `step`, of the meta-steps that were noted since the last one."""
+    chunk = summarize_chunk({name: np.asarray(x) for name, x in progress.unlogged.items()})
+    env_steps, seconds = chunk.pop("env_steps"), progress.unlogged_seconds
     progress = dataclasses.replace(
         progress,
         env_steps=progress.env_steps + env_steps,
         seconds=progress.seconds + seconds,
-        held_out_return=None,
+        unlogged={},
+        unlogged_seconds=0.0,
     )
     line = {
         "step": step,

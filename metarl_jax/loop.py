@@ -4,7 +4,9 @@ It trains one run, or all members of a sweep in step. What happens after which m
 from its number and the state alone, so that a run that was stopped and resumed does the same as one
 that never was, down to the bits of its state:
 
-- a chunk ends at every multiple of `log_every`, and at the last meta-step;
+- a chunk ends at every multiple of `log_every`, and at the last meta-step; between two ends, it is cut into calls of a
+  few seconds by the measured time of a meta-step, after each of which a signal is obeyed: the state is saved with the
+  metrics of the chunk so far, and resuming completes the chunk;
 - an evaluation is due at the end of a chunk with a multiple of `evaluation.every` in it, and at the
   last meta-step;
 - a checkpoint is due likewise, and wherever the held-out return is as good as ever before;
@@ -14,20 +16,22 @@ that never was, down to the bits of its state:
 """
 
 import contextlib
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from metarl_jax import logbook, machine, stopping, warm_start
-from metarl_jax.checkpoint import CheckpointWriter, Progress, step_of
+from metarl_jax.checkpoint import CheckpointWriter, Progress, copy, step_of
 from metarl_jax.config import Config
 from metarl_jax.executables import TRAINING_EVALUATIONS, Executables
 from metarl_jax.metrics import MetricsWriter, Reporter
+from metarl_jax.pace import Pace
 from metarl_jax.program import Program
 from metarl_jax.run_folder import RunFolder
-from metarl_jax.signals import StopRequest
+from metarl_jax.signals import StopNow, StopRequest
 from metarl_jax.types import TrainState
 
 
@@ -73,40 +77,82 @@ def is_due(every: int, start: int, end: int) -> bool:
     return every > 0 and end // every > start // every
 
 
+@dataclasses.dataclass
+class _AtHand:
+    """What there is to save when a signal comes.
+
+    Attributes:
+      trained: a state that no running call may overwrite; None where only the last checkpoint is left.
+      doing: what is being done, in the words of the message.
+    """
+
+    trained: Trained | None
+    doing: str
+
+
 def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -> Trained:
     """Trains from this state, or from the seed where it is None, to the last meta-step.
 
     Raises:
-      Interrupted: after Ctrl-C or SIGTERM.
+      Interrupted: after Ctrl-C, SIGTERM or SIGHUP. Where what ran then took too long to be waited for, it still runs on
+        a thread of its own, and the process should end.
       Diverged: when `config.max_skipped` updates in a row were skipped, or all there are, by all members in a sweep.
     """
     step = 0 if state is None else step_of(state)
+    logged = step - progress[0].num_unlogged
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         checkpoints = CheckpointWriter(run.checkpoints, keep=run.config.checkpoint.keep)
         stack.enter_context(checkpoints)
-        writers = [MetricsWriter(folder, step) for folder in run.folders]
+        writers = [MetricsWriter(folder, logged) for folder in run.folders]
         trains_on = machine.describe(run.executables.devices)
         for folder in run.folders:
             folder.note_start(step, trains_on)
-        _compile(run, step)
-        if state is None:
-            state = warm_start.first_state(run.config, run.executables, run.reporter.warn)
-        trained = _train_loop(run, Trained(state, progress), checkpoints, writers, stop)
+        at_hand = _AtHand(None, "while compiling")
+        try:
+            with stop.at_once():
+                _compile(run, step)
+                if state is None:
+                    state = warm_start.first_state(run.config, run.executables, run.reporter.warn)
+            trained = _train_loop(
+                run, Trained(state, progress), checkpoints, writers, stop, at_hand
+            )
+        except StopNow:
+            _save_at_hand(run, at_hand, checkpoints)
+            saved, name = checkpoints.latest_step(), stop.name
+            raise stopping.interrupted(
+                run.path, name, at_hand.doing, saved, run.config.seed
+            ) from None
         checkpoints.wait()
         return trained
 
 
+@contextlib.contextmanager
+def all_saved(run: Run, step: int) -> Iterator[None]:
+    """A context for what comes after training: a signal ends it at once.
+
+    Raises:
+      Interrupted: after Ctrl-C, SIGTERM or SIGHUP.
+    """
+    with StopRequest() as stop:
+        try:
+            with stop.at_once():
+                yield
+        except StopNow:
+            raise stopping.interrupted(
+                run.path, stop.name, "while evaluating", step, run.config.seed
+            ) from None
+
+
 def _compile(run: Run, step: int) -> None:
     """Compiles what training from `step` needs, and tells how long that took."""
-    options, executables = run.config.evaluation, run.executables
-    what = run.config.name if len(run.folders) == 1 else f"{len(run.folders)} × {run.config.name}"
-    run.reporter.say(f"compiling {what} for {len(executables.devices)} device(s)")
-    last_chunk = (run.config.num_meta_steps - 1) % run.config.log_every + 1
-    for num_steps in sorted({chunk_end(run.config, step) - step, last_chunk}):
-        executables.compile_chunk(num_steps)
-    seconds = executables.compile_seconds
-    executables.compile_evaluate(options.split, options.num_tasks)
+    config, executables = run.config, run.executables
+    what = config.name if len(run.folders) == 1 else f"{len(run.folders)} × {config.name}"
+    with run.reporter.busy(f"compiling {what} for {len(executables.devices)} device(s)"):
+        if step < config.num_meta_steps:
+            executables.compile_chunk(min(config.log_every, config.num_meta_steps))
+        seconds = executables.compile_seconds
+        executables.compile_evaluate(config.evaluation.split, config.evaluation.num_tasks)
     total = executables.compile_seconds
     run.reporter.say(
         f"compiled in {total:.1f} s (training {seconds:.1f} s, evaluation {total - seconds:.1f} s)"
@@ -119,13 +165,17 @@ def _train_loop(
     checkpoints: CheckpointWriter,
     writers: list[MetricsWriter],
     stop: StopRequest,
+    at_hand: _AtHand,
 ) -> Trained:
-    config, step = run.config, step_of(trained.state)
-    num_steps, told = config.num_meta_steps, False
+    """Trains to the end; raises `StopNow` when a signal came, with what is to be saved in `at_hand`."""
+    config, num_steps, pace, told = run.config, run.config.num_meta_steps, Pace(), False
+    step = step_of(trained.state) - trained.progress[0].num_unlogged
     with run.reporter.training(step, num_steps):
-        while step < num_steps and stop.signal is None:
+        while step < num_steps:
             start, step = step, chunk_end(config, step)
-            trained, lines = _train_chunk(run, trained, step - start)
+            trained = _train_chunk(run, trained, step, stop, at_hand, pace)
+            at_hand.trained, at_hand.doing = trained, f"while evaluating step {step}"
+            trained, lines = _log_chunk(trained, step)
             _write(writers, lines)
             line = logbook.mean_line(lines)
             run.reporter.chunk(line)
@@ -147,23 +197,60 @@ def _train_loop(
                 raise _diverged(run, int(skipped_in_row.max()), step, saved, fault)
             is_best = any(member.best_step == step for member in trained.progress)
             due = is_best or is_due(config.checkpoint.every, start, step)
-            wanted = due or stop.signal is not None
-            if step == num_steps or (wanted and (skipped_in_row == 0).any()):
+            if step == num_steps or (due and (skipped_in_row == 0).any()):
                 checkpoints.save(trained.state, trained.progress)
-    if stop.signal is not None:
-        checkpoints.wait()
-        saved, name = checkpoints.latest_step(), stop.signal.name
-        raise stopping.interrupted(run.path, name, step, num_steps, saved, config.seed)
+            at_hand.trained, at_hand.doing = trained, f"after step {step} of {num_steps}"
+            if stop.signal is not None:
+                raise StopNow
     return trained
 
 
-def _train_chunk(run: Run, trained: Trained, num_steps: int) -> tuple[Trained, list[dict]]:
-    state, metrics, seconds = run.executables.chunk(trained.state, num_steps)
-    step, share = step_of(state), seconds / len(run.folders)
-    members = zip(trained.progress, run.executables.by_member(metrics), strict=True)
-    noted = [logbook.note_chunk(progress, step, mine, share) for progress, mine in members]
+def _train_chunk(
+    run: Run,
+    trained: Trained,
+    end: int,
+    stop: StopRequest,
+    at_hand: _AtHand,
+    pace: Pace,
+) -> Trained:
+    """Takes the meta-steps up to `end`, in calls that are short enough to obey signals between them."""
+    step = step_of(trained.state)
+    while step < end:
+        num_steps = pace.num_steps(end - step)
+        doing = f"during step {step + 1} of {run.config.num_meta_steps}"
+        # The call donates its state. A long one may have to be left, with the state from which it began.
+        kept = copy(trained.state) if pace.is_long(num_steps) else None
+        at_hand.trained = None if kept is None else trained._replace(state=kept)
+        at_hand.doing = doing
+        state, metrics, seconds = run.executables.chunk(trained.state, num_steps)
+        pace.note(num_steps, seconds)
+        step, share = step_of(state), seconds / len(run.folders)
+        members = zip(trained.progress, run.executables.by_member(metrics), strict=True)
+        progress = [logbook.note_steps(mine, theirs, share) for mine, theirs in members]
+        trained = trained._replace(state=state, progress=progress)
+        if step < end:
+            at_hand.trained = trained
+            at_hand.doing = f"after step {step} of {run.config.num_meta_steps}"
+            run.reporter.between(step)
+            if stop.signal is not None:
+                raise StopNow
+    return trained
+
+
+def _log_chunk(trained: Trained, step: int) -> tuple[Trained, list[dict]]:
+    noted = [logbook.note_chunk(progress, step) for progress in trained.progress]
     progress, lines = map(list, zip(*noted, strict=True))
-    return trained._replace(state=state, progress=progress), lines
+    return trained._replace(progress=progress), lines
+
+
+def _save_at_hand(run: Run, at_hand: _AtHand, checkpoints: CheckpointWriter) -> None:
+    """Saves what a signal has found, unless its last updates were skipped; returns when it is on disk."""
+    if at_hand.trained is not None:
+        state, progress = at_hand.trained.state, at_hand.trained.progress
+        is_sound = (np.asarray(state.skipped_in_row) == 0).any()
+        if is_sound or step_of(state) == run.config.num_meta_steps:
+            checkpoints.save(state, progress, is_last=True)
+    checkpoints.wait()
 
 
 def _evaluate_held_out(run: Run, trained: Trained) -> tuple[Trained, list[dict]]:

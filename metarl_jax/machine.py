@@ -39,6 +39,18 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def memory_bytes(devices: Sequence[Device]) -> int | None:
+    """The memory of these devices together, or None where it is not told; on a CPU that of the machine."""
+    if devices[0].platform == "cpu":
+        try:
+            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, ValueError, OSError):
+            return None
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+    known = [limit for limit in limits if limit is not None]
+    return sum(known) if len(known) == len(limits) else None
+
+
 def num_usable_cores() -> int:
     """Cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):

@@ -15,6 +15,7 @@ from metarl_jax.events import EventFile, scalars
 from metarl_jax.run_folder import RunFolder, finite, keep_before
 from metarl_jax.streams import Unfailing
 from metarl_jax.tables import Table, number, show
+from metarl_jax.terminal import SECONDS_BETWEEN_SIGNS, Activity
 from metarl_jax.writing import append
 
 SUMMED = (
@@ -107,6 +108,10 @@ class Reporter:
         """A table, as wide as the terminal or, elsewhere, as its content."""
         show(table, self.console)
 
+    def busy(self, what: str) -> Activity:
+        """A context that shows what is being done."""
+        return Activity(self.console, what)
+
     @contextlib.contextmanager
     def training(self, step: int, num_steps: int) -> Iterator[None]:
         """Shows progress from `step` to `num_steps` while the context lasts."""
@@ -125,6 +130,15 @@ class Reporter:
                 yield
             finally:
                 self._bar = None
+
+    def between(self, step: int) -> None:
+        """Shows how far a chunk is that takes long."""
+        now, position = time.monotonic(), f"step {step}/{self._num_steps}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=position)
+        elif now - self._last_line >= SECONDS_BETWEEN_SIGNS:
+            self._last_line = now
+            self.say(position)
 
     def chunk(self, line: dict[str, Any]) -> None:
         """Shows the metrics of a chunk."""

@@ -1,13 +1,14 @@
 """`build`: from a configuration to the pure functions of a run."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from metarl_jax import returns
+from metarl_jax import machine, returns
 from metarl_jax.config import Config, RuntimeConfig, evaluated_learner, validate
 from metarl_jax.env import TaskDistribution
 from metarl_jax.evaluate import control_spec, make_evaluate
@@ -130,6 +131,29 @@ def select_devices(config: Config) -> list[Device]:
         groups = config.num_tasks // config.outer.task_group
         return devices[: largest_divisor(groups, len(devices))]
     return devices
+
+
+STEP_BYTES = 5
+"""Of the record of a step, what every outer method makes the devices keep: its reward and whether it is valid."""
+
+
+def check_memory(config: Config) -> None:
+    """Refuses to train on trials of which the rewards alone do not fit into memory.
+
+    What else a meta-step needs is known only when it is compiled.
+
+    Raises:
+      ValueError: naming the sizes and the remedy.
+    """
+    sizes = {name: getattr(config, name) for name in ("num_tasks", "num_rounds", "num_episodes")}
+    num_bytes = STEP_BYTES * math.prod(sizes.values()) * config.env.episode_length
+    memory = machine.memory_bytes(allowed_devices(config))
+    if memory is not None and num_bytes > memory:
+        given = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(
+            f"{given} of {config.env.episode_length} steps need at least {num_bytes / 2**30:,.0f} GiB, and the "
+            f"memory has {memory / 2**30:,.0f} GiB: choose a smaller {max(sizes, key=lambda name: sizes[name])}"
+        )
 
 
 def allowed_devices(config: Config) -> list[Device]:

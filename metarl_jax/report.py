@@ -13,7 +13,7 @@ from metarl_jax.config import Config, Which, evaluated_learner
 from metarl_jax.evaluate import has_oracle, summarize
 from metarl_jax.executables import REPORTS
 from metarl_jax.jax_settings import make_key
-from metarl_jax.loop import Run, Trained
+from metarl_jax.loop import Run, Trained, all_saved
 from metarl_jax.run_folder import RunFolder, finite
 from metarl_jax.stopping import Diverged
 from metarl_jax.types import TrainState
@@ -51,6 +51,18 @@ def best(run: Run, trained: Trained) -> Shown:
         state = run.executables.choose(chosen, found.state, state)
         steps = [step if c else old for c, old in zip(chosen, steps, strict=True)]
     return Shown(state, checkpoints, steps, last)
+
+
+def evaluate_best(run: Run, trained: Trained) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """What training ends with: `evaluations` of each member at its best checkpoint.
+
+    Raises:
+      Interrupted: after Ctrl-C, SIGTERM or SIGHUP: everything is saved.
+      Diverged: as in `evaluations`.
+    """
+    step = step_of(trained.state)
+    with all_saved(run, step), run.reporter.busy("evaluating the trained learner and the controls"):
+        return evaluations(run, best(run, trained), run.config.evaluation.split)
 
 
 def evaluations(

@@ -1,64 +1,142 @@
-"""Stopping a run from outside: a first signal asks it to save and stop, a second does not ask."""
+"""Stopping a process from outside: Ctrl-C, SIGTERM, and the end of its terminal (SIGHUP)."""
 
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+PATIENCE_SECONDS = 5.0
+"""How long a compiled call is waited for after a signal. Saving and leaving take a few seconds more."""
+WORKER = "metarl-worker"
+
+
+class StopNow(BaseException):
+    """Leaves what runs now. No error, so that no `except Exception` takes it for one."""
 
 
 class StopRequest:
-    """Remembers a first Ctrl-C or SIGTERM in its context; a second one does what it always did.
+    """Remembers a first signal in its context.
+
+    Code in the context reads `signal` between two pieces of work. A call by `interruptible` that takes longer than
+    `PATIENCE_SECONDS` from the signal on is left by `StopNow`, as is everything within `at_once`. A Ctrl-C after the
+    first signal does what it did before the context; other signals that repeat the first are ignored, since whoever
+    ends a session often sends several. SIGHUP stays ignored where it was, as under `nohup`.
 
     Python delivers signals to the main thread only: elsewhere the context does nothing.
     """
 
+    active: "StopRequest | None" = None
+    """The innermost context of the process."""
+
     def __init__(self):
         self.signal: signal.Signals | None = None
+        self._received_at = 0.0
+        self._leaves_at_once = False
         self._previous: dict[signal.Signals, Any] = {}
+        self._outer: StopRequest | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the signal, such as `SIGTERM`."""
+        return "a signal" if self.signal is None else self.signal.name
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            self._outer, StopRequest.active = StopRequest.active, self
+            self._previous = handle_signals(self._handle)
         return self
 
     def __exit__(self, *exception) -> None:
-        self._restore()
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        self.signal = signal.Signals(number)
-        self._restore()
-        # A console's lock may be held by the very line that was interrupted.
-        os.write(2, b"\nStopping after the chunk at hand; once more to stop at once.\n")
-
-    def _restore(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            StopRequest.active = self._outer
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Raises `StopNow` as soon as a signal comes, or came before: for work of which nothing need be saved."""
+        self._leaves_at_once = True
+        try:
+            self.check()
+            yield
+            self.check()
+        finally:
+            self._leaves_at_once = False
+
+    def check(self) -> None:
+        """Raises `StopNow` if what runs now is to be left."""
+        waited = time.monotonic() - self._received_at
+        if self.signal is not None and (self._leaves_at_once or waited > PATIENCE_SECONDS):
+            raise StopNow
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.signal is not None:
+            return
+        self.signal, self._received_at = signal.Signals(number), time.monotonic()
+        if signal.SIGINT in self._previous:
+            signal.signal(signal.SIGINT, self._previous[signal.SIGINT])
+        tell_stderr("\nStopping within seconds. Press Ctrl-C again to stop without saving.\n")
+        if self._leaves_at_once:
+            raise StopNow
+
+
+def handle_signals(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
+    """Installs a handler of `SIGNALS`, but for a SIGHUP that is ignored; returns the previous handlers."""
+    numbers = [
+        number
+        for number in SIGNALS
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    return {number: signal.signal(number, handler) for number in numbers}
+
+
+def tell_stderr(text: str) -> None:
+    """Writes to standard error, if it is still there, past the locks that the interrupted code may hold."""
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())
 
 
 def interruptible(function: Callable[[], Result]) -> Result:
     """Calls `function` on another thread and waits, so that this one can handle signals meanwhile.
 
-    Python runs signal handlers between bytecodes, and a call of a compiled chunk may take minutes.
+    Python runs signal handlers between bytecodes, and a compilation or the call of a compiled program may take minutes.
+
+    Raises:
+      StopNow: if the active `StopRequest` wants this call to be left. The thread, which no exception can end, runs on
+        to the end of `function` (see `is_working`), and the arguments that it donates are lost.
     """
     outcome: dict[str, Any] = {}
+    done = threading.Event()
 
     def call() -> None:
         try:
             outcome["result"] = function()
         except BaseException as error:  # Raised again by the thread that waits.
             outcome["error"] = error
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join()
+    threading.Thread(target=call, name=WORKER, daemon=True).start()
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    while not done.wait(0.2):
+        if in_main_thread and StopRequest.active is not None:
+            StopRequest.active.check()
     if "error" in outcome:
         raise outcome["error"]
     return outcome["result"]
+
+
+def is_working() -> bool:
+    """Whether a function that `interruptible` was told to leave still runs; the interpreter cannot end before it."""
+    return any(thread.name == WORKER for thread in threading.enumerate())

@@ -94,6 +94,32 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
     return step
 
 
+def take_steps(
+    step: Callable[[TrainState], tuple[TrainState, Metrics]],
+    state: TrainState,
+    num_steps: Array,
+    length: int,
+) -> tuple[TrainState, Metrics]:
+    """Takes `num_steps` meta-steps, a number that is known when the compiled program runs, at most `length`.
+
+    So one executable serves every number, and the bits of a state do not depend on how its meta-steps were divided
+    among calls. (XLA unrolls a loop that is known to run once, which may change them.)
+
+    Returns:
+      The state, and metrics `[length, ...]`, of which the first `num_steps` are filled.
+    """
+    step = jax.jit(step)  # Traced once for both uses.
+    shapes = jax.eval_shape(step, state)[1]
+    empty = jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), shapes)
+
+    def body(index, carry):
+        state, filled = carry
+        state, metrics = step(state)
+        return state, jax.tree.map(lambda x, m: x.at[index].set(m), filled, metrics)
+
+    return jax.lax.fori_loop(0, num_steps, body, (state, empty))
+
+
 def sample_tasks(
     spec: StepSpec, key: Key, num_tasks: int, split: str, step: Array | int = 0
 ) -> PyTree:

@@ -13,13 +13,20 @@ class Diverged(Exception):  # noqa: N818 - not an error of the program
 
 
 def interrupted(
-    path: Path, signal_name: str, step: int, num_steps: int, saved: int | None, seed: int
+    path: Path, signal_name: str, doing: str, saved: int | None, seed: int
 ) -> Interrupted:
-    """What to raise after a signal; `saved` is the step of the last checkpoint, where there is one."""
+    """What to raise after a signal.
+
+    Args:
+      path: the folder of the run or sweep.
+      signal_name: such as `SIGTERM`.
+      doing: what was left, as in `during step 3 of 100`.
+      saved: the step of the last checkpoint, where there is one.
+      seed: of the run, which begins with it again where there is no checkpoint.
+    """
     where = f"step {saved}" if saved is not None else f"seed {seed}"
     return Interrupted(
-        f"stopped by {signal_name} after step {step} of {num_steps}; to go on from {where}: "
-        f"metarl resume {path}"
+        f"stopped by {signal_name} {doing}; to go on from {where}: metarl resume {path}"
     )
 
 

@@ -19,6 +19,7 @@ from metarl_jax.executables import RunFunctions, replicated
 from metarl_jax.grid import Grid, check_axis, set_field
 from metarl_jax.jax_settings import make_key
 from metarl_jax.program import Program, allowed_devices, build
+from metarl_jax.step import take_steps
 from metarl_jax.task_axis import MEMBERS, TaskAxis, make_task_axis
 from metarl_jax.types import Array, Key, PyTree, TrainState
 
@@ -114,25 +115,25 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
     group_size = sweep.group_size or (1 if devices[0].platform == "cpu" else len(members))
     layout = _layout(len(members), len(devices), group_size)
 
-    def over_members(fn: Callable[..., Any], *args: PyTree) -> PyTree:
-        """`fn(program, ...)` of every member."""
+    def over_members(fn: Callable[..., Any], *args: PyTree, shared: PyTree = ()) -> PyTree:
+        """`fn(program, shared, ...)` of every member."""
 
-        def one(values: Values, *args):
-            return fn(_member_program(sweep.config, values), *args)
+        def one(shared: PyTree, values: Values, *args):
+            return fn(_member_program(sweep.config, values), shared, *args)
 
-        return map_members(axis, layout, one, values, *args)
+        return map_members(axis, layout, one, shared, values, *args)
 
     def init(keys: Key) -> TrainState:
-        return over_members(lambda program, key: program.init(key), keys)
+        return over_members(lambda program, _, key: program.init(key), keys)
 
-    def chunk(states: TrainState, num_steps: int):
-        def train(program: Program, state: TrainState):
-            return jax.lax.scan(lambda state, _: program.step(state), state, length=num_steps)
+    def chunk(states: TrainState, num_steps: Array, length: int):
+        def train(program: Program, num_steps: Array, state: TrainState):
+            return take_steps(program.step, state, num_steps, length)
 
-        return over_members(train, states)
+        return over_members(train, states, shared=num_steps)
 
     def evaluate(states: TrainState, keys: Key, split: str, num_tasks: int) -> Array:
-        def one(program: Program, state: TrainState, key: Key):
+        def one(program: Program, _, state: TrainState, key: Key):
             return program.evaluate(state, key, split, num_tasks)
 
         return over_members(one, states, keys)
@@ -140,7 +141,7 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
     def evaluate_control(
         control: str, keys: Key, split: str, num_tasks: int, steps: Array
     ) -> Array:
-        def one(program: Program, key: Key, step: Array):
+        def one(program: Program, _, key: Key, step: Array):
             return program.evaluate_control(control, key, split, num_tasks, step)
 
         return over_members(one, keys, steps)
@@ -170,11 +171,13 @@ class Layout(NamedTuple):
     block: int
 
 
-def map_members(axis: TaskAxis, layout: Layout, fn: Callable, *args: PyTree) -> PyTree:
-    """`fn` of every member: arguments `[M, ...]` to results `[M, ...]`, for any number of devices."""
+def map_members(
+    axis: TaskAxis, layout: Layout, fn: Callable, shared: PyTree, *args: PyTree
+) -> PyTree:
+    """`fn(shared, ...)` of every member: `args` `[M, ...]` to results `[M, ...]`, for any number of devices."""
     if len(layout.places) > layout.num_members:
         args = jax.tree.map(lambda x: x[layout.places], args)
-    results = axis.map(lambda _, *args: fn(*args), (), *args, block=layout.block)
+    results = axis.map(fn, shared, *args, block=layout.block)
     return jax.tree.map(lambda x: x[: layout.num_members], results)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from metarl_jax import checkpoint as checkpointing
 from metarl_jax import loop, randomness, report, run_folder, sweep_folder, warm_start
@@ -15,7 +16,7 @@ from metarl_jax.config import RuntimeConfig
 from metarl_jax.executables import Executables, RunFunctions
 from metarl_jax.loop import Run, Trained
 from metarl_jax.metrics import Reporter
-from metarl_jax.program import build, with_runtime
+from metarl_jax.program import build, check_memory, with_runtime
 from metarl_jax.ranking import rank, results_table
 from metarl_jax.run_folder import RunFolder
 from metarl_jax.saved import lengthened, warn_of_defaults
@@ -40,13 +41,14 @@ def train_sweep(
 
     Raises:
       ValueError: for a sweep or folder that cannot work, before anything is compiled.
-      Interrupted: after Ctrl-C or SIGTERM.
+      Interrupted: after Ctrl-C, SIGTERM or SIGHUP.
       Diverged: when every member has skipped `config.max_skipped` updates in a row.
     """
     reporter = console or Reporter()
     sweep.validate()
     sweep = dataclasses.replace(sweep, config=warm_start.located(sweep.config))
     functions = sweep_functions(sweep)
+    check_memory(sweep.config)
     check_traceable(sweep, functions)
     warm_start.check(build(sweep.members()[0].config), reporter, sweep.grid)
     randomness.warn(sweep.config.env, reporter.warn)
@@ -84,7 +86,7 @@ def check_traceable(sweep: Sweep, functions: RunFunctions) -> None:
     """Raises `ValueError` if a field of the grid must be known when the program is compiled."""
     states = jax.eval_shape(functions.init, functions.key)
     try:
-        jax.eval_shape(lambda states: functions.chunk(states, 1), states)
+        jax.eval_shape(lambda states: functions.chunk(states, jnp.int32(1), 1), states)
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         names = ", ".join(name for name, _ in sweep.grid)
         raise ValueError(
@@ -109,8 +111,7 @@ def _opened(
 
 def _finish(run: Run, sweep: Sweep, folder: SweepFolder, trained: Trained) -> dict[str, Any]:
     """Completes the folder of each member; writes and prints the ranked results."""
-    shown = report.best(run, trained)
-    returns, evaluations = report.evaluations(run, shown, run.config.evaluation.split)
+    returns, evaluations = report.evaluate_best(run, trained)
     for mine, evaluation in zip(run.folders, evaluations, strict=True):
         run_folder.write_json(mine.evaluation, evaluation)
     _save_members(run, trained)

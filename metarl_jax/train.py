@@ -23,7 +23,7 @@ from metarl_jax.executables import Executables, run_functions
 from metarl_jax.jax_settings import make_key
 from metarl_jax.loop import Run, Trained
 from metarl_jax.metrics import Reporter
-from metarl_jax.program import Program, build, with_runtime
+from metarl_jax.program import Program, build, check_memory, with_runtime
 from metarl_jax.report import Shown
 from metarl_jax.run_folder import RunFolder
 from metarl_jax.saved import edited_fields, lengthened, open_run, reopen, warn_of_defaults
@@ -46,12 +46,13 @@ def train(
 
     Raises:
       ValueError: for a configuration or folder that cannot work, before anything is compiled.
-      Interrupted: after Ctrl-C or SIGTERM.
+      Interrupted: after Ctrl-C, SIGTERM or SIGHUP.
       Diverged: when `config.max_skipped` updates in a row were skipped.
     """
     reporter = console or Reporter()
     config = warm_start.located(config)
     program = build(config)
+    check_memory(config)
     warm_start.check(program, reporter)
     randomness.warn(config.env, reporter.warn)
     folder = run_folder.create(Path(run_dir), config, numbered=numbered)
@@ -91,6 +92,7 @@ def resume(
     done = max(saved_steps(folder.checkpoints), default=0)
     longer = lengthened(config, num_meta_steps, done, reporter.say)
     program = build(with_runtime(longer, runtime, reporter.warn))
+    check_memory(program.config)
     wanted = dataclasses.replace(longer, runtime=runtime or config.runtime)
     with run_folder.locked(folder.path):
         if wanted != config:
@@ -123,7 +125,7 @@ def go_on(run: Run) -> Trained:
         seed = run.config.seed
         run.reporter.say(f"{run.path} has no checkpoint yet: starting from seed {seed}")
         return loop.train_to_end(run, None, [Progress() for _ in run.folders])
-    if found.step >= run.config.num_meta_steps:
+    if found.step >= run.config.num_meta_steps and not found.progress[0].num_unlogged:
         run.reporter.say(f"{run.path} has ended with meta-step {found.step}: evaluating only")
         return Trained(found.state, found.progress)
     run.reporter.say(f"resuming from step {found.step} of {run.config.num_meta_steps}")
@@ -193,7 +195,8 @@ def evaluate_run(
     if empty_memory:
         state = state.replace(memory=run.executables.init().memory)
     shown = Shown(state, [checkpoint], [saved.step], saved.last_step)
-    _, (evaluation,) = report.evaluations(run, shown, split, strategies)
+    with reporter.busy(f"evaluating step {saved.step} in {config.evaluation.num_tasks} tasks"):
+        _, (evaluation,) = report.evaluations(run, shown, split, strategies)
     now = {name: value for name, (_, value) in changed.items()}
     return evaluation | ({"changed": now} if changed else {})
 
@@ -263,8 +266,7 @@ def _make_run(folder: RunFolder, program: Program, reporter: Reporter) -> Run:
 
 def _finish(run: Run, trained: Trained) -> dict[str, Any]:
     """Writes, prints and draws the evaluation of what was learned, at its best checkpoint."""
-    shown = report.best(run, trained)
-    _, (evaluation,) = report.evaluations(run, shown, run.config.evaluation.split)
+    _, (evaluation,) = report.evaluate_best(run, trained)
     (folder,) = run.folders
     run_folder.write_json(folder.evaluation, evaluation)
     run.reporter.curve(evaluation)

@@ -179,10 +179,14 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
     assert saved_steps(tmp_path) == [7, 9]
 
 
-def test_a_step_is_saved_once(directory):
+def test_a_step_that_is_saved_again_keeps_its_arrays_and_has_the_new_progress(directory):
+    """As after an evaluation that a signal had cut short."""
+    arrays = {path: path.read_bytes() for path in (directory / "3" / "state").rglob("d/*")}
+    assert arrays
     with CheckpointWriter(directory, keep=3) as writer:
         writer.save(make_state(3), [Progress(env_steps=99)])
-    assert load(directory, 3, abstract_state()).progress[0].env_steps == 30
+    assert load(directory, 3, abstract_state()).progress[0].env_steps == 99
+    assert {path: path.read_bytes() for path in arrays} == arrays
 
 
 @pytest.mark.parametrize("harm", [delete, truncate, empty, garble])

@@ -33,6 +33,7 @@ from metarl_jax.learners.gradient import MAML
 from metarl_jax.metrics import MetricsWriter, Reporter
 from metarl_jax.outer import Outer, OuterConfig
 from metarl_jax.outer.ppo import PPO
+from metarl_jax.pace import Pace
 from metarl_jax.program import build
 from metarl_jax.ranking import results_table
 from metarl_jax.returns import AdvantageConfig
@@ -134,7 +135,7 @@ SWEEP = Sweep(CHEAP, (("outer.step_size", (0.1, 1.0)),), num_seeds=2)
 
 
 class Silent(Reporter):
-    """Keeps what it is told; `at_step[n]` is called when chunk `n` is done."""
+    """Keeps what it is told; `at_step[n]` is called when meta-step `n` is done, the last of a call."""
 
     def __init__(self, at_step=None):
         self.out = io.StringIO()
@@ -144,6 +145,10 @@ class Silent(Reporter):
     def chunk(self, line):
         super().chunk(line)
         self.at_step.get(line["step"], lambda: None)()
+
+    def between(self, step):
+        super().between(step)
+        self.at_step.get(step, lambda: None)()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -365,10 +370,13 @@ def assert_members_can_be_looked_at(run_dir: Path):
             resume(folder)
 
 
-def test_an_interrupted_sweep_resumes_to_the_same_bits(tmp_path, finished):
+@pytest.mark.parametrize("stop_at", [3, 4])
+def test_an_interrupted_sweep_resumes_to_the_same_bits(tmp_path, finished, monkeypatch, stop_at):
+    """After a chunk of two meta-steps, or within one."""
     run_dir = tmp_path / "run"
-    with pytest.raises(Interrupted, match=f"step 4: metarl resume {run_dir}"):
-        train_sweep(SWEEP, run_dir, console=Silent({4: interrupt}))
+    monkeypatch.setattr(Pace, "num_steps", lambda self, left: 1)
+    with pytest.raises(Interrupted, match=f"step {stop_at}: metarl resume {run_dir}"):
+        train_sweep(SWEEP, run_dir, console=Silent({stop_at: interrupt}))
     assert_members_can_be_looked_at(run_dir)
     shutil.rmtree(run_dir / "members" / SWEEP.members()[0].name)  # Killed while it was made.
     (run_dir / "members" / SWEEP.members()[0].name).mkdir()

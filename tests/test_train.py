@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,9 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache as compilation_cache_module
 from rich.console import Console
 
-from metarl_jax import envs, experiments, learners, outer, run_folder
-from metarl_jax.checkpoint import Progress, load_latest, saved_steps
+from metarl_jax import envs, experiments, learners, outer, run_folder, signals
+from metarl_jax import executables as executables_module
+from metarl_jax.checkpoint import Progress, load_best, load_latest, saved_steps
 from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.distributions import Categorical
 from metarl_jax.envs.bandit import Bandit
@@ -42,9 +44,10 @@ from metarl_jax.loop import chunk_end, is_due
 from metarl_jax.metrics import Reporter
 from metarl_jax.outer import Outer, OuterConfig
 from metarl_jax.outer.ppo import PPO
+from metarl_jax.pace import Pace
 from metarl_jax.program import build
 from metarl_jax.returns import AdvantageConfig
-from metarl_jax.signals import StopRequest
+from metarl_jax.signals import interruptible
 from metarl_jax.step import environment_faults
 from metarl_jax.stopping import Diverged, Interrupted
 from metarl_jax.train import evaluate_run, load, resume, train
@@ -149,7 +152,7 @@ FAKE_PLOTS = SimpleNamespace(adaptation_curve=lambda evaluation, path: path.writ
 
 
 class Silent(Reporter):
-    """Keeps what it is told; `at_step[n]` is called when chunk `n` is done."""
+    """Keeps what it is told; `at_step[n]` is called when meta-step `n` is done, the last of a call."""
 
     def __init__(self, at_step=None):
         self.out, self.err = io.StringIO(), io.StringIO()
@@ -160,12 +163,22 @@ class Silent(Reporter):
         super().chunk(line)
         self.at_step.get(line["step"], lambda: None)()
 
+    def between(self, step):
+        super().between(step)
+        self.at_step.get(step, lambda: None)()
+
 
 @pytest.fixture(autouse=True)
 def probe(monkeypatch):
     monkeypatch.setitem(learners.registry._loaded, "probe", Probe)
     monkeypatch.setitem(outer.registry._loaded, "random_walk", RandomWalk)
     monkeypatch.setitem(sys.modules, "metarl_jax.plots", FAKE_PLOTS)
+
+
+@pytest.fixture
+def single_steps(monkeypatch):
+    """Every call takes one meta-step."""
+    monkeypatch.setattr(Pace, "num_steps", lambda self, left: 1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -264,6 +277,88 @@ def test_the_best_and_the_latest_checkpoints_stay(reference):
     assert best in saved
     assert saved[-1] == 11
     assert len(saved) <= 3
+
+
+def test_the_division_of_chunks_into_calls_does_not_show(tmp_path, reference, single_steps):
+    train(PROBE, tmp_path / "run", console=Silent())
+    assert_same_run(tmp_path / "run", reference(PROBE), PROBE)
+
+
+def test_a_run_is_saved_within_a_chunk(tmp_path, reference, single_steps):
+    run_dir = tmp_path / "run"
+    for go_on, stop_at in ((partial(train, PROBE), 3), (resume, 7)):
+        with pytest.raises(Interrupted, match=f"after step {stop_at} of 11; to go on from step"):
+            go_on(run_dir, console=Silent({stop_at: interrupt}))
+        assert saved_steps(run_dir / "checkpoints")[-1] == stop_at
+    resume(run_dir, console=Silent())
+    assert_same_run(run_dir, reference(PROBE), PROBE)
+
+
+@pytest.mark.parametrize(
+    ("slow", "step", "saved", "words"),
+    [
+        ("chunk", 3, 2, "during step 3 of 11"),
+        ("evaluate", 4, 4, "while evaluating step 4"),
+        ("evaluate", 11, 11, "while evaluating step 11"),
+    ],
+)
+def test_a_call_that_takes_too_long_is_left(
+    tmp_path, reference, monkeypatch, single_steps, slow, step, saved, words
+):
+    """The state from before it is saved; resuming does all that was left out."""
+    method, ended = getattr(Executables, slow), threading.Event()
+
+    def take_long(self, state, *args):
+        if int(state.step) == saved:
+            interrupt()
+            interruptible(ended.wait)
+        return method(self, state, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signals, "PATIENCE_SECONDS", 0.0)
+        patch.setattr(Pace, "is_long", lambda self, num_steps: True)
+        patch.setattr(Executables, slow, take_long)
+        with pytest.raises(Interrupted, match=f"{words}; to go on from step {saved}: metarl"):
+            train(PROBE, tmp_path / "run", console=Silent())
+    assert signals.is_working()
+    ended.set()
+    assert saved_steps(tmp_path / "run" / "checkpoints")[-1] == saved
+    resume(tmp_path / "run", console=Silent())
+    assert_same_run(tmp_path / "run", reference(PROBE), PROBE)
+    assert best_of(tmp_path / "run", PROBE) == best_of(reference(PROBE), PROBE)
+
+
+def best_of(run_dir: Path, config: Config) -> tuple[int, float | None]:
+    """The best step, as its checkpoint says, and its held-out return."""
+    abstract_state = Executables(run_functions(build(config))).abstract_state
+    found = load_best(run_dir / "checkpoints", abstract_state, on_damage=pytest.fail)
+    return found.step, found.progress[0].held_out_return
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("compile_evaluate", "while compiling; to go on from seed 0"),
+        ("evaluate_control", "while evaluating; to go on from step 11"),
+    ],
+)
+def test_a_signal_ends_at_once_what_need_not_be_saved(
+    tmp_path, reference, monkeypatch, method, words
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(Executables, method, lambda self, *args: interrupt())
+        with pytest.raises(Interrupted, match=words):
+            train(PROBE, tmp_path / "run", console=Silent())
+    resume(tmp_path / "run", console=Silent())
+    assert_same_run(tmp_path / "run", reference(PROBE), PROBE)
+
+
+def test_memory_that_does_not_suffice_is_told_in_one_line():
+    def fail():
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 36 bytes.")
+
+    with pytest.raises(ValueError, match=r"allocating 36 bytes.*num_tasks"):
+        executables_module._run(fail)
 
 
 @pytest.mark.parametrize("stop_at", [2, 8, 11])
@@ -583,6 +678,7 @@ def test_user_mistakes_are_found_before_compilation(tmp_path, reference, compila
         (lambda: train(PROBE, file / "run"), "cannot be written"),
         (lambda: train(PROBE, Path("/proc/run")), "cannot be written"),
         (lambda: train(dataclasses.replace(PROBE, num_tasks=3), tmp_path / "x"), "num_tasks=3"),
+        (lambda: train(dataclasses.replace(PROBE, num_tasks=10**13), tmp_path / "x"), "GiB"),
         (lambda: resume(tmp_path), "has no config.json"),
         (lambda: resume(tmp_path / "nothing"), "is not a folder"),
         (lambda: resume(unknown), "did you mean 'point_robot'"),
@@ -613,22 +709,6 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
     folder = run_folder.create(tmp_path / "run", PROBE)
     with run_folder.locked(folder.path), pytest.raises(ValueError, match="in use"):
         resume(tmp_path / "run")
-
-
-@pytest.fixture
-def python_handles_ctrl_c():
-    """As in a terminal; a process that a shell starts in the background is born deaf to Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_a_second_signal_aborts(python_handles_ctrl_c):
-    with StopRequest() as stop:
-        interrupt()
-        assert stop.signal == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            interrupt()
 
 
 @pytest.mark.parametrize("end", [1, 7, 10, 23])
@@ -697,7 +777,7 @@ def test_kill_9_resumes_to_the_same_bits(tmp_path, reference, compilation_cache)
     assert_same_run(run_dir, reference(MANY_SAVES), MANY_SAVES)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signals_save_and_say_how_to_go_on(tmp_path, number, compilation_cache):
     run_dir = tmp_path / "run"
     process = start("train", run_dir, "probe", compilation_cache)

@@ -10,8 +10,11 @@ from rich.console import Console
 from metarl_jax.commands.backend import start_backend
 from metarl_jax.commands.options import RunOptions, parse_run, reflow
 from metarl_jax.commands.runs import missing_preset, preset_help, split_preset
+from metarl_jax.jax_settings import under_fixed_settings
 from metarl_jax.machine import in_words
+from metarl_jax.signals import interruptible
 from metarl_jax.tables import Column, Table, show
+from metarl_jax.terminal import Activity
 from metarl_jax.validation import bounded, check_fields
 
 HELP = """Measure a preset: env-steps/s of the simulator alone under random actions and of the whole
@@ -66,11 +69,13 @@ def main(args: list[str]) -> int:
     from metarl_jax.bench import measure, measure_variants
 
     times: dict[str, Any] = {"repeats": options.repeats, "steps": options.steps}
-    with Console(stderr=True).status("building") as status:
+    with Activity(Console(stderr=True), "building") as activity:
+        times["progress"] = activity.update
         if options.against:
-            report = measure_variants(configs, **times, progress=status.update)
+            measured = under_fixed_settings(lambda: measure_variants(configs, **times))
         else:
-            report = measure(configs["as given"], **times, progress=status.update)
+            measured = under_fixed_settings(lambda: measure(configs["as given"], **times))
+        report = interruptible(measured)
     if options.json:
         print(json.dumps(report, indent=2))
     elif options.against:

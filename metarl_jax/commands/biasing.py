@@ -13,7 +13,10 @@ from metarl_jax.bias import BiasConfig, measure
 from metarl_jax.commands.backend import start_backend
 from metarl_jax.commands.options import last_value, parse
 from metarl_jax.commands.output import check_picture, say_written
+from metarl_jax.jax_settings import under_fixed_settings
+from metarl_jax.signals import interruptible
 from metarl_jax.tables import Column, Table, show
+from metarl_jax.terminal import Activity
 
 HELP = """Measure bias, variance and direction of the meta-gradient estimators on one tabular task,
 against its exact meta-gradient, as the number of trajectories grows.
@@ -57,8 +60,11 @@ def main(args: list[str]) -> int:
     options = parse(BiasOptions, args, prog="metarl bias", description=HELP, default=default)
     check_picture("plot", options.plot)
     start_backend()
-    with Console(stderr=True).status("computing the exact meta-gradient") as status:
-        report = measure(options.config(), progress=status.update)
+    with Activity(Console(stderr=True), "computing the exact meta-gradient") as activity:
+        config = options.config()
+        report = interruptible(
+            under_fixed_settings(lambda: measure(config, progress=activity.update))
+        )
     if options.json:
         print(json.dumps(report, indent=2))
     else:

@@ -12,7 +12,10 @@ from metarl_jax.commands.backend import start_backend
 from metarl_jax.commands.options import parse, reflow
 from metarl_jax.controls import ControlsConfig, measure
 from metarl_jax.evaluate import control_names
+from metarl_jax.jax_settings import under_fixed_settings
+from metarl_jax.signals import interruptible
 from metarl_jax.tables import Column, Table, show
+from metarl_jax.terminal import Activity
 
 HELP = """Measure what is known to do well on a task distribution: the random policy, the oracle that
 is told the task, and known strategies, beside the Bayes-optimal return where it can be computed.
@@ -61,8 +64,11 @@ def main(args: list[str]) -> int:
         default=ControlsOptions(env=env),
     )
     start_backend()
-    with Console(stderr=True).status("building") as status:
-        report = measure(options.config(), progress=status.update)
+    with Activity(Console(stderr=True), "building") as activity:
+        config = options.config()
+        report = interruptible(
+            under_fixed_settings(lambda: measure(config, progress=activity.update))
+        )
     if options.json:
         print(json.dumps(report, indent=2))
     else:
