@@ -88,7 +88,7 @@ def measure(config: BiasConfig, progress: Callable[[str], None] = lambda _: None
     env = validate(config)
     task_key, weights_key, sample_key = jax.random.split(make_key(config.seed), 3)
     task = env.sample(task_key)
-    spec = estimator_spec(config, config.estimators[0], num_episodes=1)
+    spec = estimator_spec(config, config.estimators[0], config.num_episodes[0])
     meta_params = random_weights(spec.learner, weights_key, config.weight_scale)
     exact = exact_meta_gradient_of(config, env, task, spec.learner, meta_params)
     gradient = np.asarray(ravel_pytree(exact["meta_gradient"])[0], np.float64)

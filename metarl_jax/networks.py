@@ -131,8 +131,14 @@ class ActionDistribution(nn.Module):
         if isinstance(space, Discrete):
             return Categorical(outputs)
         shape = () if self.one_deviation else (space.size,)
-        first = MIN_LOG_STD + inverse_squareplus(self.log_std_init - MIN_LOG_STD)
-        free = self.param("log_std", nn.initializers.constant(first), shape)
+
+        def first(key, shape):
+            # Here and not outside: a traced `log_std_init` has no place where the policy is applied.
+            del key
+            value = MIN_LOG_STD + inverse_squareplus(self.log_std_init - MIN_LOG_STD)
+            return jnp.full(shape, value, jnp.float32)
+
+        free = self.param("log_std", first, shape)
         log_std = MIN_LOG_STD + squareplus(free - MIN_LOG_STD) + jnp.log(space.half_width)
         mean = space.centre + space.half_width * outputs
         return DiagonalGaussian(mean, jnp.broadcast_to(log_std, outputs.shape))

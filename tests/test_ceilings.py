@@ -13,6 +13,7 @@ from metarl_jax.controls import ControlsConfig, measure
 from metarl_jax.envs.ceilings import bandit_ceiling, num_beliefs, search_ceiling
 from metarl_jax.loop import Run
 from metarl_jax.metrics import Reporter
+from metarl_jax.returns import AdvantageConfig
 
 
 @pytest.mark.parametrize(("num_arms", "total"), [(5, 6.660), (10, 6.714), (50, 6.714)])
@@ -135,7 +136,8 @@ def test_eval_shows_the_ceiling_where_it_is_one(small_config, tmp_path):
     shown = ceiling("rl2")["bayes_optimal"]
     assert shown["total_mean"] == pytest.approx(bandit_ceiling(5, 3).sum())
     assert ceiling("maml") == {}  # it sees several episodes before it adapts
-    assert ceiling("maml", num_episodes=1) == {"bayes_optimal": shown}
+    plain = AdvantageConfig(baseline="none", normalization="none")
+    assert ceiling("maml", num_episodes=1, advantage=plain) == {"bayes_optimal": shown}
 
 
 def test_the_ceiling_of_tasks_without_one(small_config, tmp_path):

@@ -113,7 +113,7 @@ def test_what_was_met_before_is_known_at_the_first_pull(config):
         config,
         env=Few(),
         num_tasks=64,
-        num_meta_steps=160,
+        num_meta_steps=220,
         outer=dataclasses.replace(
             config.outer,
             learning_rate=5e-3,

@@ -145,11 +145,12 @@ def test_output_that_nobody_can_read_ends_nothing(error, is_terminal):
         "episode_return": [1.0],
         "skipped": 0,
     }
+    evaluation = {"step": 2, "eval_return": [1.0], "held_out_return": 1.0}
     with reporter.training(0, 2):
         reporter.say("something")
         reporter.warn("something")
         reporter.chunk(chunk)
-        reporter.evaluation({"step": 2, "eval_return": [1.0]}, best=True)
+        reporter.evaluation(evaluation, best=True)
     assert out.tries == err.tries == 1
 
 

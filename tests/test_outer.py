@@ -260,10 +260,10 @@ def test_a_whole_worst_fraction_changes_nothing(small_config, outer_method):
         spec = programs.make_spec(config)
         return make_step(spec)(make_init(spec)(jax.random.key(0)))[0].meta_params
 
-    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    close = partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5)
     jax.tree.map(close, step(jnp.float32(1.0)), plain_step())
     moved, plain = ravel_pytree(step(jnp.float32(0.25)))[0], ravel_pytree(plain_step())[0]
-    assert np.abs(moved - plain).max() > 1e-5
+    assert np.abs(moved - plain).max() > 1e-4
 
 
 def test_reptile_follows_all_rounds(collected):
