@@ -268,8 +268,10 @@ def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
         return trials.replace(rollout=_normalized(trials.rollout))
 
     def up_to_quantile(trial: Trial, quantile: Quantile) -> Array:
-        axes = (0, Quantile(0, None))
-        rollout = jax.vmap(after_round, in_axes=axes)(trial.rollout, quantile)
+        def of_round(rollout: Transition, earned: Array) -> Transition:
+            return after_round(rollout, Quantile(earned, quantile.bound))
+
+        rollout = jax.vmap(of_round)(trial.rollout, quantile.earned)
         return after_trial(trial.replace(rollout=rollout), quantile).rollout.advantage
 
     def episode_payoff(rollout: Transition) -> Array:

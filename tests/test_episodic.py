@@ -108,12 +108,13 @@ def test_the_store_survives_a_resume_bit_for_bit(config, tmp_path):
 
 def test_what_was_met_before_is_known_at_the_first_pull(config):
     """One arm pays: all first pulls of tasks met before find it; half of those in new ones, whose second pulls do. Once
-    the store is empty, tasks met before are as new ones: their pools are gone too soon for weights to hold them."""
+    the store is empty, tasks met before are as new ones: their pools are gone too soon for weights to hold them. The
+    median of three seeds: a trial that failed may just have overwritten what was known of one task of eight."""
     config = dataclasses.replace(
         config,
         env=Few(),
         num_tasks=64,
-        num_meta_steps=220,
+        num_meta_steps=160,
         outer=dataclasses.replace(
             config.outer,
             learning_rate=5e-3,
@@ -122,19 +123,26 @@ def test_what_was_met_before_is_known_at_the_first_pull(config):
         ),
     )
     program = metarl_jax.build(config)
-    state, step = jax.jit(program.init)(jax.random.key(0)), jax.jit(program.step)
-    for _ in range(config.num_meta_steps):
-        state, _ = step(state)
-    evaluate = jax.jit(program.evaluate, static_argnums=(2, 3))
-    key, empty = jax.random.key(1), state.replace(memory=program.init(jax.random.key(0)).memory)
-    met, new, forgotten = (
-        evaluate(*case, 200).mean(axis=0)
-        for case in ((state, key, "train"), (state, key, "test"), (empty, key, "train"))
-    )
+
+    def learned(key):
+        state, _ = jax.lax.scan(
+            lambda state, _: program.step(state), program.init(key), length=config.num_meta_steps
+        )
+        empty = state.replace(memory=program.init(key).memory)
+        return [
+            program.evaluate(*case, 200).mean(axis=0)
+            for case in (
+                (state, jax.random.key(1), "train"),
+                (state, jax.random.key(1), "test"),
+                (empty, jax.random.key(1), "train"),
+            )
+        ]
+
+    found = jax.jit(jax.vmap(learned))(jax.random.split(jax.random.key(0), 3))
+    met, new, forgotten = (np.median(returns, axis=0) for returns in found)
     assert met[0] > 0.95
     assert abs(new[0] - 0.5) < 0.15
     assert new[1] > 0.9
-    assert (
-        forgotten[0] < 0.85
-    )  # an arm that is tried first for want of a better pays in some of eight tasks
+    # An arm that is tried first for want of a better pays in some of eight tasks.
+    assert forgotten[0] < 0.85
     assert forgotten[1] > 0.9

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -129,7 +129,7 @@ class AdamOptions:
         if not parameter_groups:
             return self._adam(num_meta_steps, self.learning_rate)
         rest = ParameterGroup("rest", "")
-        adams = {
+        adams: dict[Hashable, optax.GradientTransformation] = {
             group.name: self._adam(num_meta_steps, group.learning_rate or self.learning_rate)
             for group in (*parameter_groups, rest)
         }
