@@ -95,7 +95,7 @@ class Config:
     normalize_observations: bool = False
     """Give observations mean 0 and deviation 1 by running statistics of the training tasks."""
     log_every: int = bounded(5, at_least=1)
-    """Meta-steps of a chunk: one compiled call, one line of metrics."""
+    """Meta-steps of a chunk: one line of metrics. It is computed in calls of a few seconds."""
     max_skipped: int = bounded(20, at_least=1)
     """Stop after so many updates in a row that were skipped for not being finite."""
     evaluation: EvaluationConfig = EvaluationConfig()
