@@ -37,7 +37,7 @@ class TwoArms(TaskDistribution):
 
 
 def test_the_arm_with_the_better_worst_quarter_is_found():
-    """Trained on the mean first, which is for arm 1: the worst quarter is 0.425 on average in arm 0, and 0.3 in arm 1."""
+    """The mean, which counts at first, is for arm 1. The worst quarter earns 0.425 in arm 0, and 0.3 in arm 1."""
     num_meta_steps = 200
     config = Config(
         env=TwoArms(),
