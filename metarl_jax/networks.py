@@ -92,10 +92,10 @@ MIN_LOG_STD = -6.0
 
 
 def squareplus(x: Array) -> Array:
-    """(x + √(x² + 1)) / 2: above 0, x but near 0 and below, and with a gradient everywhere: it falls as 1/|x|.
+    """(x + √(x² + 1)) / 2: above 0 everywhere, close to x where x is large, and to 1/(4|x|) far below 0.
 
-    For learned quantities that have a bound. One that is cut there has no gradient beyond it, and never comes back; a
-    softplus loses its own to rounding.
+    For learned quantities that have a bound. One that is clipped has no gradient beyond the bound, and never comes
+    back; the gradient of a softplus vanishes exponentially, this one's as 1/(4x²).
 
     References:
       Barron, «Squareplus: A Softplus-Like Algebraic Rectifier», 2021.

@@ -107,7 +107,9 @@ def normalize(
     """
     variance = statistics.variance()
     normalized = (observation - statistics.mean) / (jnp.sqrt(variance) + 1e-4)
-    return jnp.where(variance > 0, jnp.clip(normalized, -max_abs, max_abs), 0.0)
+    normalized = jnp.where(variance > 0, jnp.clip(normalized, -max_abs, max_abs), 0.0)
+    # What is not finite stays so, and is seen for what it is.
+    return jnp.where(jnp.isfinite(observation), normalized, observation)
 
 
 def _of_one_pass(count: jax.Array, mean: jax.Array, moment: jax.Array) -> RunningStatistics:

@@ -135,9 +135,15 @@ def test_an_outer_method_that_does_not_fit_the_learner_is_refused():
     with pytest.raises(ValueError, match=r"outer\.entropy_schedule='geometric'.*=None.*'linear'"):
         metarl_jax.build(changed(geometric, "outer.final_entropy_coefficient", None))
     maml = experiments.get("maml-point-robot")
-    averse = changed(changed(maml, "outer.worst_fraction", 0.5), "outer.rounds", "adapted")
+    averse = changed(maml, "outer.worst_fraction", 0.5)
+    with pytest.raises(ValueError, match=r"outer\.worst_fraction=0\.5.*'round'.*'none'"):
+        metarl_jax.build(averse)
+    averse = changed(changed(averse, "advantage.normalization", "none"), "outer.rounds", "adapted")
     with pytest.raises(ValueError, match=r"outer\.worst_fraction=0\.5.*'adapted'.*'last'"):
         metarl_jax.build(averse)
+    episodes = changed(changed(config, "outer.worst_fraction", 0.5), "advantage.credit", "episode")
+    with pytest.raises(ValueError, match=r"outer\.worst_fraction=0\.5.*credit='episode'.*'trial'"):
+        metarl_jax.build(episodes)
     with pytest.raises(ValueError, match=r"outer\.first_round_entropy_factor=3\.0.*'last'.*'all'"):
         metarl_jax.build(changed(maml, "outer.first_round_entropy_factor", 3.0))
     no_bonus = changed(experiments.get("rl2-point-robot"), "outer.first_round_entropy_factor", 3.0)

@@ -109,3 +109,9 @@ def test_statistics_at_a_high_level_do_not_drift():
     assert int(statistics.count_low) == 42_000_000
     np.testing.assert_allclose(statistics.mean, 100.0, atol=1e-3)
     np.testing.assert_allclose(statistics.variance(), 1.0, atol=1e-3)
+
+
+def test_what_is_not_finite_is_not_hidden():
+    statistics = normalize.from_batch(jnp.array([[0.0, 1.0], [2.0, 1.0]]), jnp.ones(2, bool))
+    found = normalize.normalize(statistics, jnp.array([jnp.inf, jnp.nan]))
+    np.testing.assert_array_equal(found, [jnp.inf, jnp.nan])

@@ -21,7 +21,7 @@ from metarl_jax.outer.objective import (
     task_loss,
     worst_quantile,
 )
-from metarl_jax.outer.policy_gradient import replayed_gradient
+from metarl_jax.outer.policy_gradient import counted_gradient
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.outer.trpo import TRPO, _line_search, conjugate_gradient, fisher_vector_product
 from metarl_jax.returns import AdvantageConfig, make_estimator, padded_mean
@@ -94,17 +94,18 @@ def test_trpo_keeps_the_divergence_in_bounds(small_config):
 def test_trpo_stays_where_no_step_is_good(collected):
     """Uphill every length is worse: the parameters stay to the bit, and the metric says so."""
     config, meta_params, batch, trials = collected("trpo", num_backtracks=5)
-    gradient, metrics = jax.jit(partial(replayed_gradient, config, batch=batch))(
-        meta_params, trials=trials
+    counted = counted_trials(config, batch, trials)
+    gradient, metrics = jax.jit(partial(counted_gradient, config, batch=batch))(
+        meta_params, counted=counted
     )
     uphill = jax.tree.map(lambda g: 0.1 * g, gradient)
     search = jax.jit(partial(_line_search, config, batch=batch))
-    kept, found = search(meta_params, uphill, trials=trials, loss_before=metrics["loss"])
+    kept, found = search(meta_params, uphill, counted=counted, loss_before=metrics["loss"])
     jax.tree.map(np.testing.assert_array_equal, kept, meta_params)
     assert float(found["step_size"]) == 0.0
     assert float(found["kl"]) == 0.0
     downhill = jax.tree.map(jnp.negative, uphill)
-    moved, found = search(meta_params, downhill, trials=trials, loss_before=metrics["loss"])
+    moved, found = search(meta_params, downhill, counted=counted, loss_before=metrics["loss"])
     assert float(found["step_size"]) > 0.0
     assert np.abs(ravel_pytree(moved)[0] - ravel_pytree(meta_params)[0]).max() > 0.0
 
@@ -247,7 +248,8 @@ def test_only_the_worst_trials_contribute(small_config, learner):
 @pytest.mark.parametrize("outer_method", ["ppo", pytest.param("trpo", marks=pytest.mark.slow)])
 def test_a_whole_worst_fraction_changes_nothing(small_config, outer_method):
     """Also where it is traced, and happens to be 1."""
-    config = small_config("maml", "point_robot", outer_method, num_tasks=4)
+    plain = AdvantageConfig(normalization="none")
+    config = small_config("maml", "point_robot", outer_method, num_tasks=4, advantage=plain)
 
     @jax.jit
     def step(fraction):

@@ -129,10 +129,10 @@ class AdamOptions:
         if not parameter_groups:
             return self._adam(num_meta_steps, self.learning_rate)
         rest = ParameterGroup("rest", "")
-        adams: dict[Hashable, optax.GradientTransformation] = {
-            group.name: self._adam(num_meta_steps, group.learning_rate or self.learning_rate)
-            for group in (*parameter_groups, rest)
-        }
+        adams: dict[Hashable, optax.GradientTransformation] = {}
+        for group in (*parameter_groups, rest):
+            rate = self.learning_rate if group.learning_rate is None else group.learning_rate
+            adams[group.name] = self._adam(num_meta_steps, rate)
 
         def labels(params: MetaParams) -> PyTree:
             def label(path, _):

@@ -49,8 +49,9 @@ class ReplayObjective(OuterConfig):
     The objective is the expected return of a trial or, with `worst_fraction` ε < 1, its conditional value at risk, for
     learners that must not fail in rare tasks: the mean of the returns R that are at most their ε-quantile q. This is
     E[min(R, q) − q]/ε + q, so that advantages are of what a trial earns up to q (`returns.gae`). Where discount and λ
-    are 1, its gradient is E[(R − q) 1(R ≤ q) ∇log π]/ε, whatever the baseline. Each of the E episodes side by side is a
-    trial, in the counted rounds. The value function and the learner's own losses see all rewards.
+    are 1 and advantages are not normalised, the gradient is E[(R − q) 1(R ≤ q) ∇log π]/ε, whatever the baseline. Each
+    of the E episodes side by side is a trial, in the counted rounds. The value function and the learner's own losses
+    see all rewards.
 
     References:
       Rajeswaran et al., «EPOpt: Learning Robust Neural Network Policies Using Model Ensembles», ICLR 2017, and Tamar,
@@ -115,15 +116,30 @@ class ReplayObjective(OuterConfig):
                 f"outer.sampling_correction={self.sampling_correction} counts the score of the data twice beside "
                 f"learner.surrogate={surrogate!r}: choose surrogate='log_likelihood', or 0"
             )
-        if learner.adapts_by_gradient and self.rounds in ("adapted", "all") and self.is_risk_averse:
-            raise ValueError(
-                f"outer.worst_fraction={self.worst_fraction} with outer.rounds={self.rounds!r} would change the "
-                "rewards that inner steps learn from: choose outer.rounds='last', or worst_fraction=1"
-            )
+        if self.is_risk_averse:
+            self._validate_risk(learner, advantage)
         if not is_off(self.sampling_correction) and self.rounds != "last":
             raise ValueError(
                 f"outer.sampling_correction={self.sampling_correction} pays the rounds before the last by the return "
                 f"of the last: choose outer.rounds='last' instead of {self.rounds!r}, or 0"
+            )
+
+    def _validate_risk(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
+        fraction = f"outer.worst_fraction={self.worst_fraction}"
+        if advantage.normalization in ("round", "trial"):
+            raise ValueError(
+                f"{fraction} does not fit advantage.normalization={advantage.normalization!r}, by which the worst "
+                "tasks count as much as others: choose 'none', or 'batch' for a learner that reads trials"
+            )
+        if learner.adapts_by_gradient and self.rounds in ("adapted", "all"):
+            raise ValueError(
+                f"{fraction} with outer.rounds={self.rounds!r} would change the rewards that inner steps learn from: "
+                "choose outer.rounds='last', or worst_fraction=1"
+            )
+        if not learner.adapts_by_gradient and advantage.credit == "episode":
+            raise ValueError(
+                f"{fraction} is about the return of a trial, and does not fit advantage.credit='episode': choose "
+                "advantage.credit='trial'"
             )
 
     @property
@@ -199,23 +215,21 @@ def counted_trials(config: ReplayObjective, batch: MetaBatch, trials: Trial) -> 
     fraction = 1.0 + (config.worst_fraction - 1.0) * fallen
     rounds = slice(*config.counted_rounds(trials.rollout.reward.shape[1]))
 
-    def counted(trial: Trial) -> Trial:
-        return trial.replace(rollout=jax.tree.map(lambda x: x[rounds], trial.rollout))
-
-    payoff = batch.advantages.payoff(trials.rollout)[:, rounds]
+    counted = trials.replace(rollout=jax.tree.map(lambda x: x[:, rounds], trials.rollout))
+    payoff = batch.advantages.payoff(counted.rollout)
     quantile = worst_quantile(payoff.sum(axis=(1, 2)), fraction)
 
-    def reconsidered(shared: tuple[Array, Array], trial: Trial, payoff: Array) -> Trial:
+    def up_to_quantile(shared: tuple[Array, Array], trial: Trial, payoff: Array) -> Array:
         bound, fraction = shared
-        earned = jnp.cumsum(join_leading(payoff), axis=0) - join_leading(payoff)
-        earned = split_leading(earned, payoff.shape[1])
-        found = batch.advantages.up_to_quantile(counted(trial), Quantile(earned, bound))
-        # The rounds before are the data of inner steps, which learn from all of the reward.
-        advantage = trial.rollout.advantage.at[rounds].set(found / fraction)
-        return trial.replace(rollout=trial.rollout.replace(advantage=advantage))
+        in_time = join_leading(payoff)
+        earned = split_leading(jnp.cumsum(in_time, axis=0) - in_time, payoff.shape[1])
+        return batch.advantages.up_to_quantile(trial, Quantile(earned, bound)) / fraction
 
     shared = quantile, fraction
-    trials = batch.axis.map(reconsidered, shared, trials, payoff, block=batch.block)
+    found = batch.axis.map(up_to_quantile, shared, counted, payoff, block=batch.block)
+    # The rounds before are the data of inner steps, which learn from all of the reward.
+    advantage = trials.rollout.advantage.at[:, rounds].set(found)
+    trials = trials.replace(rollout=trials.rollout.replace(advantage=advantage))
     return batch.advantages.after_batch(trials), credit
 
 

@@ -8,7 +8,7 @@ import optax
 from metarl_jax.learner import ParameterGroups
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer
 from metarl_jax.outer.objective import ReplayObjective, counted_trials, task_loss
-from metarl_jax.types import MetaParams, Metrics, Trial
+from metarl_jax.types import Array, MetaParams, Metrics, Trial
 from metarl_jax.validation import bounded
 
 
@@ -44,11 +44,20 @@ def replayed_gradient(
     config: ReplayObjective, meta_params: MetaParams, batch: MetaBatch, trials: Trial
 ) -> tuple[MetaParams, Metrics]:
     """The gradient of the objective over all trials `[N, ...]`, and the parts of its loss."""
+    return counted_gradient(config, meta_params, batch, counted_trials(config, batch, trials))
+
+
+def counted_gradient(
+    config: ReplayObjective,
+    meta_params: MetaParams,
+    batch: MetaBatch,
+    counted: tuple[Trial, Array],
+) -> tuple[MetaParams, Metrics]:
+    """The same from what `counted_trials` makes of the trials."""
 
     def loss(meta_params, memory, trial, credit):
         return task_loss(config, batch, meta_params, memory, trial, credit)
 
-    counted = counted_trials(config, batch, trials)
     gradient, metrics = batch.axis.mean_gradient(
         loss, meta_params, batch.memory, *counted, block=batch.block
     )

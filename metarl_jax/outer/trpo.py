@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from metarl_jax.learner import LearnerConfig, ParameterGroups
 from metarl_jax.outer.base import MetaBatch, Outer
 from metarl_jax.outer.objective import ReplayObjective, counted_trials, take_rounds, task_loss
-from metarl_jax.outer.policy_gradient import replayed_gradient
+from metarl_jax.outer.policy_gradient import counted_gradient
 from metarl_jax.returns import AdvantageConfig, padded_mean
 from metarl_jax.types import Array, Memory, MetaParams, Metrics, PyTree, Trial
 from metarl_jax.validation import bounded
@@ -57,7 +57,8 @@ class TRPO(ReplayObjective):
 
         def update(key, meta_params, opt_state, batch: MetaBatch):
             trials = batch.collect(meta_params, key)
-            gradient, metrics = replayed_gradient(self, meta_params, batch, trials)
+            counted = counted_trials(self, batch, trials)
+            gradient, metrics = counted_gradient(self, meta_params, batch, counted)
             flat, unravel = ravel_pytree(gradient)
 
             def fisher_product(vector: Array) -> Array:
@@ -69,7 +70,7 @@ class TRPO(ReplayObjective):
             scale = jnp.sqrt(2.0 * self.max_kl / jnp.maximum(curvature, 1e-12))
             step = unravel(-scale * direction)
             meta_params, found = _line_search(
-                self, meta_params, step, batch, trials, metrics["loss"]
+                self, meta_params, step, batch, counted, metrics["loss"]
             )
             return meta_params, opt_state, trials, metrics | found
 
@@ -138,11 +139,10 @@ def _line_search(
     meta_params: MetaParams,
     step: PyTree,
     batch: MetaBatch,
-    trials: Trial,
+    counted: tuple[Trial, Array],
     loss_before: Array,
 ) -> tuple[MetaParams, Metrics]:
     """The longest step tried that lowers the loss within the bound, and what was found there."""
-    counted = counted_trials(config, batch, trials)
 
     def loss_of(shared, trial, credit):
         meta_params, memory = shared
