@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,7 +114,9 @@ class CheckpointWriter:
     def save(
         self, state: TrainState, progress: Sequence[Progress], *, is_last: bool = False
     ) -> None:
-        """Begins to save `state` under its step. Where the step is saved already, only its progress is renewed.
+        """Begins to save `state` under its step.
+
+        Where these very arrays are saved already, only the progress is renewed; where others are, they are replaced.
 
         The caller may donate `state` afterwards, unless `is_last`: what is written is a copy.
 
@@ -133,11 +136,9 @@ class CheckpointWriter:
         values["sha256"] = checksum(state, values)
         self._policy.best_steps = {member.best_step for member in progress}
         if step in self._manager.all_steps():
-            self._renew_progress(step, values)
+            self._save_again(step, state, values)
             return
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(_without_empty(state)), progress=ocp.args.JsonSave(values)
-        )
+        items = _items(state, values)
         with self._failing():
             if not self._manager.save(step, args=items, force=True):
                 raise RuntimeError(f"Orbax did not save step {step}")
@@ -146,12 +147,31 @@ class CheckpointWriter:
             self.wait()
             self._read_back(step, state)
 
-    def _renew_progress(self, step: int, values: dict[str, Any]) -> None:
-        """Replaces what is saved beside the state of a step, in one go."""
+    def _save_again(self, step: int, state: PyTree, values: dict[str, Any]) -> None:
+        """Replaces what is saved beside the state of a step, in one go; or all of it, where the state is another."""
         self.wait()
         path = self._directory / str(step) / "progress" / "metadata"
-        if json.loads(path.read_text()) != values:
+        saved = _saved_values(path)
+        if saved == values:
+            return
+        if checksum(state, {n: x for n, x in saved.items() if n != "sha256"}) == saved.get(
+            "sha256"
+        ):
             write_text(path, json.dumps(values))
+        else:
+            self._replace(step, _items(state, values))
+
+    def _replace(self, step: int, items: ocp.args.Composite) -> None:
+        """Saves another state of a step; the one before is deleted when the new one is whole."""
+        path = self._directory.absolute() / str(step)
+        new, old = path.with_name(f"{step}.new"), path.with_name(f"{step}.old")
+        with self._failing():
+            with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+                checkpointer.save(new, args=items, force=True)
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+            new.rename(path)
+            shutil.rmtree(old)
 
     def wait(self) -> None:
         """Returns when everything is on disk.
@@ -343,6 +363,22 @@ def _to_values(progress: Sequence[Progress]) -> dict[str, Any]:
 def _from_values(values: dict[str, Any]) -> list[Progress]:
     """The inverse of `_to_values`."""
     return [Progress(**member) for member in values.get("members", [values])]
+
+
+def _items(state: PyTree, values: dict[str, Any]) -> ocp.args.Composite:
+    """What Orbax is given of a state and of what is saved beside it."""
+    return ocp.args.Composite(
+        state=ocp.args.StandardSave(_without_empty(state)), progress=ocp.args.JsonSave(values)
+    )
+
+
+def _saved_values(path: Path) -> dict[str, Any]:
+    """What lies beside a saved state; empty where it cannot be read."""
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _without_empty(state: PyTree) -> PyTree:

@@ -137,7 +137,7 @@ def new_folder(path: Path, *, numbered: bool = False) -> Iterator[Path]:
       The folder, empty but for the file that claims it.
 
     Raises:
-      TakenError: if something lies at `path` already.
+      TakenError: if something lies at `path` already, or if what is above it is a file or a link to nothing.
       ValueError: if it cannot be made, or if checkpoints cannot be written there.
     """
     first, number = located(path), 1
@@ -148,7 +148,7 @@ def new_folder(path: Path, *, numbered: bool = False) -> Iterator[Path]:
             is_new = _claim(path)
             break
         except TakenError:
-            if not numbered:
+            if not numbered or not os.path.lexists(path):  # What is above it is in the way of all.
                 raise
         number += 1
         path = first.with_name(f"{first.name}-{number}")

@@ -189,6 +189,18 @@ def test_a_step_that_is_saved_again_keeps_its_arrays_and_has_the_new_progress(di
     assert {path: path.read_bytes() for path in arrays} == arrays
 
 
+def test_another_state_of_a_step_replaces_the_one_before(directory):
+    state = make_state(3)
+    state = state.replace(meta_params=jax.tree.map(lambda x: x * 1.0001, state.meta_params))
+    with CheckpointWriter(directory, keep=3) as writer:
+        writer.save(state, [Progress(env_steps=99)])
+        writer.save(make_state(4), [Progress()])
+    found = load(directory, 3, abstract_state())
+    np.testing.assert_array_equal(found.state.meta_params["weights"], state.meta_params["weights"])
+    assert found.progress == [Progress(env_steps=99)]
+    assert sorted(path.name for path in directory.iterdir()) == ["2", "3", "4"]
+
+
 @pytest.mark.parametrize("harm", [delete, truncate, empty, garble])
 @pytest.mark.parametrize("which", ["arrays", "state/manifest.ocdbt", "progress/metadata"])
 def test_damage_is_reported_and_the_one_before_is_used(directory, harm, which, capfd):

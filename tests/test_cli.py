@@ -221,6 +221,13 @@ def test_folders_made_at_once_are_numbered(tmp_path):
     assert all(os.listdir(tmp_path / name) == ["config.json"] for name in names)
 
 
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_no_number_helps_against_what_is_above_a_folder(tmp_path, make):
+    make(tmp_path / "runs")
+    with pytest.raises(run_folder.TakenError, match="above it"):
+        run_folder.create(tmp_path / "runs/run", experiments.get(PRESET), numbered=True)
+
+
 def test_an_empty_folder_is_taken_by_one_of_two(tmp_path):
     config, barrier = experiments.get("rl2-bandit"), threading.Barrier(2)
 
