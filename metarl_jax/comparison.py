@@ -1,6 +1,7 @@
 """The results of several runs and sweeps, read from their folders and told apart."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -153,7 +154,7 @@ def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:
     """The run at `path`, or the combinations of the sweep; the members of a sweep that has not ended."""
     if not (path / SWEEP).is_file():
         yield _run(path, warn)
-    elif (path / "results.json").is_file():
+    elif _sweep_has_ended(path):
         yield from _combinations(path)
     else:
         warn(
@@ -170,19 +171,28 @@ def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:
             raise ValueError(f"run_dir={str(path)!r} has no member that was evaluated")
 
 
+def _sweep_has_ended(path: Path) -> bool:
+    """Whether the results of a sweep are those of all the meta-steps that it is to have by now."""
+    if not (path / "results.json").is_file():
+        return False
+    wanted = _read(path / SWEEP)["config"].get("num_meta_steps", 0)
+    return _read(path / "results.json").get("step", wanted) >= wanted
+
+
 def _combinations(path: Path) -> Iterator[Row]:
     """The combinations of a sweep that has ended."""
     results, sweep = _read(path / "results.json"), _read(path / SWEEP)
     config = sweep["config"]
     if results["num_seeds"] > 1:
         config = {name: value for name, value in config.items() if name != "seed"}
-    member = next((path / MEMBERS).glob("*"), path)
+    member, step = next((path / MEMBERS).glob("*"), path), results.get("step", math.inf)
+    lines = [line for line in _metrics(member) if line.get("step", 0) <= step]
     for row in results["combinations"]:
         yield Row(
             name="",
             num_seeds=results["num_seeds"],
             num_tasks=results["num_tasks"],
-            env_steps=_last(_metrics(member), "env_steps").get("env_steps"),
+            env_steps=_last(lines, "env_steps").get("env_steps"),
             parameters=results.get("parameters", {}),
             return_mean=row["return_mean"],
             ci95=row["ci95"],
@@ -199,17 +209,17 @@ def _combinations(path: Path) -> Iterator[Row]:
 
 
 def _run(path: Path, warn: Callable[[str], None]) -> Row:
-    """A run, as it was evaluated at its end or, where it has not ended, for the last time."""
+    """A run, as it was evaluated at its end or, where it has not ended or goes on for longer, for the last time."""
     config, lines = _read(path / "config.json"), _metrics(path)
     env_steps = _last(lines, "env_steps").get("env_steps")
-    is_finished = RunFolder(path).evaluation.is_file()
-    if is_finished:
-        found = _read(RunFolder(path).evaluation)
-    else:
+    file, wanted = RunFolder(path).evaluation, config.get("num_meta_steps", 0)
+    found = _read(file) if file.is_file() else {}
+    is_finished = bool(found) and found.get("last_step", wanted) >= wanted
+    if not is_finished:
         found = _last(lines, "eval_return")
         if not found:
             raise ValueError(
-                f"run_dir={str(path)!r} has no eval.json, and no evaluation in metrics.jsonl: "
+                f"run_dir={str(path)!r} has no eval.json of its whole training, and no evaluation in metrics.jsonl: "
                 f"`metarl resume {path}` ends a run that was stopped"
             )
         found = {

@@ -161,6 +161,31 @@ def test_a_run_that_has_not_ended_is_shown_with_its_last_evaluation(trained, cap
         assert any(str(trained / name) in line for line in warnings)
 
 
+def test_what_goes_on_for_longer_has_not_ended(trained, capsys):
+    """The evaluation and the results of the shorter training are not shown beside the steps of the longer one."""
+    lines = [
+        {"step": 30, "env_steps": 456_000},
+        {"step": 60, "env_steps": 9, "eval_return": [-7.0, -6.0], "eval_ci95": [[-8, -6]] * 2},
+        {"step": 80, "env_steps": 2_000_000},
+    ]
+    for path in (trained / "run", trained / "sweep/members/a=1"):
+        write_run(path, config("one", num_meta_steps=100), last_step=60)
+        (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folders = [str(trained / "run"), str(trained / "sweep")]
+    write(trained / "sweep/sweep.json", {"config": config("many", num_meta_steps=30)})
+    assert main(["compare", folders[1], "--markdown"]) == 0
+    out, err = capsys.readouterr()
+    [row] = [row for name, row in rows_of(out).items() if "control" not in name]
+    assert (row["meta-steps"], row["env-steps"], err) == ("30", "0.46M", "")
+    write(trained / "sweep/sweep.json", {"config": config("many", num_meta_steps=100)})
+    assert main(["compare", *folders, "--markdown"]) == 0
+    out, err = capsys.readouterr()
+    for name in ("run", "sweep/members/a=1"):
+        row = rows_of(out)[name]
+        assert (row["meta-steps"], row["round 1"]) == ("60 (not ended)", "-7.00 (-8.00 to -6.00)")
+    assert len([line for line in err.splitlines() if line.startswith("warning: ")]) == 2
+
+
 def test_a_folder_without_results_is_bad_input(tmp_path, capsys):
     assert main(["compare", str(tmp_path)]) == 2
     assert "has no config.json" in capsys.readouterr().err
