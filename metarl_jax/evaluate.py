@@ -227,15 +227,23 @@ def t_ci95(values: np.ndarray) -> np.ndarray:
     return np.stack([mean - margin, mean + margin])
 
 
-def ci95_over_seeds(returns: np.ndarray) -> np.ndarray:
-    """95% interval of the mean return of trained learners: `[S, tasks, K]` to `[2, K]`.
+def ci95_over_seeds(returns: Sequence[np.ndarray]) -> np.ndarray:
+    """95% interval of the mean return of trained learners: S times `[tasks, K]` to `[2, K]`.
 
     A t interval over the means of the S seeds. Each seed has its own tasks, so that the variation between tasks is
     in it. (A percentile bootstrap over three or five seeds holds the true mean far less often than in 95% of cases.)
 
     One seed says nothing of other seeds: the interval is then `bootstrap_ci95`, over the tasks alone.
     """
-    return bootstrap_ci95(returns[0]) if len(returns) == 1 else t_ci95(returns.mean(axis=1))
+    if len(returns) == 1:
+        return bootstrap_ci95(returns[0])
+    return t_ci95(np.stack([mine.mean(axis=0) for mine in returns]))
+
+
+def finite_tasks(returns: np.ndarray) -> np.ndarray:
+    """The tasks of `[tasks, K]` whose returns are finite in all rounds; nan for every task where there are none."""
+    is_finite = np.isfinite(returns).all(axis=1)
+    return returns[is_finite] if is_finite.any() else np.full_like(returns, np.nan)
 
 
 def summarize(returns: np.ndarray) -> dict[str, Any]:
@@ -243,9 +251,8 @@ def summarize(returns: np.ndarray) -> dict[str, Any]:
 
     Tasks with a return that is not finite are left out, where there are others, and counted in `num_nonfinite_tasks`.
     """
-    is_finite = np.isfinite(returns).all(axis=1)
-    num_broken = int((~is_finite).sum())
-    returns = returns[is_finite] if is_finite.any() else np.full_like(returns, np.nan)
+    num_broken = int((~np.isfinite(returns).all(axis=1)).sum())
+    returns = finite_tasks(returns)
     total = returns.sum(axis=1, keepdims=True)
     by_round = np.percentile(returns, PERCENTILES, axis=0)
     of_total = np.percentile(total, PERCENTILES)

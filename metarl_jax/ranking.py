@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from metarl_jax.checkpoint import Progress
-from metarl_jax.evaluate import ci95_over_seeds
+from metarl_jax.evaluate import ci95_over_seeds, finite_tasks
 from metarl_jax.logbook import counted_rounds
 from metarl_jax.loop import Run
 from metarl_jax.report import count_parameters
@@ -46,18 +46,20 @@ def rank(
 
 
 def _row(values: dict[str, float], returns: np.ndarray, counted: slice) -> dict[str, Any]:
-    """A combination with its held-out returns `[S, tasks, K]`."""
-    scores = returns[..., counted].mean(axis=-1, keepdims=True)
-    total = returns.sum(axis=-1, keepdims=True)
+    """A combination with its held-out returns `[S, tasks, K]`; tasks with one that is not finite are left out."""
+    seeds = [finite_tasks(mine) for mine in returns]
+    scores = [mine[:, counted].mean(axis=1, keepdims=True) for mine in seeds]
+    totals = [mine.sum(axis=1, keepdims=True) for mine in seeds]
+    by_seed = [float(mine.mean()) for mine in scores]
     return {
         "values": values,
-        "score": float(scores.mean()),
+        "score": float(np.mean(by_seed)),
         "score_ci95": ci95_over_seeds(scores)[:, 0].tolist(),
-        "score_by_seed": scores.mean(axis=(1, 2)).tolist(),
-        "return_mean": returns.mean(axis=(0, 1)).tolist(),
-        "ci95": ci95_over_seeds(returns).T.tolist(),
-        "total_mean": float(total.mean()),
-        "total_ci95": ci95_over_seeds(total)[:, 0].tolist(),
+        "score_by_seed": by_seed,
+        "return_mean": np.mean([mine.mean(axis=0) for mine in seeds], axis=0).tolist(),
+        "ci95": ci95_over_seeds(seeds).T.tolist(),
+        "total_mean": float(np.mean([mine.mean() for mine in totals])),
+        "total_ci95": ci95_over_seeds(totals)[:, 0].tolist(),
     }
 
 

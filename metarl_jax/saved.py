@@ -28,6 +28,7 @@ class Saved(NamedTuple):
       state: at one of its checkpoints.
       step: the meta-steps of that state.
       last_step: those of its last checkpoint.
+      checkpoint: which one was taken: the `last` in the place of the `best` where none was found best.
     """
 
     program: Program
@@ -35,6 +36,7 @@ class Saved(NamedTuple):
     state: TrainState
     step: int
     last_step: int
+    checkpoint: Which
 
 
 def reopen(
@@ -91,7 +93,9 @@ def open_run(folder: RunFolder, config: Config, warn: Warn, which: Which = "best
     program = build(config)
     executables = Executables(run_functions(program))
     found = _load(folder, executables, warn, which)
-    return Saved(program, executables, found.state, found.step, _steps(folder)[-1])
+    fell_back = which == "best" and found.progress[0].held_out_return is None
+    taken = "last" if fell_back else which
+    return Saved(program, executables, found.state, found.step, _steps(folder)[-1], taken)
 
 
 def _steps(folder: RunFolder) -> list[int]:
@@ -115,12 +119,12 @@ def _load(folder: RunFolder, executables: Executables, warn: Warn, which: Which)
     if not isinstance(which, int):
         load = checkpointing.load_best if which == "best" else checkpointing.load_latest
         found = load(directory, like, on_damage=on_damage)
-    elif which in saved_steps(directory):
-        try:
+    try:
+        if isinstance(which, int) and which in saved_steps(directory):
             found = checkpointing.load(directory, which, like)
-        except DamagedCheckpointError as error:
-            raise ValueError(f"{error}: choose another one of {steps}") from error
-    found = found or load_member(folder, like, which, on_damage=on_damage)
+        found = found or load_member(folder, like, which, on_damage=on_damage)
+    except DamagedCheckpointError as error:
+        raise ValueError(f"{error}: choose another one of {steps}") from error
     if found is None:
         raise ValueError(
             f"run_dir={str(folder.path)!r} has no checkpoint that can be read: train it first, "

@@ -84,8 +84,8 @@ def resume_sweep(
 
 def check_traceable(sweep: Sweep, functions: RunFunctions) -> None:
     """Raises `ValueError` if a field of the grid must be known when the program is compiled."""
-    states = jax.eval_shape(functions.init, functions.key)
     try:
+        states = jax.eval_shape(functions.init, functions.key)
         jax.eval_shape(lambda states: functions.chunk(states, jnp.int32(1), 1), states)
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         names = ", ".join(name for name, _ in sweep.grid)

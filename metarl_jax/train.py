@@ -194,7 +194,7 @@ def evaluate_run(
     state = saved.state
     if empty_memory:
         state = state.replace(memory=run.executables.init().memory)
-    shown = Shown(state, [checkpoint], [saved.step], saved.last_step)
+    shown = Shown(state, [saved.checkpoint], [saved.step], saved.last_step)
     with reporter.busy(f"evaluating step {saved.step} in {config.evaluation.num_tasks} tasks"):
         _, (evaluation,) = report.evaluations(run, shown, split, strategies)
     now = {name: value for name, (_, value) in changed.items()}

@@ -35,7 +35,7 @@ from metarl_jax.outer import Outer, OuterConfig
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.pace import Pace
 from metarl_jax.program import build
-from metarl_jax.ranking import results_table
+from metarl_jax.ranking import _row, results_table
 from metarl_jax.returns import AdvantageConfig
 from metarl_jax.run_folder import RunFolder
 from metarl_jax.stopping import Diverged, Interrupted
@@ -62,6 +62,9 @@ class Probe(LearnerConfig):
 
     name: ClassVar[str] = "probe"
 
+    scale: float = 1.0
+    """Of the first logits; known at compilation."""
+
     def make(self, env):
         shape = (env.action_space.num_actions,)
 
@@ -71,7 +74,7 @@ class Probe(LearnerConfig):
             return PolicyOut(Categorical(logits), jnp.zeros(leading)), inner_state
 
         return MetaLearner(
-            init=lambda key: {"logits": jax.random.normal(key, shape)},
+            init=lambda key: {"logits": jax.random.normal(key, shape) * float(self.scale)},
             begin=lambda meta_params, memory, key, num_episodes: (),
             act=act,
         )
@@ -350,6 +353,15 @@ def test_the_best_and_the_last_state_of_a_member_can_be_evaluated(finished):
         evaluate_run(finished)
 
 
+def test_a_damaged_checkpoint_of_a_sweep_is_bad_input_for_its_members(tmp_path, finished):
+    shutil.copytree(finished, tmp_path / "sweep")
+    member = tmp_path / "sweep/members" / SWEEP.members()[0].name
+    shutil.rmtree(member / "checkpoints")
+    (tmp_path / "sweep/checkpoints/8/state/manifest.ocdbt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"is damaged.*choose another one of"):
+        load(member, 8)
+
+
 def interrupt():
     signal.raise_signal(signal.SIGINT)
 
@@ -455,6 +467,7 @@ def test_user_mistakes_are_found_before_compilation(tmp_path, finished, compilat
         (Sweep(CHEAP, (("advantage.discount", (0.5, 0.5)),)), "given twice"),
         (Sweep(CHEAP, (("advantage.discount", (0.5, 0.5 + 1e-9)),)), "six digits"),
         (Sweep(CHEAP, (("outer.size", (3.0, 4.0)),)), "must be known at compilation"),
+        (Sweep(CHEAP, (("learner.scale", (1.0, 2.0)),)), "must be known at compilation"),
         (Sweep(CHEAP, num_seeds=0), "num_seeds=0"),
         (Sweep(CHEAP, num_seeds=2, group_size=0), "group_size=0"),
         (Sweep(small, num_seeds=2), "seed=4294967296"),
@@ -479,6 +492,18 @@ def test_axes_of_a_grid():
     config = set_field(CHEAP, "advantage.discount", 0.5)
     assert config.advantage.discount == 0.5
     assert isinstance(config.env, TaskDistribution)
+
+
+def test_tasks_without_a_finite_return_do_not_count_in_the_ranking():
+    returns = np.random.default_rng(0).normal(size=(2, 4, 3))
+    returns[1, 3] = returns[1, :3].mean(axis=0)
+    broken = returns.copy()
+    broken[1, 3, 0] = np.nan  # In a round that is not counted.
+    expected = _row({}, returns, slice(2, 3))
+    assert expected["score"] == pytest.approx(returns[..., 2].mean())
+    found = _row({}, broken, slice(2, 3))
+    for name in set(expected) - {"values"}:
+        np.testing.assert_allclose(found[name], expected[name], err_msg=name)
 
 
 def test_the_ranked_table_leaves_out_rounds_before_what_it_is_ranked_by():
