@@ -151,7 +151,7 @@ class Executables:
     def evaluate_control(
         self, control: str, key: Key, split: str, num_tasks: int, steps: Sequence[int]
     ) -> np.ndarray:
-        """The same for the `random` or `oracle` policy, on tasks as they are after so many meta-steps (`steps[M]`)."""
+        """The same for a control or a known strategy, on tasks as they are after so many meta-steps (`steps[M]`)."""
         step = jnp.asarray(steps, jnp.int32).reshape(self._functions.key.shape)
 
         def evaluate(key: Key):
@@ -194,7 +194,7 @@ class Executables:
         self, function: Callable[..., Any], *args: PyTree, **options: Any
     ) -> Callable[..., Any]:
         """`function` compiled for these abstract arguments; `function` itself under `jax.disable_jit()`."""
-        if jax.config.values["jax_disable_jit"]:
+        if _jit_is_disabled():
             return function
         started = time.perf_counter()
         lowered = jax.jit(function, **options).lower(*args)
@@ -204,14 +204,19 @@ class Executables:
         return compiled
 
 
+def _jit_is_disabled() -> bool:
+    """Whether this thread is in `jax.disable_jit()`, or the whole process does not compile."""
+    return jax.config.values["jax_disable_jit"]
+
+
 def _run(call: Callable[[], Result]) -> Result:
-    """The result of a call of what was compiled.
+    """The result of a call of what was compiled; made on this thread under `jax.disable_jit()`, which holds only here.
 
     Raises:
       ValueError: if the memory of the devices does not hold what the call needs.
     """
     try:
-        return interruptible(call)
+        return call() if _jit_is_disabled() else interruptible(call)
     except jax.errors.JaxRuntimeError as error:
         message = str(error)
         if "RESOURCE_EXHAUSTED" not in message:

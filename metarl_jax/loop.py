@@ -172,7 +172,8 @@ def _train_loop(
     step = step_of(trained.state) - trained.progress[0].num_unlogged
     with run.reporter.training(step, num_steps):
         while step < num_steps:
-            start, step = step, chunk_end(config, step)
+            # A state of a run whose `log_every` was edited may be past the end of the chunk that it would be in now.
+            start, step = step, max(chunk_end(config, step), step_of(trained.state))
             trained = _train_chunk(run, trained, step, stop, at_hand, pace)
             at_hand.trained, at_hand.doing = trained, f"while evaluating step {step}"
             trained, lines = _log_chunk(trained, step)

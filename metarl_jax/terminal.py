@@ -1,4 +1,4 @@
-"""Signs of life, while something runs that takes long."""
+"""What is shown while something runs that takes long: a spinner, or lines with the elapsed time."""
 
 import threading
 import time

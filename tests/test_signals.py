@@ -1,4 +1,4 @@
-"""Stopping from outside, the length of calls, and signs of life."""
+"""Stopping from outside, the length of calls, and what is shown meanwhile."""
 
 import io
 import os

@@ -294,6 +294,19 @@ def test_a_run_is_saved_within_a_chunk(tmp_path, reference, single_steps):
     assert_same_run(run_dir, reference(PROBE), PROBE)
 
 
+def test_a_run_saved_within_a_chunk_goes_on_with_shorter_chunks(tmp_path, reference, single_steps):
+    run_dir, longer = tmp_path / "run", dataclasses.replace(PROBE, log_every=4)
+    with pytest.raises(Interrupted):
+        train(longer, run_dir, console=Silent({3: interrupt}))
+    found = evaluate_run(run_dir, console=Silent())
+    assert (found["checkpoint"], found["step"]) == ("last", 3)  # None was evaluated: none is best.
+    (run_dir / "config.json").write_bytes((reference(PROBE) / "config.json").read_bytes())
+    resume(run_dir, console=Silent())
+    assert final_bits(run_dir, PROBE) == final_bits(reference(PROBE), PROBE)
+    steps = [line["step"] for line in metrics_lines(run_dir) if "episode_return" in line]
+    assert steps == [3, 4, 6, 8, 10, 11]
+
+
 @pytest.mark.parametrize(
     ("slow", "step", "saved", "words"),
     [
@@ -351,6 +364,13 @@ def test_a_signal_ends_at_once_what_need_not_be_saved(
             train(PROBE, tmp_path / "run", console=Silent())
     resume(tmp_path / "run", console=Silent())
     assert_same_run(tmp_path / "run", reference(PROBE), PROBE)
+
+
+def test_calls_see_that_jit_is_disabled():
+    """JAX's context managers hold on one thread."""
+    with jax.disable_jit():
+        assert executables_module._run(lambda: jax.config.values["jax_disable_jit"])
+    assert not executables_module._run(lambda: jax.config.values["jax_disable_jit"])
 
 
 def test_memory_that_does_not_suffice_is_told_in_one_line():
