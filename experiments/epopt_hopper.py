@@ -1,13 +1,13 @@
 """A policy for hoppers of uncertain body that must not fail with the odd ones (Rajeswaran et al. 2017, EPOpt).
 
-One episode of 3.2 s with each of 64 bodies a meta-step; over 50 meta-steps the share of trials that the objective is about
-falls to the quarter that went worst. The other preset, trained on the mean over all bodies, is what to compare with, by
-the lower percentiles of the return over bodies, which `metarl eval` prints. The paper has 240 bodies, the worst tenth
-after 100 iterations, a feed-forward policy with TRPO, and episodes of 1000 steps; there, training on the worst costs
-little in the mean.
+One episode of 3.2 s with each of 64 bodies a meta-step; over 50 meta-steps the share of trials that the objective is
+about falls to the quarter that went worst. The other preset, trained on the mean over all bodies, is what to compare
+with, by the lower percentiles of the return over bodies, which `metarl eval` prints. The paper has 240 bodies, the
+worst tenth after 100 iterations, a feed-forward policy with TRPO, and episodes of 1000 steps; there, training on the
+worst costs little in the mean.
 
-Three seeds each, one core of a 2-core AMD EPYC beside other work, 50 minutes; greedy policy, 1000 held-out bodies, 95% t
-intervals over seeds:
+Three seeds each, one core of a 2-core AMD EPYC beside other work, 50 minutes; greedy policy, 1000 held-out bodies,
+95% t intervals over seeds:
 
   JAX_NUM_CPU_DEVICES=1 metarl train epopt-hopper-small --seeds 3 --run-dir runs/epopt
   JAX_NUM_CPU_DEVICES=1 metarl train epopt-hopper-small-mean --seeds 3 --run-dir runs/mean

@@ -8,8 +8,8 @@ The small preset on one core of a 2-core AMD EPYC beside other work, three seeds
   JAX_NUM_CPU_DEVICES=1 metarl train maml-ant-dir-small --seeds 3
 
 Return after 0, 1, 2 gradient steps 1.8, 22.8, 30.6 (95% t intervals over seeds -2.0 to 5.6, 16.0 to 29.5, 23.8 to
-37.5), 100 steps an episode; random policy 4.4. After 100 meta-steps it was 2.8, 12.2, 15.2: it is still improving at its
-end. The full-size preset is untried: it wants an accelerator.
+37.5), 100 steps an episode; random policy 4.4. After 100 meta-steps it was 2.8, 12.2, 15.2: it is still improving at
+its end. The full-size preset is untried: it wants an accelerator.
 """
 
 import dataclasses
