@@ -296,7 +296,7 @@ def test_a_run_is_saved_within_a_chunk(tmp_path, reference, single_steps):
 
 def test_a_run_saved_within_a_chunk_goes_on_with_shorter_chunks(tmp_path, reference, single_steps):
     run_dir, longer = tmp_path / "run", dataclasses.replace(PROBE, log_every=4)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match="after step 3 of 11"):
         train(longer, run_dir, console=Silent({3: interrupt}))
     found = evaluate_run(run_dir, console=Silent())
     assert (found["checkpoint"], found["step"]) == ("last", 3)  # None was evaluated: none is best.
