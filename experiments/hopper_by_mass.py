@@ -98,6 +98,12 @@ def returns_of(run_dir: Path, num_tasks: int) -> tuple[HopperBody, np.ndarray]:
     return jax.tree.map(np.asarray, bodies), np.asarray(returns)
 
 
+def _label(path: Path) -> str:
+    """The path as a user in this folder would write it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 @under_fixed_settings
 def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
@@ -117,7 +123,7 @@ def main(args: list[str]) -> None:
             bodies, greedy = returns_of(run_dir, options.num_tasks)
             returns.append(greedy)
             mass = np.asarray(bodies.torso_mass)
-        found[str(path)] = np.stack(returns)
+        found[_label(path)] = np.stack(returns)
     if len({len(returns) for returns in found.values()}) > 1:
         raise SystemExit("give runs, or sweeps with equally many seeds, so that they can be paired")
     first, *others = found

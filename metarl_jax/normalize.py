@@ -21,8 +21,8 @@ class RunningStatistics(struct.PyTreeNode):
       count_high, count_low: `[]` uint32, vectors seen: 2³² · high + low.
       mean: `[O]`.
       central_moment: `[O]`, the mean of (x − mean)²; zeros before anything was seen.
-      mean_rest, moment_rest: `[O]`, what float32 had no room for when the two were last moved (Kahan 1965). It is added
-        when they move again.
+      mean_rest, moment_rest: `[O]`, the rounding errors of the last moves of the two, which are added to the next
+        (compensated summation, Kahan 1965).
     """
 
     count_high: jax.Array
