@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from metarl_jax import machine, returns
 from metarl_jax.config import Config, RuntimeConfig, evaluated_learner, validate
-from metarl_jax.env import TaskDistribution
+from metarl_jax.env import Discrete, TaskDistribution, encoded_action_size
 from metarl_jax.evaluate import control_spec, make_evaluate
 from metarl_jax.jax_settings import make_key, under_fixed_settings
 from metarl_jax.learner import MetaLearner
@@ -133,12 +133,8 @@ def select_devices(config: Config) -> list[Device]:
     return devices
 
 
-STEP_BYTES = 5
-"""Of the record of a step, what every outer method makes the devices keep: its reward and whether it is valid."""
-
-
 def check_memory(config: Config) -> None:
-    """Refuses to train on trials of which the rewards alone do not fit into memory.
+    """Refuses to train on trials of which the record alone does not fit into memory.
 
     What else a meta-step needs is known only when it is compiled.
 
@@ -146,7 +142,8 @@ def check_memory(config: Config) -> None:
       ValueError: naming the sizes and the remedy.
     """
     sizes = {name: getattr(config, name) for name in ("num_tasks", "num_rounds", "num_episodes")}
-    num_bytes = STEP_BYTES * math.prod(sizes.values()) * config.env.episode_length
+    num_steps = math.prod(sizes.values()) * config.env.episode_length
+    num_bytes = num_steps * _step_bytes(config)
     memory = machine.memory_bytes(allowed_devices(config))
     if memory is not None and num_bytes > memory:
         given = ", ".join(f"{name}={size}" for name, size in sizes.items())
@@ -154,6 +151,16 @@ def check_memory(config: Config) -> None:
             f"{given} of {config.env.episode_length} steps need at least {num_bytes / 2**30:,.0f} GiB, and the "
             f"memory has {memory / 2**30:,.0f} GiB: choose a smaller {max(sizes, key=lambda name: sizes[name])}"
         )
+
+
+def _step_bytes(config: Config) -> int:
+    """Bytes of what is kept of a step until the update: its reward, whether it is valid and, where it is replayed, what
+    the learner saw and did, with the likelihood and the advantage of that."""
+    space = config.env.action_space
+    seen = config.env.observation_size + encoded_action_size(space) + 1
+    action = 1 if isinstance(space, Discrete) else space.size
+    replayed = 4 * (seen + action + 2) if config.outer.reads_advantages else 0
+    return 5 + replayed
 
 
 def allowed_devices(config: Config) -> list[Device]:
