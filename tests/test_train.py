@@ -773,8 +773,6 @@ def start(command: str, run_dir: Path, name: str, cache: Path) -> subprocess.Pop
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # Where the tests run under `nohup`, it would be ignored here too.
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
 
 
@@ -840,4 +838,6 @@ def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path, name, compilati
 
 
 if __name__ == "__main__":
+    # Where the tests run under `nohup`, it would be ignored here too.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     main(*sys.argv[1:])
