@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-train: $(STAMP) ## Meta-train MAML on the point robot (about four minutes on two cores).
+train: $(STAMP) ## Meta-train MAML on the point robot (a minute on two free cores).
 	$(BIN)/metarl train maml-point-robot
 
 # Compiling takes most of the time of these tests, on one core, and optimising most of that of compiling.
