@@ -14,7 +14,7 @@ from metarl_jax.evaluation_tables import curve_table, moved, percentile_table, s
 from metarl_jax.events import EventFile, scalars
 from metarl_jax.run_folder import RunFolder, finite, keep_before
 from metarl_jax.streams import Unfailing
-from metarl_jax.tables import Table, number, show
+from metarl_jax.tables import Table, number, show, thousands
 from metarl_jax.terminal import SECONDS_BETWEEN_SIGNS, Activity
 from metarl_jax.writing import append
 
@@ -146,7 +146,7 @@ class Reporter:
         left = (now - self._started) / (step - self._first_step) * (self._num_steps - step)
         position = f"step {step}/{self._num_steps}"
         status = (
-            f"{_thousands(line['env_steps_per_second'])} env-steps/s, "
+            f"{thousands(line['env_steps_per_second'])} env-steps/s, "
             f"return {_before_after(line['episode_return'])}, {_minutes(left)} left"
         )
         if line["skipped"]:
@@ -182,16 +182,6 @@ class Reporter:
 def _before_after(returns: list) -> str:
     first, last = number(returns[0]), number(returns[-1])
     return first if len(returns) == 1 else f"{first} -> {last}"
-
-
-def _thousands(rate: float) -> str:
-    return (
-        f"{rate / 1e6:.2f}M"
-        if rate >= 1e6
-        else f"{rate / 1e3:.1f}k"
-        if rate >= 1e3
-        else f"{rate:.0f}"
-    )
 
 
 def _minutes(seconds: float) -> str:

@@ -155,6 +155,6 @@ def lengthened(config: Config, num_meta_steps: int | None, done: int, say: Warn)
     ends = [
         f"outer.{name}" for name in outer if name.startswith("final_") and outer[name] is not None
     ]
-    schedules = f"; {' and '.join(ends)} now belong to that meta-step" if ends else ""
+    schedules = f"; reaches {' and '.join(ends)} there" if ends else ""
     say(f"to meta-step {num_meta_steps} instead of {before}{schedules}")
     return dataclasses.replace(config, num_meta_steps=num_meta_steps)

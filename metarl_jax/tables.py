@@ -162,6 +162,13 @@ def number(value: float | None) -> str:
     return "nan" if value is None else f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
+def thousands(count: float) -> str:
+    """A count in three or four digits, as in `12.3k` or `4.56M`."""
+    if count >= 1e6:
+        return f"{count / 1e6:.2f}M"
+    return f"{count / 1e3:.1f}k" if count >= 1e3 else f"{count:.0f}"
+
+
 def interval(ends: Sequence[float | None]) -> str:
     """As in `-2.56 to -2.12`."""
     low, high = ends

@@ -94,7 +94,7 @@ def test_runs_and_sweeps_stand_side_by_side(trained, capsys):
     assert (run["meta-steps"], run["moved"], run["parameters"]) == ("60 (last)", "8", "120")
     assert sweep["round 1"] == "-9.00 (-10.00 to -8.50)"
     assert (sweep["round 3"], sweep["sum"]) == ("nan (nan to nan)", "nan")
-    assert (sweep["seeds"], sweep["env-steps"], sweep["meta-steps"]) == ("4", "0.46M", "30")
+    assert (sweep["seeds"], sweep["env-steps"], sweep["meta-steps"]) == ("4", "456.0k", "30")
     assert (control["round 2"], control["sum"], control["seeds"]) == ("-60.00", "-120.00", "")
 
 
@@ -176,7 +176,7 @@ def test_what_goes_on_for_longer_has_not_ended(trained, capsys):
     assert main(["compare", folders[1], "--markdown"]) == 0
     out, err = capsys.readouterr()
     [row] = [row for name, row in rows_of(out).items() if "control" not in name]
-    assert (row["meta-steps"], row["env-steps"], err) == ("30", "0.46M", "")
+    assert (row["meta-steps"], row["env-steps"], err) == ("30", "456.0k", "")
     write(trained / "sweep/sweep.json", {"config": config("many", num_meta_steps=100)})
     assert main(["compare", *folders, "--markdown"]) == 0
     out, err = capsys.readouterr()

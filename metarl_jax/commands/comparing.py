@@ -14,7 +14,7 @@ from metarl_jax.commands.options import parse
 from metarl_jax.commands.output import check_output, say_written
 from metarl_jax.comparison import Interval, Row, read_all
 from metarl_jax.run_folder import finite
-from metarl_jax.tables import Column, Table, interval, number, show
+from metarl_jax.tables import Column, Table, interval, number, show, thousands
 
 HELP = """Compare trained runs and sweeps: held-out returns with 95% intervals, over seeds and tasks where there are
 several seeds and over tasks alone where there is one; the meta-steps and env-steps that each was trained for, how many
@@ -99,9 +99,7 @@ def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
         "seeds": [_count(row.num_seeds) for row in rows],
         "tasks": [_count(row.num_tasks) for row in rows],
         "meta-steps": [_step(row) for row in rows],
-        "env-steps": [
-            "" if row.env_steps is None else f"{row.env_steps / 1e6:.2f}M" for row in rows
-        ],
+        "env-steps": ["" if row.env_steps is None else thousands(row.env_steps) for row in rows],
         "moved": adapted,
         "parameters": every,
     }
