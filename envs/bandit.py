@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.env import Discrete, EnvState, Regret, TaskDistribution, check_split
-from metarl_jax.envs.bandit_strategies import STRATEGIES
-from metarl_jax.envs.ceilings import bandit_ceiling
-from metarl_jax.exact import TabularMDP
-from metarl_jax.learner import MetaLearner
-from metarl_jax.strategies import build_strategy
-from metarl_jax.tabular import TabularTasks
-from metarl_jax.validation import bounded
+from metarl_jax.baselines.bandit_strategies import STRATEGIES
+from metarl_jax.baselines.options import build_strategy
+from metarl_jax.core.spaces import Discrete
+from metarl_jax.core.validation import bounded
+from metarl_jax.envs.base import EnvState, Regret, TaskDistribution, check_split
+from metarl_jax.envs.bayes_optimal import bandit_ceiling
+from metarl_jax.learners.base import MetaLearner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,47 +89,3 @@ def regret_of_arms(probabilities: jax.Array) -> Regret:
     """What a pull loses in expectation, max p − p[a], where the arms pay with probabilities p `[k]`."""
     of_arms = probabilities.max() - probabilities
     return lambda state, action: of_arms[action]
-
-
-@dataclasses.dataclass(frozen=True)
-class SoftmaxBandit(TabularTasks):
-    """One bandit with fixed rewards, always the same task: its meta-gradients are known in closed form.
-
-    The task is the rewards `[k]` of the arms. An episode is one pull (T = 1) and the observation is empty, so that the
-    logits of a policy without hidden layers are its biases. With θ = (.2, −.1, .3), the default rewards and an inner
-    step of size .5 the return goes from 0.481523 to 0.515616, with the exact meta-gradient
-    (.192139, −.012932, −.179207).
-    """
-
-    name: ClassVar[str] = "softmax_bandit"
-    note: ClassVar[str] = "there is one task in all"
-
-    rewards: tuple[float, ...] = (1.0, 0.5, 0.0)
-    """Rewards of the arms."""
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        return 1, len(self.rewards)
-
-    @property
-    def episode_length(self) -> int:
-        return 1
-
-    @property
-    def observations(self) -> np.ndarray:
-        return np.zeros((1, 0), np.float32)
-
-    def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
-        del key
-        check_split(self, split)
-        return jnp.asarray(self.rewards, jnp.float32)
-
-    def mdp(self, task: jax.Array) -> TabularMDP:
-        one = jnp.ones(1, task.dtype)
-        return TabularMDP(jnp.ones((1, len(task), 1), task.dtype), task[None], one)
-
-    def validate(self) -> None:
-        if len(self.rewards) < 2:
-            raise ValueError(
-                f"env.rewards={self.rewards} has nothing to choose from: give two or more"
-            )

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.env import Discrete, EnvState, Regret, TaskDistribution, check_split
-from metarl_jax.envs.ceilings import search_ceiling
-from metarl_jax.validation import bounded
+from metarl_jax.core.spaces import Discrete
+from metarl_jax.core.validation import bounded
+from metarl_jax.envs.base import EnvState, Regret, TaskDistribution, check_split
+from metarl_jax.envs.bayes_optimal import search_ceiling
 
 MOVES = np.array([[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0]], np.int32)
 """Stay, up, right, down, left, as steps in (x, y)."""

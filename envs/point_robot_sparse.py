@@ -6,8 +6,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.env import Box, EnvState, TaskDistribution, check_split
-from metarl_jax.validation import bounded
+from metarl_jax.core.spaces import Box
+from metarl_jax.core.validation import bounded
+from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
 
 STEP_SIZE = 0.1
 GOAL_RADIUS = 0.2

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from metarl_jax.env import Discrete, EnvState, Regret, TaskDistribution, check_split
+from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.spaces import Discrete
+from metarl_jax.core.validation import bounded
 from metarl_jax.envs.bandit import before_pull, pull, regret_of_arms
-from metarl_jax.jax_settings import make_key
-from metarl_jax.validation import bounded
+from metarl_jax.envs.base import EnvState, Regret, TaskDistribution, check_split
 
 
 class CuedArms(struct.PyTreeNode):

@@ -1,7 +1,7 @@
 """Named experiments: each file has a source, a number to expect, and a `CONFIG`."""
 
 from metarl_jax.config import Config
-from metarl_jax.registry import Registry
+from metarl_jax.core.registry import Registry
 
 STRUCTURE = "metarl_jax.experiments.structure_family"
 

@@ -11,7 +11,7 @@ Three seeds each, one core of a 2-core AMD EPYC beside other work, 50 minutes; g
 
   JAX_NUM_CPU_DEVICES=1 metarl train epopt-hopper-small --seeds 3 --run-dir runs/epopt
   JAX_NUM_CPU_DEVICES=1 metarl train epopt-hopper-small-mean --seeds 3 --run-dir runs/mean
-  python experiments/hopper_by_mass.py runs/epopt runs/mean
+  python experiments/tables/hopper_by_mass.py runs/epopt runs/mean
 
 | | mean | 10th percentile | mean of the worst tenth |
 |---|---|---|---|
@@ -26,10 +26,10 @@ Random policy 20.6. At this size no gain in the worst tenth is seen: seeds diffe
 import dataclasses
 
 from metarl_jax.config import Config, EvaluationConfig
-from metarl_jax.envs.hopper_ensemble import HopperEnsemble
-from metarl_jax.learners.recurrent import RL2
+from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.envs.brax.hopper import HopperEnsemble
+from metarl_jax.learners.rl2 import RL2
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.returns import AdvantageConfig
 
 SMALL = Config(
     name="epopt-hopper-small",
@@ -70,6 +70,6 @@ SMALL_MEAN = dataclasses.replace(
 """The same hoppers, trained on the mean over all of them."""
 
 if __name__ == "__main__":
-    from metarl_jax.cli import run_preset
+    from metarl_jax.cli.main import run_preset
 
     run_preset("epopt-hopper-small")

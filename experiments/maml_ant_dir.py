@@ -14,7 +14,7 @@ its end. The full-size preset is untried: it wants an accelerator.
 
 import dataclasses
 
-from metarl_jax.envs.ant import AntDir
+from metarl_jax.envs.brax.ant import AntDir
 from metarl_jax.experiments import maml_half_cheetah_dir
 
 CONFIG = dataclasses.replace(
@@ -30,6 +30,6 @@ SMALL = dataclasses.replace(
 """MAML on ant direction, at a size for a CPU."""
 
 if __name__ == "__main__":
-    from metarl_jax.cli import run_preset
+    from metarl_jax.cli.main import run_preset
 
     run_preset("maml-ant-dir")

@@ -13,10 +13,10 @@ accelerator.
 import dataclasses
 
 from metarl_jax.config import Config, EvaluationConfig
-from metarl_jax.envs.half_cheetah import HalfCheetahDir
+from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.envs.brax.half_cheetah import HalfCheetahDir
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.returns import AdvantageConfig
 
 CONFIG = Config(
     name="maml-half-cheetah-dir",
@@ -44,6 +44,6 @@ SMALL = dataclasses.replace(
 """MAML on half-cheetah direction, at a size for a CPU."""
 
 if __name__ == "__main__":
-    from metarl_jax.cli import run_preset
+    from metarl_jax.cli.main import run_preset
 
     run_preset("maml-half-cheetah-dir")

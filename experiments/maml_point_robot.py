@@ -19,10 +19,10 @@ meta-learned for each array of parameters from 0.05, and less exploration noise 
 import dataclasses
 
 from metarl_jax.config import Config, EvaluationConfig
+from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.returns import AdvantageConfig
 
 CONFIG = Config(
     name="maml-point-robot",
@@ -49,6 +49,6 @@ ONE_STEP = dataclasses.replace(
 """MAML on the point robot, trained for one gradient step."""
 
 if __name__ == "__main__":
-    from metarl_jax.cli import run_preset
+    from metarl_jax.cli.main import run_preset
 
     run_preset("maml-point-robot")

@@ -10,13 +10,13 @@ import dataclasses
 from metarl_jax.config import EvaluationConfig
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.recurring_bandit import RecurringBandit
-from metarl_jax.envs.tabular import TabularMDPs
+from metarl_jax.envs.tabular.random_mdps import TabularMDPs
 from metarl_jax.experiments import rl2_bandit, rl2_grid_navi
-from metarl_jax.learners.belief import VariBAD
 from metarl_jax.learners.episodic import Episodic
 from metarl_jax.learners.key_value import KeyValue
-from metarl_jax.learners.recurrent import RL2
+from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.symmetric import SymmetricRL2
+from metarl_jax.learners.varibad import VariBAD
 
 replace = dataclasses.replace
 
@@ -74,7 +74,7 @@ RL2_TABULAR_MDP = replace(
 A transformer, which can look up what an action brought where it was tried before, and advantages that are told what
 actions cost: 156.91 ± 0.57 in 2000 held-out tasks (RL² in the paper 156.2, SNAIL 159.1, greedy planning with the
 prior of the tasks 154.7), after 25.6M env-steps, 464 s on one core of an AMD EPYC. The cell `transformer`, `mdp-10`
-of `experiments/memory_table.py` has two layers of two heads: 157.28 ± 0.57."""
+of `experiments/tables/memory_table.py` has two layers of two heads: 157.28 ± 0.57."""
 
 SYMMETRIC_RL2_BANDIT = replace(
     rl2_bandit.CONFIG,
@@ -94,7 +94,7 @@ SYMMETRIC_RL2_BANDIT = replace(
 
 83.86 ± 0.08 in 20,000 held-out tasks (Gittins in the same tasks 83.73; RL² in Duan et al. 2016 and SNAIL 83.5), after
 41.0M env-steps, 12 minutes on one core of an AMD EPYC beside other work: the cell `symmetric`, `bandit-100-10` of
-`experiments/memory_table.py`. After a quarter of that it has 83.62."""
+`experiments/tables/memory_table.py`. After a quarter of that it has 83.62."""
 
 RL2_RECURRING_BANDIT = replace(
     rl2_bandit.CONFIG,

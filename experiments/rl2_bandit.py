@@ -8,10 +8,10 @@ training, the greedy policy had 6.43, 6.56, 6.67, 6.65, 6.62 after 100, 200, 300
 """
 
 from metarl_jax.config import Config, EvaluationConfig
+from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.envs.bandit import Bandit
-from metarl_jax.learners.recurrent import RL2
+from metarl_jax.learners.rl2 import RL2
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.returns import AdvantageConfig
 
 CONFIG = Config(
     name="rl2-bandit",
@@ -38,6 +38,6 @@ CONFIG = Config(
 )
 
 if __name__ == "__main__":
-    from metarl_jax.cli import run_preset
+    from metarl_jax.cli.main import run_preset
 
     run_preset("rl2-bandit")

@@ -3,9 +3,9 @@
 Sum of returns over the four episodes of a trial: Bayes-optimal 37.214 (4.000 + 3 × 11.071), random −4.6.
 
 On one core of an AMD EPYC beside other work, `metarl train rl2-grid-navi --seed N` for the seeds 0 to 5: 12.3M
-env-steps and five minutes each. `python experiments/grid_navi_exact.py RUN …`, every goal once, greedy policy: 37.214,
-37.057, 37.214, 37.214, 36.586, 37.214. Four of six are Bayes-optimal in every episode. (Of 20 published seeds RL²
-reached the optimum on none, and VariBAD on four.)
+env-steps and five minutes each. `python experiments/tables/grid_navi_exact.py RUN …`, every goal once, greedy policy:
+37.214, 37.057, 37.214, 37.214, 36.586, 37.214. Four of six are Bayes-optimal in every episode. (Of 20 published seeds
+RL² reached the optimum on none, and VariBAD on four.)
 
 Nearly every search of the first episode is as good as any other for that episode: fourteen new cells in fifteen
 steps. Of these, few leave the other seven goals on one shortest way, for the second. A policy that has settled on a
@@ -16,10 +16,10 @@ the later episodes are learned: docs/memory.md.
 import dataclasses
 
 from metarl_jax.config import Config, EvaluationConfig
+from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.envs.grid_navi import GridNavi
-from metarl_jax.learners.recurrent import RL2
+from metarl_jax.learners.rl2 import RL2
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.returns import AdvantageConfig
 
 GRU = Config(
     name="rl2-gru-grid-navi",
@@ -66,6 +66,6 @@ CONFIG = dataclasses.replace(
 """A transformer, which sees at once what it has visited; and a search that stays open for longer. 12.3M env-steps."""
 
 if __name__ == "__main__":
-    from metarl_jax.cli import run_preset
+    from metarl_jax.cli.main import run_preset
 
     run_preset("rl2-grid-navi")

@@ -14,10 +14,10 @@ full-size preset is untried: it wants an accelerator.
 import dataclasses
 
 from metarl_jax.config import Config, EvaluationConfig
-from metarl_jax.envs.half_cheetah import HalfCheetahVel
-from metarl_jax.learners.recurrent import RL2
+from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.envs.brax.half_cheetah import HalfCheetahVel
+from metarl_jax.learners.rl2 import RL2
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.returns import AdvantageConfig
 
 CONFIG = Config(
     name="rl2-half-cheetah-vel",
@@ -60,6 +60,6 @@ SMALL = dataclasses.replace(
 """RL² on half-cheetah velocity, at a size for a CPU."""
 
 if __name__ == "__main__":
-    from metarl_jax.cli import run_preset
+    from metarl_jax.cli.main import run_preset
 
     run_preset("rl2-half-cheetah-vel")

@@ -8,8 +8,9 @@ and a round of RL² is one.
 import dataclasses
 
 from metarl_jax.config import Config, EvaluationConfig
+from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.envs.brax.half_cheetah import HalfCheetahVel
 from metarl_jax.envs.grid_navi import GridNavi
-from metarl_jax.envs.half_cheetah import HalfCheetahVel
 from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.envs.rotated_point_robot import RotatedPointRobot
 from metarl_jax.experiments import (
@@ -19,15 +20,9 @@ from metarl_jax.experiments import (
     rl2_half_cheetah_vel,
 )
 from metarl_jax.learners.gradient import MAML
-from metarl_jax.learners.recurrent import RL2
-from metarl_jax.learners.structured import (
-    Hypernetwork,
-    Modular,
-    TunedHypernetwork,
-    TunedModular,
-)
+from metarl_jax.learners.rl2 import RL2
+from metarl_jax.learners.structured import Hypernetwork, Modular, TunedHypernetwork, TunedModular
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.returns import AdvantageConfig
 
 replace = dataclasses.replace
 
@@ -177,8 +172,8 @@ RL2_POINT_ROBOT = Config(
 )
 """RL² on the point robot with a hidden goal.
 
-−3.68 and −1.00 in the two episodes (three seeds, `experiments/structure_table.py`), where −0.50 is possible and MAML
-has −2.25 after 60 episodes."""
+−3.68 and −1.00 in the two episodes (three seeds, `experiments/tables/structure_table.py`), where −0.50 is possible and
+MAML has −2.25 after 60 episodes."""
 
 HYPERNETWORK_POINT_ROBOT = replace(
     RL2_POINT_ROBOT,

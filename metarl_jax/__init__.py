@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     import metarl_jax.envs as envs
     import metarl_jax.experiments as experiments
     from metarl_jax.config import Config
-    from metarl_jax.program import Program, build
+    from metarl_jax.program.build import Program, build
 
 __all__ = ["Config", "Program", "build", "envs", "experiments"]
 __version__ = "0.1.0"
 
 _MODULES = {
     "Config": "metarl_jax.config",
-    "Program": "metarl_jax.program",
-    "build": "metarl_jax.program",
+    "Program": "metarl_jax.program.build",
+    "build": "metarl_jax.program.build",
     "envs": "metarl_jax.envs",
     "experiments": "metarl_jax.experiments",
 }

@@ -2,7 +2,7 @@
 
 import sys
 
-from metarl_jax.cli import main
+from metarl_jax.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,12 +7,12 @@ from typing import Any, Literal
 from flax.traverse_util import flatten_dict
 
 from metarl_jax import envs, learners, outer
-from metarl_jax.env import TaskDistribution, knows_regret
-from metarl_jax.learner import LearnerConfig
+from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.registry import suggestion
+from metarl_jax.core.validation import bounded, check_fields
+from metarl_jax.envs.base import TaskDistribution, knows_regret
+from metarl_jax.learners.base import LearnerConfig
 from metarl_jax.outer.base import OuterConfig
-from metarl_jax.registry import suggestion
-from metarl_jax.returns import AdvantageConfig
-from metarl_jax.validation import bounded, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,7 +278,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def stamped(config: Config) -> dict[str, Any]:
     """`to_dict` of a configuration, with the version of the library: what `config.json` holds."""
-    from metarl_jax import __version__  # which is not known yet while this module is imported
+    from metarl_jax import __version__
 
     return {WRITTEN_BY: __version__} | to_dict(config)
 

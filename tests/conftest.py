@@ -10,7 +10,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 from metarl_jax import envs, learners, outer  # noqa: E402
 from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig  # noqa: E402
-from metarl_jax.returns import AdvantageConfig  # noqa: E402
+from metarl_jax.core.advantages import AdvantageConfig  # noqa: E402
 
 BRAX = ("half_cheetah_dir", "half_cheetah_vel", "ant_dir")
 

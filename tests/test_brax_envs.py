@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from metarl_jax import envs
-from metarl_jax.envs import brax_family
-from metarl_jax.envs.brax_family import Torso
+from metarl_jax.envs.brax import base
+from metarl_jax.envs.brax.base import Torso
 
 DT = 0.05  # s, of a step
 UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
@@ -298,8 +298,8 @@ def test_a_step_keeps_shapes_and_strong_types(name, backend):
 
 
 def test_physics_first_built_inside_a_trace_is_usable_after_it(monkeypatch):
-    fresh = brax_family.functools.cache(brax_family.make_physics.__wrapped__)
-    monkeypatch.setattr(brax_family, "make_physics", fresh)
+    fresh = base.functools.cache(base.make_physics.__wrapped__)
+    monkeypatch.setattr(base, "make_physics", fresh)
     env = envs.make("half_cheetah_dir")
     jax.eval_shape(env.reset, jnp.ones(()), jax.random.key(0))
     leaves = jax.tree.leaves(env.physics.env.sys)

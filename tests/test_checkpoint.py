@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax import checkpoint
-from metarl_jax.checkpoint import (
+from metarl_jax.core.types import TrainState
+from metarl_jax.core.writing import WriteError
+from metarl_jax.runs import checkpoint
+from metarl_jax.runs.checkpoint import (
     CheckpointWriter,
     DamagedCheckpointError,
-    Progress,
     load,
     load_best,
     load_latest,
@@ -21,8 +22,7 @@ from metarl_jax.checkpoint import (
     set_aside,
     structure,
 )
-from metarl_jax.types import TrainState
-from metarl_jax.writing import WriteError
+from metarl_jax.runs.progress import Progress
 
 
 def make_state(step: int, size: int = 3000) -> TrainState:

@@ -14,15 +14,18 @@ from pathlib import Path
 import jax
 import pytest
 
-from metarl_jax import doctor, experiments, run_folder, stopping, sweep_train
-from metarl_jax import train as loop
-from metarl_jax.cli import COMMANDS, main
-from metarl_jax.commands.listing import describe_presets
-from metarl_jax.commands.options import RunOptions, last_value, parse_run, reflow
+from metarl_jax import experiments
+from metarl_jax.cli import doctor
+from metarl_jax.cli.list import describe_presets
+from metarl_jax.cli.main import COMMANDS, main
+from metarl_jax.cli.options import RunOptions, last_value, parse_run, reflow
 from metarl_jax.config import RuntimeConfig, from_dict
-from metarl_jax.jax_settings import fixed_settings
-from metarl_jax.registry import Registry, suggestion
-from metarl_jax.writing import WriteError
+from metarl_jax.core.jax_settings import fixed_settings
+from metarl_jax.core.registry import Registry, suggestion
+from metarl_jax.core.writing import WriteError
+from metarl_jax.runs import folder, stopping
+from metarl_jax.runs import train as loop
+from metarl_jax.sweeps import train as sweep_train
 
 PRESET = "maml-point-robot"
 TINY = (
@@ -148,7 +151,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(words, capsys):
     ],
 )
 def test_bad_input_to_eval(words, message, capsys):
-    run_folder.create(Path("run"), experiments.get("rl2-bandit"))
+    folder.create(Path("run"), experiments.get("rl2-bandit"))
     assert main(["eval", "run", *words.split()]) == 2
     err = capsys.readouterr().err
     assert err.startswith("metarl: error: ")
@@ -159,7 +162,7 @@ def test_bad_input_to_eval(words, message, capsys):
 def test_help_of_eval_shows_the_environment_of_the_run(capsys):
     assert main(["eval", "--help"]) == 0
     assert "RUN_DIR" in capsys.readouterr().out
-    run_folder.create(Path("run"), experiments.get("rl2-bandit"))
+    folder.create(Path("run"), experiments.get("rl2-bandit"))
     assert main(["eval", "--help", "run"]) == 0
     assert "--env.num-arms" in capsys.readouterr().out
 
@@ -213,7 +216,7 @@ def test_folders_made_at_once_are_numbered(tmp_path):
 
     def create(_) -> str:
         barrier.wait()
-        return run_folder.create(tmp_path / "run", config, numbered=True).path.name
+        return folder.create(tmp_path / "run", config, numbered=True).path.name
 
     with ThreadPoolExecutor(8) as threads:
         names = sorted(threads.map(create, range(8)))
@@ -224,8 +227,8 @@ def test_folders_made_at_once_are_numbered(tmp_path):
 @pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
 def test_no_number_helps_against_what_is_above_a_folder(tmp_path, make):
     make(tmp_path / "runs")
-    with pytest.raises(run_folder.TakenError, match="above it"):
-        run_folder.create(tmp_path / "runs/run", experiments.get(PRESET), numbered=True)
+    with pytest.raises(folder.TakenError, match="above it"):
+        folder.create(tmp_path / "runs/run", experiments.get(PRESET), numbered=True)
 
 
 def test_an_empty_folder_is_taken_by_one_of_two(tmp_path):
@@ -234,8 +237,8 @@ def test_an_empty_folder_is_taken_by_one_of_two(tmp_path):
     def create(_) -> bool:
         barrier.wait()
         try:
-            run_folder.create(tmp_path, config)
-        except run_folder.TakenError:
+            folder.create(tmp_path, config)
+        except folder.TakenError:
             return False
         return True
 
@@ -249,7 +252,7 @@ def test_an_empty_folder_is_taken_by_one_of_two(tmp_path):
         (lambda path: path.write_text("mine"), "is a file"),
         (lambda path: path.symlink_to("nowhere"), "is a link to 'nowhere'"),
         (lambda path: (path / "mine").mkdir(parents=True), "is not empty"),
-        (lambda path: run_folder.create(path, experiments.get(PRESET)), "metarl resume there"),
+        (lambda path: folder.create(path, experiments.get(PRESET)), "metarl resume there"),
     ],
 )
 def test_what_is_in_the_way_of_a_run_is_named_and_left(capsys, make, message):
@@ -276,7 +279,7 @@ PATHS = {
 
 @pytest.mark.parametrize(("words", "field"), PATHS.items())
 def test_a_remote_path_is_refused_and_leaves_nothing(words, field, capsys, tmp_path):
-    run_folder.create(tmp_path / "run", experiments.get("rl2-bandit"))
+    folder.create(tmp_path / "run", experiments.get("rl2-bandit"))
     before = sorted(tmp_path.rglob("*"))
     words = words.replace("RUN", str(tmp_path / "run")).replace("PATH", "gs://bucket/run")
     assert main(words.split()) == 2
@@ -290,11 +293,11 @@ def test_the_home_folder_is_found_in_every_path(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "train", lambda config, run_dir, **_: asked.append(run_dir))
     monkeypatch.setattr(loop, "resume", lambda run_dir, **_: asked.append(run_dir))
     monkeypatch.setattr(loop, "evaluate_run", lambda run_dir, **_: asked.append(run_dir) or {})
-    run_folder.create(tmp_path / "run", experiments.get("rl2-bandit"))
+    folder.create(tmp_path / "run", experiments.get("rl2-bandit"))
     for words in ("train rl2-bandit --run-dir=~/run", "resume ~/run", "eval ~/run --json"):
         assert main(words.split()) == 0
     assert asked == [tmp_path / "run"] * 3
-    assert run_folder.create(Path("~/other"), experiments.get(PRESET)).path == tmp_path / "other"
+    assert folder.create(Path("~/other"), experiments.get(PRESET)).path == tmp_path / "other"
 
 
 @pytest.mark.parametrize("name", ["a*", "what?", "run[1]"])
@@ -454,7 +457,7 @@ def test_doctor_names_settings_that_are_not_followed():
     assert "JAX_ENABLE_X64" in finding.message
 
 
-def _metarl(*args, module="metarl_jax.cli", **environment):
+def _metarl(*args, module="metarl_jax.cli.main", **environment):
     env = {name: x for name, x in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
     return subprocess.run(
         [sys.executable, *(("-m", module) if module else ()), *args],
@@ -475,7 +478,7 @@ def test_no_accelerator_where_the_environment_asks_for_one():
 
 def test_train_and_eval(monkeypatch, capsys):
     """As the file of an experiment does it; then the evaluation is printed."""
-    script = "from metarl_jax.cli import run_preset; run_preset('rl2-bandit')"
+    script = "from metarl_jax.cli.main import run_preset; run_preset('rl2-bandit')"
     result = _metarl("-c", script, *TINY.split(), "--seed", "1", module=None)
     assert result.returncode == 0, result.stderr
     run_dir = Path("runs") / "rl2-bandit-seed1"
@@ -511,7 +514,7 @@ def test_resume_gets_the_folder_and_what_is_to_change(monkeypatch):
     asked = []
     monkeypatch.setattr(loop, "resume", lambda path, **options: asked.append((path, options)))
     config = experiments.get("rl2-bandit")
-    run_folder.create(Path("runs/mine"), config)
+    folder.create(Path("runs/mine"), config)
     assert main(["resume", "runs/mine"]) == 0
     assert main(["resume", "--num-meta-steps", "999", "runs/mine", "--runtime.num-devices=1"]) == 0
     same = {"num_meta_steps": config.num_meta_steps, "runtime": config.runtime}

@@ -7,10 +7,10 @@ import json
 import pytest
 from rich.console import Console
 
-from metarl_jax.cli import main
-from metarl_jax.commands.comparing import _table
-from metarl_jax.comparison import read_all
-from metarl_jax.tables import show
+from metarl_jax.cli.compare import _table
+from metarl_jax.cli.main import main
+from metarl_jax.console.tables import show
+from metarl_jax.sweeps.comparison import read_all
 
 
 def write(path, values):

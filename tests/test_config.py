@@ -15,7 +15,8 @@ from metarl_jax.config import EvaluationConfig
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.outer.es import ES
-from metarl_jax.program import CACHED_BYTES, inner_state_bytes, make_spec
+from metarl_jax.program.build import make_spec
+from metarl_jax.program.devices import CACHED_BYTES, inner_state_bytes
 
 replace = dataclasses.replace
 

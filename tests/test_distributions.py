@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from metarl_jax.distributions import Categorical, DiagonalGaussian, Uniform
+from metarl_jax.core.distributions import Categorical, DiagonalGaussian, Uniform
 
 P = Categorical(jnp.array([0.3, -1.0, 2.0]))
 Q = Categorical(jnp.array([0.0, 0.5, 1.0]))

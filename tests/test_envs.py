@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from metarl_jax import envs
-from metarl_jax.env import Discrete, encode_action
-from metarl_jax.validation import check_fields
+from metarl_jax.core.spaces import Discrete, encode_action
+from metarl_jax.core.validation import check_fields
 
 EXACT = (
     "bandit",

@@ -11,10 +11,11 @@ import metarl_jax
 from metarl_jax.config import EvaluationConfig
 from metarl_jax.envs.recurring_bandit import RecurringBandit
 from metarl_jax.learners.episodic import Episodic
-from metarl_jax.metrics import Reporter
-from metarl_jax.program import make_spec
-from metarl_jax.step import make_meta_batch, sample_tasks
-from metarl_jax.train import load, resume, train
+from metarl_jax.program.build import make_spec
+from metarl_jax.program.step import make_meta_batch, sample_tasks
+from metarl_jax.runs.reporter import Reporter
+from metarl_jax.runs.restore import load
+from metarl_jax.runs.train import resume, train
 
 
 @dataclasses.dataclass(frozen=True)

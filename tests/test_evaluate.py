@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from metarl_jax.evaluate import bootstrap_ci95, ci95_over_seeds, interquartile_mean, summarize
-from metarl_jax.evaluation_tables import MAX_ROWS, shown_rounds
-from metarl_jax.metrics import Reporter
+from metarl_jax.console.evaluation_tables import MAX_ROWS, shown_rounds
+from metarl_jax.core.statistics import (
+    bootstrap_ci95,
+    ci95_over_seeds,
+    interquartile_mean,
+    summarize,
+)
+from metarl_jax.runs.reporter import Reporter
 
 RETURNS = np.stack([np.arange(101.0), np.arange(101.0)[::-1]], axis=1)
 """Of 101 tasks and two rounds, whose sum is the same for all."""

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import metarl_jax
-from metarl_jax import experiments, train
+from metarl_jax import experiments
 from metarl_jax.config import EvaluationConfig, RuntimeConfig
+from metarl_jax.runs import train
+from metarl_jax.runs.evaluate import evaluate_run
 
 pytestmark = pytest.mark.gpu
 
@@ -62,7 +64,7 @@ def test_a_run_is_trained_evaluated_and_opened_again(tmp_path):
         evaluation=EvaluationConfig(every=1, num_tasks=64),
     )
     train.train(config, tmp_path / "run")
-    evaluation = train.evaluate_run(tmp_path / "run", num_tasks=128)
+    evaluation = evaluate_run(tmp_path / "run", num_tasks=128)
     assert evaluation["num_tasks"] == 128
     assert np.isfinite(evaluation["return_mean"]).all()
     again = train.resume(tmp_path / "run")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from metarl_jax import envs
-from metarl_jax.estimators import loaded_dice_surrogate, make_surrogate
+from metarl_jax.core.advantages import AdvantageConfig, make_estimator
 from metarl_jax.learners.gradient import MAML, gradient_step
 from metarl_jax.learners.structured import TunedHypernetwork
-from metarl_jax.returns import AdvantageConfig, make_estimator
-from metarl_jax.rollout import collect_trial, replay_trial
+from metarl_jax.learners.surrogates import loaded_dice_surrogate, make_surrogate
+from metarl_jax.program.rollout import collect_trial, replay_trial
 
 
 def loss(fast, slow, data):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from metarl_jax import envs
-from metarl_jax.envs.brax_family import Torso
-from metarl_jax.envs.hopper_ensemble import SOURCE, HopperBody
+from metarl_jax.envs.brax.base import Torso
+from metarl_jax.envs.brax.hopper import SOURCE, HopperBody
 
 NOMINAL = {"torso_mass": 3.6651914, "friction": 2.0, "damping": 1.0, "armature": 1.0}
 NUM_STEPS = 25  # until the foot has slid

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from metarl_jax.evaluate import t_ci95
-from metarl_jax.experiments.hopper_by_mass import STATISTICS, ci95, line, runs_in
+from metarl_jax.core.statistics import t_ci95
+from metarl_jax.experiments.tables.hopper_by_mass import STATISTICS, ci95, line, runs_in
 
 
 def test_statistics_of_returns_over_bodies():

@@ -12,11 +12,11 @@ import pytest
 import metarl_jax
 from metarl_jax import envs, learners, outer
 from metarl_jax.config import RuntimeConfig
+from metarl_jax.core.advantages import make_estimator
+from metarl_jax.core.trees import normal_like
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.returns import make_estimator
-from metarl_jax.rollout import collect_trial, replay_trial
-from metarl_jax.trees import normal_like
+from metarl_jax.program.rollout import collect_trial, replay_trial
 
 EXACT = ("bandit", "grid_navi", "point_robot")
 OTHERS = [name for name in EXACT if name != "point_robot"]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from metarl_jax import build, envs, learners, outer
-from metarl_jax.jax_settings import SETTINGS, as_fixed_key, make_key
+from metarl_jax.core.jax_settings import SETTINGS, as_fixed_key, make_key
 from metarl_jax.learners.gradient import MAML
-from metarl_jax.program import make_spec
-from metarl_jax.rollout import replay_trial
-from metarl_jax.step import make_init, make_meta_batch, sample_tasks
+from metarl_jax.program.build import make_spec
+from metarl_jax.program.rollout import replay_trial
+from metarl_jax.program.step import make_init, make_meta_batch, sample_tasks
 
 OTHERS = {
     "enable_x64": True,

@@ -10,10 +10,11 @@ import pytest
 
 import metarl_jax
 from metarl_jax import experiments
+from metarl_jax.analysis.modules import learned_structure
 from metarl_jax.config import EvaluationConfig, RuntimeConfig
-from metarl_jax.env import Discrete, EnvState, TaskDistribution
+from metarl_jax.core.spaces import Discrete
 from metarl_jax.envs.bandit import Bandit
-from metarl_jax.routing import learned_structure
+from metarl_jax.envs.base import EnvState, TaskDistribution
 
 replace = dataclasses.replace
 

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import pytest
 
-from metarl_jax import experiments, run_folder, train
+from metarl_jax import experiments
 from metarl_jax.config import validate
-from metarl_jax.experiments import memory_cells, memory_table
+from metarl_jax.experiments.tables import memory_cells, memory_table
+from metarl_jax.runs import folder as run_folder
+from metarl_jax.runs import train
 
 replace = dataclasses.replace
 

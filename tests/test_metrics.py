@@ -13,15 +13,17 @@ from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
-from metarl_jax import report, run_folder
 from metarl_jax.config import Config
+from metarl_jax.core.writing import WriteError, to_resume
 from metarl_jax.envs.bandit import Bandit
-from metarl_jax.events import scalars
 from metarl_jax.learners.gradient import MAML
-from metarl_jax.metrics import MetricsWriter, Reporter
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.run_folder import RunFolder
-from metarl_jax.writing import WriteError, to_resume
+from metarl_jax.runs import folder as run_folder
+from metarl_jax.runs import report
+from metarl_jax.runs.event_file import scalars
+from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.metrics_writer import MetricsWriter
+from metarl_jax.runs.reporter import Reporter
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax import normalize
+from metarl_jax.core import normalize
 
 
 def test_batches_of_any_size_merge_to_the_statistics_of_the_stream():

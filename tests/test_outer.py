@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from metarl_jax import program as programs
-from metarl_jax.learner import ParameterGroup
+from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.trees import normal_like, padded_mean
+from metarl_jax.learners.base import ParameterGroup
 from metarl_jax.outer.base import AdamOptions
 from metarl_jax.outer.es import ES, _weighted_noise
 from metarl_jax.outer.objective import (
@@ -24,9 +25,8 @@ from metarl_jax.outer.objective import (
 from metarl_jax.outer.policy_gradient import counted_gradient
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.outer.trpo import TRPO, _line_search, conjugate_gradient, fisher_vector_product
-from metarl_jax.returns import AdvantageConfig, make_estimator, padded_mean
-from metarl_jax.step import make_init, make_meta_batch, make_step, sample_tasks
-from metarl_jax.trees import normal_like
+from metarl_jax.program import build as programs
+from metarl_jax.program.step import make_init, make_meta_batch, make_step, sample_tasks
 
 
 @pytest.fixture

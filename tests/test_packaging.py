@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from metarl_jax.cli import main
+from metarl_jax.cli.main import main
 from metarl_jax.envs.grid_navi import GridNavi
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +20,7 @@ SOURCES = {
     "experiments": "metarl_jax/experiments",
 }
 """Folder of the tree to where it is imported from."""
-LATER = ("envs/robots/arms", "experiments/tables", "metarl_jax/learners/more")
+LATER = ("envs/robots/arms", "experiments/figures", "metarl_jax/learners/more")
 """Subpackages that do not exist, which would be found as well."""
 
 BUILD = """
@@ -74,7 +74,7 @@ LIST_AND_BUILD = """
 import sys
 sys.path.insert(0, {place!r})
 import jax, metarl_jax
-from metarl_jax.cli import main
+from metarl_jax.cli.main import main
 program = metarl_jax.build(metarl_jax.experiments.get("modular-point-robot"))
 jax.eval_shape(program.init, jax.random.key(0))
 places = [x.__file__ for x in (metarl_jax, metarl_jax.envs, metarl_jax.experiments)]

@@ -9,7 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from metarl_jax import plots
+from metarl_jax.analysis import plots
 
 
 def _statistics(mean):

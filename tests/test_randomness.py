@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.randomness import unkeyed
+from metarl_jax.program.randomness import unkeyed
 
 
 @dataclasses.dataclass(frozen=True)

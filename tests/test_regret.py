@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from metarl_jax import envs, experiments, learners
-from metarl_jax.env import Discrete, knows_regret
-from metarl_jax.exact import exact_return, optimal_action_values
-from metarl_jax.returns import AdvantageConfig, make_estimator
-from metarl_jax.rollout import collect_trial
+from metarl_jax.analysis.exact_gradients import exact_return
+from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.spaces import Discrete
+from metarl_jax.envs.base import knows_regret
+from metarl_jax.envs.tabular.planning import optimal_action_values
+from metarl_jax.program.rollout import collect_trial
 
 THAT_KNOW = [name for name in envs.names() if knows_regret(envs.make(name))]
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from metarl_jax import build
 from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig
-from metarl_jax.env import Discrete, EnvState, TaskDistribution
-from metarl_jax.learners.recurrent import RL2
+from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.spaces import Discrete
+from metarl_jax.envs.base import EnvState, TaskDistribution
+from metarl_jax.learners.rl2 import RL2
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.returns import AdvantageConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from metarl_jax import envs, learners
-from metarl_jax.learner import unroll
-from metarl_jax.returns import AdvantageConfig, make_estimator
-from metarl_jax.rollout import collect_trial
+from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.learners.base import unroll
+from metarl_jax.program.rollout import collect_trial
 
 WITHOUT_BRAX = [name for name in envs.names() if not hasattr(envs.make(name), "backend")]
 DRAWS = ("random_bits", "random_split", "random_fold_in", "threefry2x32")

@@ -12,15 +12,16 @@ import pytest
 
 import metarl_jax
 from metarl_jax import learners
-from metarl_jax.cores import CoreName
-from metarl_jax.env import Box, TaskDistribution, encoded_action_size
+from metarl_jax.core.spaces import Box, encoded_action_size
+from metarl_jax.core.trees import normal_like
+from metarl_jax.core.types import TimeStep
 from metarl_jax.envs.bandit import Bandit
+from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.learners.recurrent import RL2
+from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.sequence import SequenceLearner, previous_observations
 from metarl_jax.learners.symmetric import SymmetricRL2
-from metarl_jax.trees import normal_like
-from metarl_jax.types import TimeStep
+from metarl_jax.networks.sequence import CoreName
 
 
 def random_timesteps(env, num_steps=9, num_episodes=3) -> TimeStep:

@@ -11,10 +11,10 @@ import time
 import pytest
 from rich.console import Console
 
-from metarl_jax import signals
-from metarl_jax.pace import LONG_SECONDS, TARGET_SECONDS, Pace
-from metarl_jax.signals import StopNow, StopRequest, interruptible
-from metarl_jax.terminal import Activity
+from metarl_jax.console.activity import Activity
+from metarl_jax.runs import stopping
+from metarl_jax.runs.pace import LONG_SECONDS, TARGET_SECONDS, Pace
+from metarl_jax.runs.stopping import StopNow, StopRequest, interruptible
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def _handlers_of_a_terminal():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", signals.SIGNALS)
+@pytest.mark.parametrize("number", stopping.SIGNALS)
 def test_only_a_second_ctrl_c_aborts(number):
     with StopRequest() as stop:
         signal.raise_signal(number)
@@ -57,12 +57,12 @@ def test_a_call_is_waited_for_no_longer_than_patience_lasts(monkeypatch):
         assert interruptible(lambda: 3) == 3
         signal.raise_signal(signal.SIGTERM)
         assert interruptible(lambda: time.sleep(0.3) or 4) == 4
-        monkeypatch.setattr(signals, "PATIENCE_SECONDS", 0.0)
+        monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.0)
         with pytest.raises(StopNow):
             interruptible(ended.wait)
         with pytest.raises(StopNow), stop.at_once():
             pytest.fail("the signal had come before")
-    assert signals.is_working()
+    assert stopping.is_working()
     ended.set()
 
 

@@ -12,15 +12,15 @@ from scipy.optimize import linprog
 
 import metarl_jax
 from metarl_jax import envs
-from metarl_jax.cli import main
+from metarl_jax.baselines.gittins import gittins_index
+from metarl_jax.baselines.sampling import sample_beta, sample_dirichlet
+from metarl_jax.cli.main import main
 from metarl_jax.config import EvaluationConfig
-from metarl_jax.envs.gittins import gittins_index
-from metarl_jax.envs.planning import extended_value_iteration, value_iteration
-from metarl_jax.envs.sampling import sample_beta, sample_dirichlet
-from metarl_jax.learner import unroll
-from metarl_jax.returns import AdvantageConfig, make_estimator
-from metarl_jax.rollout import collect_trial, replay_trial
-from metarl_jax.trees import join_leading
+from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.trees import join_leading
+from metarl_jax.envs.tabular.planning import extended_value_iteration, value_iteration
+from metarl_jax.learners.base import unroll
+from metarl_jax.program.rollout import collect_trial, replay_trial
 
 QUICK = {"xla_backend_optimization_level": 0}
 """Compiler options: these programs compile for longer than they run."""

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from metarl_jax.config import validate
-from metarl_jax.experiments.structure_table import PROBLEMS
+from metarl_jax.experiments.tables.structure_table import PROBLEMS
 
 ROWS = [
     (protocol, entry)

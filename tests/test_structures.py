@@ -11,8 +11,10 @@ import pytest
 
 import metarl_jax
 from metarl_jax import envs, learners
-from metarl_jax.cli import main
-from metarl_jax.env import Box, Discrete
+from metarl_jax.analysis.modules import learned_structure, mutual_information, skill_information
+from metarl_jax.cli.main import main
+from metarl_jax.core.spaces import Box, Discrete
+from metarl_jax.core.trees import normal_like
 from metarl_jax.envs.rotated_point_robot import RotatedPointRobot, RotatedTask
 from metarl_jax.learners.sequence import blank_timestep
 from metarl_jax.learners.structured import (
@@ -22,13 +24,11 @@ from metarl_jax.learners.structured import (
     TunedModular,
     connection_gates,
 )
-from metarl_jax.program import make_spec
-from metarl_jax.routing import learned_structure, mutual_information, skill_information
-from metarl_jax.step import make_init, make_meta_batch, sample_tasks
-from metarl_jax.structures import GeneratedPolicy, HyperInit, ModularPolicy
-from metarl_jax.structures.modular import connection_strength, route
-from metarl_jax.train import train
-from metarl_jax.trees import normal_like
+from metarl_jax.networks.structures import GeneratedPolicy, HyperInit, ModularPolicy
+from metarl_jax.networks.structures.modular import connection_strength, route
+from metarl_jax.program.build import make_spec
+from metarl_jax.program.step import make_init, make_meta_batch, sample_tasks
+from metarl_jax.runs.train import train
 
 
 def generated(generation="full", hyper_init="bias", space=None):

@@ -19,31 +19,36 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from rich.console import Console
 
-from metarl_jax import learners, outer, run_folder, sweep_folder
-from metarl_jax.checkpoint import load_best, load_latest, saved_steps
+from metarl_jax import learners, outer
 from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
-from metarl_jax.distributions import Categorical
-from metarl_jax.env import TaskDistribution
+from metarl_jax.console.tables import show
+from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.distributions import Categorical
+from metarl_jax.core.types import PolicyOut
 from metarl_jax.envs.bandit import Bandit
+from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.executables import Executables, run_functions
-from metarl_jax.grid import parse_axis, set_field
-from metarl_jax.learner import LearnerConfig, MetaLearner
+from metarl_jax.learners.base import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
-from metarl_jax.metrics import MetricsWriter, Reporter
 from metarl_jax.outer import Outer, OuterConfig
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.pace import Pace
-from metarl_jax.program import build
-from metarl_jax.ranking import _row, results_table
-from metarl_jax.returns import AdvantageConfig
-from metarl_jax.run_folder import RunFolder
-from metarl_jax.stopping import Diverged, Interrupted
-from metarl_jax.sweep import Sweep, _labels, sweep_functions
-from metarl_jax.sweep_train import _opened, resume_sweep, train_sweep
-from metarl_jax.tables import show
-from metarl_jax.train import evaluate_run, load, resume, train
-from metarl_jax.types import PolicyOut
+from metarl_jax.program.build import build
+from metarl_jax.runs import folder as run_folder
+from metarl_jax.runs.checkpoint import load_best, load_latest, saved_steps
+from metarl_jax.runs.evaluate import evaluate_run
+from metarl_jax.runs.executables import Executables, run_functions
+from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.metrics_writer import MetricsWriter
+from metarl_jax.runs.pace import Pace
+from metarl_jax.runs.reporter import Reporter
+from metarl_jax.runs.restore import load
+from metarl_jax.runs.stopping import Diverged, Interrupted
+from metarl_jax.runs.train import resume, train
+from metarl_jax.sweeps import folder as sweep_folder
+from metarl_jax.sweeps.grid import parse_axis, set_field
+from metarl_jax.sweeps.ranking import _row, results_table
+from metarl_jax.sweeps.sweep import Sweep, _labels, sweep_functions
+from metarl_jax.sweeps.train import _opened, resume_sweep, train_sweep
 
 
 def draw(evaluation, path):
@@ -165,7 +170,7 @@ def registered(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(learners.registry._loaded, "probe", Probe)
         patch.setitem(outer.registry._loaded, "nudge", Nudge)
-        patch.setitem(sys.modules, "metarl_jax.plots", FAKE_PLOTS)
+        patch.setitem(sys.modules, "metarl_jax.analysis.plots", FAKE_PLOTS)
         _configure(options)
         yield
         _configure(before)
@@ -272,7 +277,7 @@ def test_members_whose_values_are_long_are_numbered(tmp_path, monkeypatch):
     labels = _labels([dict.fromkeys(names, i / 7) for i in range(600)])
     assert [labels[0], labels[599]] == [["combination=001"], ["combination=600"]]
     grid = (("advantage.discount", (0.1234567, 0.5)), ("outer.step_size", (0.1234567, 0.5)))
-    monkeypatch.setattr("metarl_jax.sweep.LONGEST_LABEL", 30)
+    monkeypatch.setattr("metarl_jax.sweeps.sweep.LONGEST_LABEL", 30)
     sweep = Sweep(CHEAP, grid, 2)
     folders = sweep_folder.make_members(sweep_folder.create(tmp_path / "sweep", sweep), sweep)
     assert folders[3].path.name == "combination=2,seed=8"

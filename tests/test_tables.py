@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from metarl_jax.metrics import Reporter
-from metarl_jax.tables import Column, Table, fit, show
+from metarl_jax.console.tables import Column, Table, fit, show
+from metarl_jax.runs.reporter import Reporter
 
 NUMBERS = [f"{100 + index}.25\n({index}00.50 to {index}99.75)" for index in range(4)]
 TABLE = Table(

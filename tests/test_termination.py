@@ -15,19 +15,20 @@ import numpy as np
 import pytest
 
 from metarl_jax import build, outer
-from metarl_jax import program as programs
 from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig
-from metarl_jax.distributions import Categorical
-from metarl_jax.env import Box, Discrete, EnvState, TaskDistribution
-from metarl_jax.estimators import make_surrogate
-from metarl_jax.learner import LearnerConfig, MetaLearner
+from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.distributions import Categorical
+from metarl_jax.core.spaces import Box, Discrete
+from metarl_jax.core.types import PolicyOut, TimeStep, Transition, Trial
+from metarl_jax.envs.base import EnvState, TaskDistribution
+from metarl_jax.learners.base import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
-from metarl_jax.learners.recurrent import RL2
+from metarl_jax.learners.rl2 import RL2
+from metarl_jax.learners.surrogates import make_surrogate
 from metarl_jax.outer.policy_gradient import replayed_gradient
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.returns import AdvantageConfig, make_estimator
-from metarl_jax.step import make_init, make_meta_batch, sample_tasks
-from metarl_jax.types import PolicyOut, TimeStep, Transition, Trial
+from metarl_jax.program import build as programs
+from metarl_jax.program.step import make_init, make_meta_batch, sample_tasks
 
 PLAIN = AdvantageConfig(discount=1.0, baseline="none", normalization="none", credit="trial")
 LOGIT = 0.0  # at which all actions are as likely

@@ -29,30 +29,33 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache as compilation_cache_module
 from rich.console import Console
 
-from metarl_jax import envs, experiments, learners, outer, run_folder, signals
-from metarl_jax import executables as executables_module
-from metarl_jax.checkpoint import Progress, load_best, load_latest, saved_steps
+from metarl_jax import envs, experiments, learners, outer
 from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
-from metarl_jax.distributions import Categorical
+from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.distributions import Categorical
+from metarl_jax.core.types import PolicyOut
+from metarl_jax.core.writing import WriteError
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.executables import REPORTS, Executables, run_functions
-from metarl_jax.learner import LearnerConfig, MetaLearner
+from metarl_jax.learners.base import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
-from metarl_jax.logbook import held_out_return, note_evaluation
-from metarl_jax.loop import chunk_end, is_due
-from metarl_jax.metrics import Reporter
 from metarl_jax.outer import Outer, OuterConfig
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.pace import Pace
-from metarl_jax.program import build
-from metarl_jax.returns import AdvantageConfig
-from metarl_jax.signals import interruptible
-from metarl_jax.step import environment_faults
-from metarl_jax.stopping import Diverged, Interrupted
-from metarl_jax.train import evaluate_run, load, resume, train
-from metarl_jax.types import PolicyOut
-from metarl_jax.writing import WriteError
+from metarl_jax.program.build import build
+from metarl_jax.program.step import environment_faults
+from metarl_jax.runs import executables as executables_module
+from metarl_jax.runs import folder as run_folder
+from metarl_jax.runs import stopping
+from metarl_jax.runs.checkpoint import load_best, load_latest, saved_steps
+from metarl_jax.runs.evaluate import evaluate_run
+from metarl_jax.runs.executables import REPORTS, Executables, run_functions
+from metarl_jax.runs.loop import chunk_end, is_due
+from metarl_jax.runs.pace import Pace
+from metarl_jax.runs.progress import Progress, held_out_return, note_evaluation
+from metarl_jax.runs.reporter import Reporter
+from metarl_jax.runs.restore import load
+from metarl_jax.runs.stopping import Diverged, Interrupted, interruptible
+from metarl_jax.runs.train import resume, train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +140,7 @@ def main(command: str, run_dir: str, name: str) -> None:
     """The process that tests stop: exits with 3 when it was interrupted."""
     learners.register(Probe)
     outer.register(RandomWalk)
-    sys.modules["metarl_jax.plots"] = FAKE_PLOTS  # pyright: ignore[reportArgumentType]
+    sys.modules["metarl_jax.analysis.plots"] = FAKE_PLOTS  # pyright: ignore[reportArgumentType]
     try:
         if command == "train":
             train(CONFIGS[name], Path(run_dir))
@@ -172,7 +175,7 @@ class Silent(Reporter):
 def probe(monkeypatch):
     monkeypatch.setitem(learners.registry._loaded, "probe", Probe)
     monkeypatch.setitem(outer.registry._loaded, "random_walk", RandomWalk)
-    monkeypatch.setitem(sys.modules, "metarl_jax.plots", FAKE_PLOTS)
+    monkeypatch.setitem(sys.modules, "metarl_jax.analysis.plots", FAKE_PLOTS)
 
 
 @pytest.fixture
@@ -328,12 +331,12 @@ def test_a_call_that_takes_too_long_is_left(
         return method(self, state, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(signals, "PATIENCE_SECONDS", 0.0)
+        patch.setattr(stopping, "PATIENCE_SECONDS", 0.0)
         patch.setattr(Pace, "is_long", lambda self, num_steps: True)
         patch.setattr(Executables, slow, take_long)
         with pytest.raises(Interrupted, match=f"{words}; to go on from step {saved}: metarl"):
             train(PROBE, tmp_path / "run", console=Silent())
-    assert signals.is_working()
+    assert stopping.is_working()
     ended.set()
     assert saved_steps(tmp_path / "run" / "checkpoints")[-1] == saved
     resume(tmp_path / "run", console=Silent())

@@ -10,21 +10,24 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from metarl_jax import learners, run_folder
-from metarl_jax.checkpoint import CheckpointWriter, Progress
-from metarl_jax.cli import main
+from metarl_jax import learners
+from metarl_jax.cli.main import main
 from metarl_jax.config import EvaluationConfig, RuntimeConfig
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.executables import Executables, run_functions
 from metarl_jax.learners.gradient import MetaSGD
-from metarl_jax.learners.recurrent import RL2
-from metarl_jax.metrics import Reporter
-from metarl_jax.program import build
-from metarl_jax.sweep import Sweep, sweep_functions
-from metarl_jax.sweep_train import train_sweep
-from metarl_jax.train import load, train
-from metarl_jax.warm_start import check, first_state
+from metarl_jax.learners.rl2 import RL2
+from metarl_jax.program.build import build
+from metarl_jax.runs import folder as run_folder
+from metarl_jax.runs.checkpoint import CheckpointWriter
+from metarl_jax.runs.executables import Executables, run_functions
+from metarl_jax.runs.progress import Progress
+from metarl_jax.runs.reporter import Reporter
+from metarl_jax.runs.restore import load
+from metarl_jax.runs.train import train
+from metarl_jax.runs.warm_start import check, first_state
+from metarl_jax.sweeps.sweep import Sweep, sweep_functions
+from metarl_jax.sweeps.train import train_sweep
 
 replace = dataclasses.replace
 

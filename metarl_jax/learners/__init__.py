@@ -1,7 +1,7 @@
 """Meta-learners, by name."""
 
-from metarl_jax.learner import LearnerConfig
-from metarl_jax.registry import Registry
+from metarl_jax.core.registry import Registry
+from metarl_jax.learners.base import LearnerConfig
 
 registry: Registry[type[LearnerConfig]] = Registry(
     "learner",
@@ -14,11 +14,11 @@ registry: Registry[type[LearnerConfig]] = Registry(
         "maml": "metarl_jax.learners.gradient:MAML",
         "meta_sgd": "metarl_jax.learners.gradient:MetaSGD",
         "modular": "metarl_jax.learners.structured:Modular",
-        "rl2": "metarl_jax.learners.recurrent:RL2",
+        "rl2": "metarl_jax.learners.rl2:RL2",
         "symmetric_rl2": "metarl_jax.learners.symmetric:SymmetricRL2",
         "tuned_hypernetwork": "metarl_jax.learners.structured:TunedHypernetwork",
         "tuned_modular": "metarl_jax.learners.structured:TunedModular",
-        "varibad": "metarl_jax.learners.belief:VariBAD",
+        "varibad": "metarl_jax.learners.varibad:VariBAD",
     },
 )
 

@@ -6,14 +6,15 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from metarl_jax import store
-from metarl_jax.env import TaskDistribution, encode_action
-from metarl_jax.learner import MetaLearner
-from metarl_jax.learners.recurrent import RL2
+from metarl_jax.core.spaces import encode_action
+from metarl_jax.core.trees import join_leading
+from metarl_jax.core.types import Array, Memory, MetaParams, TimeStep, Trial
+from metarl_jax.core.validation import bounded
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.learners import episodic_store
+from metarl_jax.learners.base import MetaLearner
+from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.sequence import SequencePolicy, read_sequence
-from metarl_jax.trees import join_leading
-from metarl_jax.types import Array, Memory, MetaParams, TimeStep, Trial
-from metarl_jax.validation import bounded
 
 
 class EpisodicPolicy(SequencePolicy):
@@ -23,7 +24,7 @@ class EpisodicPolicy(SequencePolicy):
     bandwidth: float
 
     def read(self, timestep: TimeStep, previous: Array | None, memory: Memory) -> list[Array]:
-        value, familiarity = store.recall(
+        value, familiarity = episodic_store.recall(
             memory, timestep.observation, self.num_neighbors, self.bandwidth
         )
         return [*super().read(timestep, previous, memory), value, familiarity[..., None]]
@@ -66,13 +67,15 @@ class Episodic(RL2):
             bandwidth=self.bandwidth,
         )
 
-    def init_memory(self, env: TaskDistribution) -> store.Store:
-        return store.empty(self.capacity, env.observation_size, self.hidden_size)
+    def init_memory(self, env: TaskDistribution) -> episodic_store.Store:
+        return episodic_store.empty(self.capacity, env.observation_size, self.hidden_size)
 
     def make(self, env: TaskDistribution) -> MetaLearner:
         module, learner = self.make_policy(env), super().make(env)
 
-        def what_remains(meta_params: MetaParams, memory: store.Store, trial: Trial) -> Array:
+        def what_remains(
+            meta_params: MetaParams, memory: episodic_store.Store, trial: Trial
+        ) -> Array:
             """The features after what the last action of every episode's sequence brought, `[E, V]`."""
             rollout = join_leading(trial.rollout)
             timesteps = rollout.timestep
@@ -91,12 +94,12 @@ class Episodic(RL2):
             start = learner.begin(meta_params, memory, trial.key, num_episodes)
             return read_sequence(module, meta_params, start, seen)[1][-1]
 
-        def consolidate(meta_params: MetaParams, memory: store.Store, trials: Trial):
+        def consolidate(meta_params: MetaParams, memory: episodic_store.Store, trials: Trial):
             if not self.store_enabled:
                 return memory
             values = jax.vmap(lambda trial: what_remains(meta_params, memory, trial))(trials)
             keys = trials.rollout.timestep.observation[:, 0, 0]  # [N, E, O]
             keys, values = join_leading((keys, values))
-            return store.write(memory, keys, values, self.merge_distance, self.bandwidth)
+            return episodic_store.write(memory, keys, values, self.merge_distance, self.bandwidth)
 
         return learner._replace(consolidate=consolidate)

@@ -2,7 +2,7 @@
 
 *What* adapts is a part of the parameters chosen by path: all of them (MAML), the head (ANIL), a context vector (CAVIA)
 or whatever an expression names. *How* it adapts is a step size, fixed or meta-learned, and a surrogate
-(`metarl_jax.estimators`) whose second derivatives the outer gradient runs through, or not (`first_order`).
+(`metarl_jax.learners.surrogates`) whose second derivatives the outer gradient runs through, or not (`first_order`).
 """
 
 import dataclasses
@@ -16,16 +16,16 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from metarl_jax import fast_parameters
-from metarl_jax.env import TaskDistribution
-from metarl_jax.estimators import SurrogateName, make_surrogate
-from metarl_jax.fast_parameters import FlatParams, LearnedInnerLR
-from metarl_jax.jax_settings import make_key
-from metarl_jax.learner import LearnerConfig, MetaLearner
-from metarl_jax.networks import MIN_LOG_STD, Activation, MLPPolicy
-from metarl_jax.trees import join_leading, split_leading
-from metarl_jax.types import Array, Metrics, PyTree, Transition
-from metarl_jax.validation import bounded, is_off
+from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.trees import join_leading, split_leading
+from metarl_jax.core.types import Array, Metrics, PyTree, Transition
+from metarl_jax.core.validation import bounded, is_off
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.learners import fast_parameters
+from metarl_jax.learners.base import LearnerConfig, MetaLearner
+from metarl_jax.learners.fast_parameters import FlatParams, LearnedInnerLR
+from metarl_jax.learners.surrogates import SurrogateName, make_surrogate
+from metarl_jax.networks.layers import MIN_LOG_STD, Activation, MLPPolicy
 
 Loss = Callable[[PyTree, PyTree, PyTree], Array]
 """(fast parameters, slow parameters, data) to a scalar."""

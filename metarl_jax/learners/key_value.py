@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import flax.linen as nn
 
-from metarl_jax.cores.key_value import KeyValueCore
+from metarl_jax.core.validation import bounded
 from metarl_jax.learners.sequence import SequenceLearner
-from metarl_jax.validation import bounded
+from metarl_jax.networks.sequence.key_value import KeyValueCore
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from metarl_jax.env import ActionSpace, TaskDistribution, encoded_action_size
-from metarl_jax.learner import LearnerConfig, MetaLearner
-from metarl_jax.networks import MIN_LOG_STD, MLP, Activation, NarrowDense, PolicyHead
-from metarl_jax.trees import where_leading
-from metarl_jax.types import Array, Memory, PolicyOut, PyTree, TimeStep
-from metarl_jax.validation import bounded
+from metarl_jax.core.spaces import ActionSpace, encoded_action_size
+from metarl_jax.core.trees import where_leading
+from metarl_jax.core.types import Array, Memory, PolicyOut, PyTree, TimeStep
+from metarl_jax.core.validation import bounded
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.learners.base import LearnerConfig, MetaLearner
+from metarl_jax.networks.layers import MIN_LOG_STD, MLP, Activation, NarrowDense, PolicyHead
 
 
 class SequenceState(struct.PyTreeNode):
@@ -32,7 +33,7 @@ class SequenceState(struct.PyTreeNode):
 
 
 class SequencePolicy(nn.Module):
-    """Encoder, core (see `metarl_jax.cores`), and heads for the policy and the value, over any leading axes."""
+    """Encoder, core (`metarl_jax.networks.sequence`), and heads for the policy and the value, over any leading axes."""
 
     action_space: ActionSpace
     core: nn.Module

@@ -1,7 +1,7 @@
 """Adaptation by network structure: a code of the task chooses the weights or the modules of the policy.
 
-Two ways to a code, for any structure of `metarl_jax.structures`: a recurrent encoder *infers* it at every step from
-what the trial has shown, or it is *tuned* on the task by gradient while everything else stays.
+Two ways to a code, for any structure of `metarl_jax.networks.structures`: a recurrent encoder *infers* it at every step
+from what the trial has shown, or it is *tuned* on the task by gradient while everything else stays.
 """
 
 import dataclasses
@@ -11,14 +11,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from metarl_jax import fast_parameters
-from metarl_jax.env import TaskDistribution
-from metarl_jax.learner import LearnerConfig, MetaLearner
+from metarl_jax.core.types import Array, Memory, MetaParams, Metrics, PolicyOut, TimeStep, Trial
+from metarl_jax.core.validation import bounded, is_off
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.learners import fast_parameters
+from metarl_jax.learners.base import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import GradientLearner
-from metarl_jax.learners.recurrent import RL2
+from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.sequence import SequencePolicy
-from metarl_jax.networks import Activation, orthogonal
-from metarl_jax.structures import (
+from metarl_jax.networks.layers import Activation, orthogonal
+from metarl_jax.networks.structures import (
     GeneratedPolicy,
     Generation,
     HyperInit,
@@ -26,9 +28,7 @@ from metarl_jax.structures import (
     Routing,
     Structure,
 )
-from metarl_jax.structures.modular import openness
-from metarl_jax.types import Array, Memory, MetaParams, Metrics, PolicyOut, TimeStep, Trial
-from metarl_jax.validation import bounded, is_off
+from metarl_jax.networks.structures.modular import openness
 
 
 class InferredPolicy(SequencePolicy):
@@ -65,7 +65,7 @@ class StructureOptions(LearnerConfig):
     def make_structure(
         self, env: TaskDistribution, log_std_init: float, has_value: bool
     ) -> Structure:
-        """The structure (see `metarl_jax.structures`)."""
+        """The structure (see `metarl_jax.networks.structures`)."""
         raise TypeError(f"{type(self).__name__} must define make_structure")
 
     def make(self, env: TaskDistribution) -> MetaLearner:

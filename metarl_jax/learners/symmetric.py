@@ -8,12 +8,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.env import TaskDistribution, encoded_action_size
-from metarl_jax.learners.recurrent import RL2
+from metarl_jax.core.spaces import encoded_action_size
+from metarl_jax.core.types import Array, Memory, PolicyOut, PyTree, TimeStep
+from metarl_jax.core.validation import bounded
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.sequence import SequencePolicy
-from metarl_jax.networks import MLP, ActionDistribution, NarrowDense, orthogonal
-from metarl_jax.types import Array, Memory, PolicyOut, PyTree, TimeStep
-from metarl_jax.validation import bounded
+from metarl_jax.networks.layers import MLP, ActionDistribution, NarrowDense, orthogonal
 
 
 class PerAction(nn.Module):

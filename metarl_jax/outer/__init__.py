@@ -1,7 +1,7 @@
 """Outer methods: how the experience of a meta-step becomes an update of the meta-parameters, by name."""
 
+from metarl_jax.core.registry import Registry
 from metarl_jax.outer.base import MetaBatch, Outer, OuterConfig
-from metarl_jax.registry import Registry
 
 __all__ = ["MetaBatch", "Outer", "OuterConfig", "get", "names", "register", "registry"]
 

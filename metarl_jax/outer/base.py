@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.learner import AuxLoss, LearnerConfig, ParameterGroup, ParameterGroups
-from metarl_jax.returns import AdvantageConfig, AdvantageEstimator
-from metarl_jax.task_axis import TaskAxis
-from metarl_jax.types import (
+from metarl_jax.core.advantages import AdvantageConfig, AdvantageEstimator
+from metarl_jax.core.task_axis import TaskAxis
+from metarl_jax.core.types import (
     Array,
     InnerState,
     Key,
@@ -23,7 +22,8 @@ from metarl_jax.types import (
     PyTree,
     Trial,
 )
-from metarl_jax.validation import bounded
+from metarl_jax.core.validation import bounded
+from metarl_jax.learners.base import AuxLoss, LearnerConfig, ParameterGroup, ParameterGroups
 
 
 class MetaBatch(NamedTuple):

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.learner import LearnerConfig, ParameterGroups
+from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.trees import normal_like, standardize
+from metarl_jax.core.types import Array, Key, MetaParams, Trial
+from metarl_jax.core.validation import bounded
+from metarl_jax.learners.base import LearnerConfig, ParameterGroups
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer, OuterConfig
-from metarl_jax.returns import AdvantageConfig, standardize
-from metarl_jax.trees import normal_like
-from metarl_jax.types import Array, Key, MetaParams, Trial
-from metarl_jax.validation import bounded
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,17 +6,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.learner import LearnerConfig
-from metarl_jax.outer.base import MetaBatch, OuterConfig
-from metarl_jax.returns import (
-    AdvantageConfig,
-    AdvantageEstimator,
-    Quantile,
-    masked_mean,
-    padded_mean,
-)
-from metarl_jax.trees import join_leading, split_leading
-from metarl_jax.types import (
+from metarl_jax.core.advantages import AdvantageConfig, AdvantageEstimator, Quantile
+from metarl_jax.core.trees import join_leading, masked_mean, padded_mean, split_leading
+from metarl_jax.core.types import (
     Array,
     Memory,
     MetaParams,
@@ -26,7 +18,9 @@ from metarl_jax.types import (
     Transition,
     Trial,
 )
-from metarl_jax.validation import bounded, is_off
+from metarl_jax.core.validation import bounded, is_off
+from metarl_jax.learners.base import LearnerConfig
+from metarl_jax.outer.base import MetaBatch, OuterConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import optax
 
-from metarl_jax.learner import ParameterGroups
+from metarl_jax.core.types import Array, MetaParams, Metrics, Trial
+from metarl_jax.core.validation import bounded
+from metarl_jax.learners.base import ParameterGroups
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer
 from metarl_jax.outer.objective import ReplayObjective, counted_trials, task_loss
-from metarl_jax.types import Array, MetaParams, Metrics, Trial
-from metarl_jax.validation import bounded
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.learner import ParameterGroups
+from metarl_jax.core.trees import split_leading
+from metarl_jax.core.types import Array, Metrics, PyTree
+from metarl_jax.core.validation import bounded
+from metarl_jax.learners.base import ParameterGroups
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer
 from metarl_jax.outer.objective import ReplayObjective, counted_trials, task_loss
-from metarl_jax.trees import split_leading
-from metarl_jax.types import Array, Metrics, PyTree
-from metarl_jax.validation import bounded
 
 
 @dataclasses.dataclass(frozen=True)

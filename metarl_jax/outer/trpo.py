@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from metarl_jax.learner import LearnerConfig, ParameterGroups
+from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.trees import padded_mean
+from metarl_jax.core.types import Array, Memory, MetaParams, Metrics, PyTree, Trial
+from metarl_jax.core.validation import bounded
+from metarl_jax.learners.base import LearnerConfig, ParameterGroups
 from metarl_jax.outer.base import MetaBatch, Outer
 from metarl_jax.outer.objective import ReplayObjective, counted_trials, take_rounds, task_loss
 from metarl_jax.outer.policy_gradient import counted_gradient
-from metarl_jax.returns import AdvantageConfig, padded_mean
-from metarl_jax.types import Array, Memory, MetaParams, Metrics, PyTree, Trial
-from metarl_jax.validation import bounded
 
 
 @dataclasses.dataclass(frozen=True)

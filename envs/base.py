@@ -1,0 +1,177 @@
+"""What a distribution over tasks is: the interface that `metarl_jax.envs` implements and users subclass."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from metarl_jax.core.spaces import ActionSpace
+
+if TYPE_CHECKING:
+    from metarl_jax.learners.base import MetaLearner
+
+Task = Any
+"""One MDP of a distribution: a small pytree of arrays (a goal, a velocity, physics). Traced, so that a new task
+needs no recompilation."""
+
+SPLITS = ("train", "test", "ood")
+"""All splits that there are; which of them a task distribution has is in its `splits`."""
+
+CPU_LIBRARY = "xla_cpu_experimental_ynn_fusion_type"
+"""The option of XLA:CPU that says what is left to a library. By default sums are too, and of a long array of many axes
+it took 1.4 s for what takes 18 ms without it (docs/performance.md)."""
+
+
+class EnvState(struct.PyTreeNode):
+    """An episode at one moment.
+
+    Attributes:
+      observation: `[O]` float32.
+      reward: `[]` float32, of the step that led here.
+      done: `[]` bool, whether the episode *terminated* here. Reaching `episode_length` is not termination.
+      simulator: whatever the simulator carries. Noise of its own is best drawn by `reset`, for all steps at once: many
+        small draws are slow.
+    """
+
+    observation: jax.Array
+    reward: jax.Array
+    done: jax.Array
+    simulator: Any
+
+
+Regret = Callable[[EnvState, jax.Array], jax.Array]
+"""An episode at one moment, and the action taken there, to what the action costs (see `TaskDistribution.regret`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskDistribution:
+    """A distribution p(task) of MDPs that share observations and actions.
+
+    Subclass it as a frozen dataclass: its fields are the options that users set (`--env.FIELD` on the command
+    line), and `name` is how they call it. All methods are pure, see one task and one episode, and are mapped by the
+    caller. Whatever differs between tasks is in the task, never in `self`.
+    """
+
+    name: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    """The splits that `sample` knows. `train` and `test` are independent draws unless `note` says otherwise."""
+    note: ClassVar[str] = ""
+    """What a reader of a report must know of the splits, shown beside held-out results."""
+    strategies: ClassVar[tuple[str, ...]] = ()
+    """Known strategies for these tasks, by the names that `make_strategy` takes: controls beside a learner."""
+    num_skills: ClassVar[int] = 0
+    """Kinds of behaviour that the tasks ask for, where these are few and known."""
+
+    @property
+    def episode_length(self) -> int:
+        """T, the number of steps after which an episode is cut."""
+        raise TypeError(f"{type(self).__name__} must define episode_length")
+
+    @property
+    def observation_size(self) -> int:
+        """O, the number of entries of an observation."""
+        raise TypeError(f"{type(self).__name__} must define observation_size")
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """`Discrete` or `Box`."""
+        raise TypeError(f"{type(self).__name__} must define action_space")
+
+    def at(self, step: int | jax.Array) -> "TaskDistribution":
+        """The distribution from which meta-step `step` draws, for those that change; by default always the same.
+
+        Args:
+          step: `[]` int32, meta-steps done; usually a tracer, so that a field of the copy may be one.
+        """
+        del step
+        return self
+
+    def sample(self, key: jax.Array, split: str = "train") -> Task:
+        """Draws one task."""
+        raise TypeError(f"{type(self).__name__} must define sample")
+
+    def reset(self, task: Task, key: jax.Array) -> EnvState:
+        """Begins an episode."""
+        raise TypeError(f"{type(self).__name__} must define reset")
+
+    def step(self, task: Task, state: EnvState, action: jax.Array) -> EnvState:
+        """Goes one step on."""
+        raise TypeError(f"{type(self).__name__} must define step")
+
+    def skill(self, task: Task) -> jax.Array:
+        """Which of the `num_skills` kinds of behaviour a task asks for, `[]` int32."""
+        raise TypeError(f"{type(self).__name__} must define skill")
+
+    def oracle_observation(self, task: Task) -> jax.Array:
+        """The task as a float32 vector `[G]`, for policies that are told the task."""
+        leaves = [jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(task)]
+        return jnp.concatenate(leaves)
+
+    def oracle_action(self, task: Task, observation: jax.Array) -> jax.Array | None:
+        """The action of a known good policy that is told the task; None where no closed form is known."""
+        del task, observation
+        return None
+
+    def regret(self, task: Task) -> "Regret | None":
+        """What actions cost in a task, for training that is told it; None where it is not known.
+
+        Returns:
+          (state, action) to V*(s) − Q*(s, a) `[]`, not negative: how much less the best policy that knows the task and
+          the time can expect of the rest of the episode once this action is taken. What depends on the task alone is
+          computed before, once a trial.
+        """
+        del task
+        return None
+
+    def make_strategy(self, name: str, num_rounds: int, **options: Any) -> "MetaLearner":
+        """A known strategy, as a learner without meta-parameters that lives through trials of K = `num_rounds` rounds.
+
+        Args:
+          name: one of `strategies`.
+          num_rounds: K.
+          options: fields of the strategy, where others than the defaults are wanted.
+
+        Raises:
+          ValueError: for another name, or options that it does not have.
+        """
+        del num_rounds, options
+        raise ValueError(f"strategy={name!r}: env {self.name!r} has no known strategies")
+
+    def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
+        """The expected return of each round `[K]` of the policy that is best on average over the tasks of `sample`.
+
+        A ceiling for every learner that lives through `num_rounds` rounds of one episode. None where it is not known,
+        or too long to compute.
+        """
+        del num_rounds
+        return None
+
+    def compiler_options(self, platform: str) -> dict[str, Any]:
+        """XLA options with which programs around this simulator run faster on `cpu`, `gpu` or `tpu`."""
+        return {CPU_LIBRARY: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"} if platform == "cpu" else {}
+
+    def validate(self) -> None:
+        """Raises `ValueError` (field, value, remedy) for options that cannot work."""
+
+
+def knows_regret(env: TaskDistribution) -> bool:
+    """Whether training can be told what actions cost in a task (`advantage.payoff`)."""
+    return type(env).regret is not TaskDistribution.regret
+
+
+def check_split(distribution: TaskDistribution, split: str) -> None:
+    """Raises `ValueError` where the distribution has no such split."""
+    if split not in distribution.splits:
+        known = ", ".join(distribution.splits)
+        raise ValueError(
+            f"split={split!r} is unknown to {distribution.name}: choose one of {known}"
+        )
+
+
+def has_oracle(env: TaskDistribution) -> bool:
+    """Whether a good policy that is told the task is known in closed form."""
+    return type(env).oracle_action is not TaskDistribution.oracle_action

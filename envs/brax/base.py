@@ -1,0 +1,262 @@
+"""What the task distributions on Brax robots share: physics, episodes, divergence."""
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import importlib
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.registry import suggestion
+from metarl_jax.core.spaces import Box
+from metarl_jax.envs.base import CPU_LIBRARY, EnvState, Task, TaskDistribution
+
+BACKENDS = ("spring", "generalized", "positional", "mjx")
+
+
+class Robot(NamedTuple):
+    """A Brax environment, of which only the physics and the observation are used.
+
+    Attributes:
+      environment: `"module:class"` in Brax, imported when the physics is first needed.
+      observation_size: O.
+      action_size: A.
+    """
+
+    environment: str
+    observation_size: int
+    action_size: int
+
+
+class Torso(NamedTuple):
+    """The root link after a step, in the world's frame, for rewards and termination.
+
+    Attributes:
+      position: `[3]` m.
+      velocity: `[3]` m/s, the mean over the step, (position after - position before)/dt.
+      rotation: `[4]`, a unit quaternion (w, x, y, z).
+    """
+
+    position: jax.Array
+    velocity: jax.Array
+    rotation: jax.Array
+
+
+class Physics(NamedTuple):
+    """The raw Brax environment and the seconds that one of its steps simulates."""
+
+    env: Any
+    dt: float
+
+    def replace(self, leaves: dict[str, jax.Array]) -> "Physics":
+        """A copy in which leaves of the Brax system, such as `link.inertia.mass`, are replaced.
+
+        The arrays may be traced and differ between tasks, so that a new physics needs no compilation.
+        """
+        env = copy.copy(self.env)
+        env.sys = env.sys.tree_replace(leaves)
+        return Physics(env, self.dt)
+
+
+@functools.cache
+def make_physics(robot: Robot, backend: str) -> Physics:
+    """Builds the Brax environment, once for each robot and backend.
+
+    Brax is imported here, quietly, so that every later import of it finds it loaded.
+    The first call may come from inside a trace, so the constants are made eagerly: as tracers they
+    would leak into the cache and break every later use.
+    """
+    module, cls = robot.environment.split(":")
+    with _quiet(), jax.ensure_compile_time_eval():
+        env = getattr(importlib.import_module(module), cls)(backend=backend)
+        return Physics(env, float(env.dt))
+
+
+@dataclasses.dataclass(frozen=True)
+class BraxFamily(TaskDistribution):
+    """Tasks that share a Brax robot and differ in the reward or in the physics.
+
+    A subclass sets `robot` and defines `sample` and `reward`, `terminates` where an episode can end
+    early, and `physics_of` where tasks differ in physics. The initial state is Brax's, as in Gym: for
+    the half-cheetah and the ant joint positions + U[-0.1, 0.1], velocities + 0.1·N(0, 1). A step of
+    theirs is 0.05 s of simulated time on all backends. Brax's rewards, wrappers, `info` and `metrics`
+    are not used; `EnvState.simulator` is the bare pipeline state.
+
+    A simulation that diverges, because the physics exploded or because the action was not finite,
+    terminates (`done`) with reward 0 and stays at its last finite state, so that one bad episode
+    cannot poison a batch.
+
+    Brax's physics is not MuJoCo's, whatever the backend: raw returns do not compare with published
+    ones. Compare (return - random)/(oracle - random), all three measured in the same environment.
+
+    References:
+      Freeman et al., «Brax: A Differentiable Physics Engine for Large Scale Rigid Body Simulation»,
+      NeurIPS Datasets and Benchmarks 2021.
+    """
+
+    robot: ClassVar[Robot]
+    backends: ClassVar[tuple[str, ...]] = BACKENDS
+    """Backends that can simulate what differs between the tasks."""
+
+    horizon: int = 200
+    """Steps of an episode, of 0.05 s each."""
+
+    backend: str = "spring"
+    """The physics: `spring` (the fastest on a CPU), `positional`, `generalized` or `mjx`."""
+
+    @property
+    def episode_length(self) -> int:
+        return self.horizon
+
+    @property
+    def observation_size(self) -> int:
+        return self.robot.observation_size
+
+    @property
+    def action_space(self) -> Box:
+        return Box(self.robot.action_size, -1.0, 1.0)
+
+    @property
+    def physics(self) -> Physics:
+        """The Brax environment, shared by all instances of the same robot and backend."""
+        return make_physics(self.robot, self.backend)
+
+    def physics_of(self, task: Task) -> Physics:
+        """The physics in which a task is simulated; the shared one, unless the subclass says otherwise."""
+        del task
+        return self.physics
+
+    def compiler_options(self, platform: str) -> dict[str, Any]:
+        # XLA:CPU hands the many 3×3 products of rigid bodies to a library for large matrices; compiled in
+        # line they take a third less time.
+        return {CPU_LIBRARY: ""} if platform == "cpu" else {}
+
+    def reward(self, task: Task, torso: Torso, action: jax.Array) -> jax.Array:
+        """The reward `[]` of a step that ended with this torso, after the clipped action `[A]`."""
+        raise TypeError(f"{type(self).__name__} must define reward")
+
+    def terminates(self, torso: Torso) -> jax.Array:
+        """Whether the robot has fallen, bool `[]`; never, unless the subclass says so."""
+        del torso
+        return jnp.zeros((), bool)
+
+    def reset(self, task: Task, key: jax.Array) -> EnvState:
+        start = self.physics_of(task).env.reset(key)
+        simulator = _strongly_typed(start.pipeline_state)
+        observation = start.obs.astype(jnp.float32)
+        return EnvState(observation, jnp.zeros((), jnp.float32), jnp.zeros((), bool), simulator)
+
+    def step(self, task: Task, state: EnvState, action: jax.Array) -> EnvState:
+        physics = self.physics_of(task)
+        simulator, observation, torso, action = _simulate(physics, state.simulator, action)
+        reward = self.reward(task, torso, action).astype(jnp.float32)
+        finite = jnp.isfinite(reward) & jnp.all(jnp.isfinite(observation))
+
+        def keep(new, old):
+            return jnp.where(finite, new, old)
+
+        return EnvState(
+            observation=keep(observation, state.observation),
+            reward=keep(reward, jnp.zeros_like(reward)),
+            done=~finite | self.terminates(torso),
+            simulator=jax.tree.map(keep, simulator, state.simulator),
+        )
+
+    def render(self, task: Task, states: EnvState) -> str:
+        """An HTML page that plays an episode.
+
+        Args:
+          task: unused; the page shows the robot only.
+          states: the states of one episode, stacked: leaves `[T, ...]`.
+
+        Returns:
+          The page. Its viewer is loaded from a CDN, so that it stays blank without a network.
+        """
+        del task
+        system = self.physics.env.sys
+        from brax.io import html
+
+        trajectory = jax.device_get(states.simulator.x)
+        frames = [
+            _Frame(jax.tree.map(lambda leaf, t=t: leaf[t], trajectory))
+            for t in range(trajectory.pos.shape[0])
+        ]
+        # The page reads nothing but the links' positions, `x`.
+        return html.render(system, frames)  # pyright: ignore[reportArgumentType]
+
+    def validate(self) -> None:
+        if self.horizon < 1:
+            raise ValueError(f"env.horizon={self.horizon} must be at least 1")
+        check_choice("backend", self.backend, self.backends)
+
+
+def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises `ValueError` that names the field, the value, the choices and the nearest of them."""
+    if value not in choices:
+        hint = suggestion(value, list(choices))
+        raise ValueError(f"env.{field}={value!r}: choose one of {', '.join(choices)}{hint}")
+
+
+def _simulate(
+    physics: Physics, before: Any, action: jax.Array
+) -> tuple[Any, jax.Array, Torso, jax.Array]:
+    """One step of physics: pipeline state, observation `[O]`, torso, clipped action `[A]`."""
+    env, dt = physics
+    from brax.envs.base import State
+
+    action = jnp.clip(action, -1.0, 1.0)
+    zero = jnp.zeros((), jnp.float32)
+    # Brax's reward, done and metrics are dropped, so the compiler removes them.
+    after = env.step(State(before, zero, zero, zero), action)
+    position, rotation = after.pipeline_state.x.pos[0], after.pipeline_state.x.rot[0]
+    torso = Torso(position, (position - before.x.pos[0]) / dt, rotation)
+    simulator = _strongly_typed(after.pipeline_state)
+    return simulator, after.obs.astype(jnp.float32), torso, action
+
+
+class _Frame(NamedTuple):
+    x: Any
+
+
+def _strongly_typed(tree: Any) -> Any:
+    """The tree without weak types: a scan's carry must not change its types."""
+    return jax.tree.map(
+        lambda leaf: jax.lax.convert_element_type(leaf, jnp.result_type(leaf)), tree
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides what Brax and MuJoCo say on every import about themselves, and nothing else.
+
+    That is: jaxopt and Brax's environments are no longer maintained (warnings), Warp is not
+    installed (printed), and `settotalmass` in Brax's half-cheetah is deprecated (MuJoCo's own log,
+    with a file in the working folder).
+    """
+    import mujoco
+
+    def pass_on(message: str) -> None:
+        if "settotalmass" not in message:
+            warnings.warn(message, stacklevel=2)
+
+    # MuJoCo's type stubs lack the two functions.
+    set_handler = getattr(mujoco, "set_mju_user_warning")  # noqa: B009
+    handler = getattr(mujoco, "get_mju_user_warning")()  # noqa: B009
+    printed = io.StringIO()
+    try:
+        set_handler(pass_on)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
+            warnings.filterwarnings("ignore", message="JAXopt is no longer maintained")
+            warnings.filterwarnings("ignore", message="Brax System, piplines and environments")
+            yield
+    finally:
+        set_handler(handler)
+        for line in printed.getvalue().splitlines():
+            if not line.startswith(("Failed to import warp", "Failed to import mujoco_warp")):
+                print(line)

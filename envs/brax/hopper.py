@@ -1,0 +1,128 @@
+"""A one-legged hopper whose body is uncertain: the ensemble of models of EPOpt."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from metarl_jax.core.validation import bounded
+from metarl_jax.envs.base import check_split
+from metarl_jax.envs.brax.base import BraxFamily, Physics, Robot, Torso
+
+_CONTROL_COST = 1e-3
+_ALIVE_BONUS = 1.0
+_LOWEST_HEIGHT = 0.7  # m
+_LARGEST_PITCH = 0.2  # rad
+
+
+class HopperBody(struct.PyTreeNode):
+    """One task of `HopperEnsemble`, `[]` float32 each.
+
+    Attributes:
+      torso_mass: kg.
+      friction: sliding friction coefficient of the foot.
+      damping: N·m·s/rad, of the three joints.
+      armature: kg·m², the rotor's inertia at the three joints.
+    """
+
+    torso_mass: jax.Array
+    friction: jax.Array
+    damping: jax.Array
+    armature: jax.Array
+
+
+class _Truncated(NamedTuple):
+    """A normal distribution, cut to [low, high]."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        low, high = (self.low - self.mean) / self.std, (self.high - self.mean) / self.std
+        value = self.mean + self.std * jax.random.truncated_normal(key, low, high)
+        return jnp.clip(value, self.low, self.high)
+
+
+SOURCE = {
+    "torso_mass": _Truncated(6.0, 1.5, 3.0, 9.0),
+    "friction": _Truncated(2.0, 0.25, 1.5, 2.5),
+    "damping": _Truncated(2.5, 1.0, 1.0, 4.0),
+    "armature": _Truncated(1.0, 0.25, 0.5, 1.5),
+}
+"""The source distribution of each field of a `HopperBody`, all independent."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HopperEnsemble(BraxFamily):
+    """Hop forward with a body that is not known.
+
+    The task is a `HopperBody`, drawn from the source distribution of EPOpt, normal distributions that are cut:
+
+      torso mass  N(6, 1.5²) kg on [3, 9]             friction  N(2, 0.25²) on [1.5, 2.5]
+      damping     N(2.5, 1²) N·m·s/rad on [1, 4]      armature  N(1, 0.25²) kg·m² on [0.5, 1.5]
+
+    Brax's hopper is MuJoCo's, in the same units: its nominal body has 3.67 kg, 2, 1 and 1. The torso's moment of
+    inertia goes with its mass, as if it were denser. What Brax derives from the nominal body to regularise its
+    constraint solver stays as it is.
+
+    With vₓ the torso's mean forward velocity over a step in m/s and a the action clipped to [-1, 1], the reward is vₓ -
+    0.001‖a‖² + 1. The episode terminates when the torso is below 0.7 m or pitched by more than 0.2 rad; the step that
+    falls earns its bonus too, as in Gym. The observation `[11]` is height, pitch and joint angles, then velocities,
+    clipped to ±10. Joint positions and velocities begin at rest + U[-0.005, 0.005].
+
+    On `spring` and `positional`, Brax has neither joint damping nor armature, and gives every link of this robot the
+    mass 1 kg: such a physics does not know most of the task, so that neither may be chosen.
+
+    References:
+      Rajeswaran et al., «EPOpt: Learning Robust Neural Network Policies Using Model Ensembles», ICLR 2017.
+    """
+
+    name: ClassVar[str] = "hopper_ensemble"
+    robot: ClassVar[Robot] = Robot("brax.envs.hopper:Hopper", observation_size=11, action_size=3)
+    backends: ClassVar[tuple[str, ...]] = ("generalized", "mjx")
+
+    horizon: int = bounded(200, at_least=1)
+    """Steps of an episode, of 0.008 s each."""
+    backend: str = "generalized"
+    """The physics: `generalized` or `mjx`."""
+
+    def sample(self, key: jax.Array, split: str = "train") -> HopperBody:
+        check_split(self, split)
+        keys = jax.random.split(key, len(SOURCE))
+        values = zip(SOURCE.items(), keys, strict=True)
+        return HopperBody(**{name: source.sample(key) for (name, source), key in values})
+
+    def physics_of(self, task: HopperBody) -> Physics:
+        system = self.physics.env.sys
+        relative_mass = task.torso_mass / system.link.inertia.mass[0]
+        # The last three degrees of freedom are the joints; those before place the torso in the plane.
+        damping = system.dof.damping.at[-3:].set(task.damping)
+        armature = system.dof.armature.at[-3:].set(task.armature)
+        return self.physics.replace(
+            {
+                "geom_friction": system.geom_friction.at[-1, 0].set(task.friction),
+                # `generalized` reads the first four of these, `mjx` the others.
+                "link.inertia.mass": system.link.inertia.mass.at[0].set(task.torso_mass),
+                "link.inertia.i": system.link.inertia.i.at[0].multiply(relative_mass),
+                "dof.damping": damping,
+                "dof.armature": armature,
+                "body_mass": system.body_mass.at[1].set(task.torso_mass),
+                "body_inertia": system.body_inertia.at[1].multiply(relative_mass),
+                "dof_damping": damping,
+                "dof_armature": armature,
+            }
+        )
+
+    def reward(self, task: HopperBody, torso: Torso, action: jax.Array) -> jax.Array:
+        """vₓ - 0.001‖a‖² + 1."""
+        del task
+        return torso.velocity[0] - _CONTROL_COST * jnp.sum(action**2) + _ALIVE_BONUS
+
+    def terminates(self, torso: Torso) -> jax.Array:
+        """Whether the torso is below 0.7 m, or pitched by more than 0.2 rad."""
+        pitch = 2.0 * jnp.arctan2(torso.rotation[2], torso.rotation[0])
+        return (torso.position[2] <= _LOWEST_HEIGHT) | (jnp.abs(pitch) >= _LARGEST_PITCH)

@@ -1,0 +1,1 @@
+"""Finite MDPs, which are solved exactly."""

@@ -1,0 +1,305 @@
+"""How fast a meta-step is, against the simulator alone, and where its time goes: `metarl bench`."""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from metarl_jax.baselines.policies import control_spec
+from metarl_jax.config import Config
+from metarl_jax.core import advantages as returns
+from metarl_jax.core import machine
+from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.types import Device, Key, Metrics, TrainState, Trial
+from metarl_jax.program.build import check_memory, make_spec
+from metarl_jax.program.devices import replicated, select_devices
+from metarl_jax.program.rollout import collect_trial
+from metarl_jax.program.step import StepSpec, make_init, make_meta_batch, make_step, sample_tasks
+
+TARGET_SECONDS = 0.5
+"""How long one measurement lasts, if the number of calls is left open."""
+
+
+class Compiled(NamedTuple):
+    """A program ready to be timed.
+
+    Attributes:
+      call: runs it once and answers something to wait for.
+      compile_seconds: tracing, lowering and compiling.
+      temporary_bytes: what it needs on each device beside arguments and results, where the compiler tells.
+    """
+
+    call: Callable[[], Any]
+    compile_seconds: float
+    temporary_bytes: int | None
+
+
+def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
+    """The simulator alone: the trials of a meta-step under random actions, kept as sums only.
+
+    Sums of rewards and observations are among them, so that the compiler cannot leave out the
+    simulation.
+    """
+    spec = control_spec(spec, "random")
+    advantages = returns.make_estimator(
+        returns.AdvantageConfig(baseline="none", normalization="none")
+    )
+
+    def one(_, task, key) -> Metrics:
+        trial = collect_trial(
+            spec.env,
+            spec.learner,
+            advantages,
+            (),
+            (),
+            None,
+            task,
+            key,
+            num_rounds=spec.num_rounds,
+            num_episodes=spec.num_episodes,
+        )
+        timestep = trial.rollout.timestep
+        return {
+            "env_steps": timestep.valid.sum(dtype="int32"),
+            "reward": trial.rollout.reward.sum(),
+            "observation": timestep.observation.sum(),
+        }
+
+    def simulate(key: Key) -> Metrics:
+        task_key, trial_key = jax.random.split(key)
+        tasks = sample_tasks(spec, task_key, spec.num_tasks, "train")
+        keys = jax.random.split(trial_key, spec.num_tasks)
+        sums = spec.axis.map(one, (), tasks, keys, block=spec.collect_block)
+        return jax.tree.map(lambda x: x.sum(), sums)
+
+    return simulate
+
+
+def make_collect(spec: StepSpec) -> Callable[[TrainState, Key], Trial]:
+    """The first half of a meta-step: tasks, and the learner's trials in them `[N, K, T, E]`."""
+
+    def collect(state: TrainState, key: Key) -> Trial:
+        task_key, trial_key = jax.random.split(key)
+        tasks = sample_tasks(spec, task_key, spec.num_tasks, "train")
+        return make_meta_batch(spec, state, tasks).collect(state.meta_params, trial_key)
+
+    return collect
+
+
+def measure(
+    config: Config,
+    *,
+    repeats: int = 5,
+    steps: int | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> dict[str, Any]:
+    """Times a configuration.
+
+    Args:
+      repeats: measurements of each program, taken in turns.
+      steps: calls in one measurement; as many as take half a second when not given.
+      progress: is told what is being done.
+
+    Returns:
+      What `metarl bench --json` prints: rates in env-steps/s of valid steps, times in s, memory in
+      bytes.
+
+    Raises:
+      ValueError: for a bad configuration, naming the field.
+    """
+    spec = make_spec(config)
+    check_memory(config)
+    devices = select_devices(config)
+    programs = _compile(spec, devices, config.seed, progress)
+    calls = {name: steps or _calibrate(program) for name, program in programs.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    rates: dict[str, list[float]] = {name: [] for name in programs}
+    for repeat in range(repeats):
+        progress(f"measuring, {repeat + 1} of {repeats}")
+        for name, program in programs.items():
+            passed, env_steps = _time(program.call, calls[name])
+            seconds[name].append(passed / calls[name])
+            rates[name].append(env_steps / passed)
+    simulator_rates, step_rates = rates["simulator"], rates["meta-step"]
+    return {
+        "preset": config.name,
+        "device": machine.describe(devices),
+        "sizes": {
+            "num_tasks": config.num_tasks,
+            "num_rounds": config.num_rounds,
+            "num_episodes": config.num_episodes,
+            "episode_length": config.env.episode_length,
+        },
+        "repeats": repeats,
+        "calls_per_measurement": calls,
+        "compile_seconds": {name: program.compile_seconds for name, program in programs.items()},
+        "simulator_env_steps_per_second": _spread(simulator_rates),
+        "meta_step_env_steps_per_second": _spread(step_rates),
+        "ratio": _spread([a / b for a, b in zip(step_rates, simulator_rates, strict=True)]),
+        "meta_step_seconds": _spread(seconds["meta-step"]),
+        "where_the_time_goes": _parts(seconds),
+        "peak_memory": {
+            "host_bytes": _peak_host_bytes(),
+            "device_bytes": _peak_bytes(devices),
+            "meta_step_bytes": programs["meta-step"].temporary_bytes,
+        },
+    }
+
+
+def measure_variants(
+    configs: dict[str, Config],
+    *,
+    repeats: int = 5,
+    steps: int | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> dict[str, Any]:
+    """Times the whole meta-step of several configurations in turns, so that a noisy machine disturbs all alike.
+
+    Args:
+      configs: by name; rates are compared with that of the first.
+      repeats, steps, progress: as in `measure`.
+
+    Returns:
+      What `metarl bench --against … --json` prints: for each name the rate in env-steps/s, its ratio to that of the
+      first in the same turn, seconds of a meta-step and of compiling.
+
+    Raises:
+      ValueError: for a bad configuration, naming the field.
+    """
+    specs = {name: (make_spec(config), config) for name, config in configs.items()}
+    for config in configs.values():
+        check_memory(config)
+    programs = {}
+    for name, (spec, config) in specs.items():
+        progress(f"compiling {name}")
+        programs[name] = _compile_step(spec, select_devices(config), config.seed)
+    calls = {name: steps or _calibrate(program) for name, program in programs.items()}
+    turns: list[dict[str, tuple[float, float]]] = []
+    for repeat in range(repeats):
+        progress(f"measuring, {repeat + 1} of {repeats}")
+        turns.append({name: _time(p.call, calls[name]) for name, p in programs.items()})
+
+    def rate(turn: dict[str, tuple[float, float]], name: str) -> float:
+        seconds, env_steps = turn[name]
+        return env_steps / seconds
+
+    first = next(iter(configs))
+    variants = {
+        name: {
+            "env_steps_per_second": _spread([rate(turn, name) for turn in turns]),
+            "ratio": _spread([rate(turn, name) / rate(turn, first) for turn in turns]),
+            "meta_step_seconds": _spread([turn[name][0] / calls[name] for turn in turns]),
+            "compile_seconds": program.compile_seconds,
+        }
+        for name, program in programs.items()
+    }
+    device = machine.describe(select_devices(configs[first]))
+    return {"preset": configs[first].name, "device": device, "variants": variants}
+
+
+def _compile(
+    spec: StepSpec, devices: Sequence[Device], seed: int, progress: Callable[[str], None]
+) -> dict[str, Compiled]:
+    """The programs by name, each having run once."""
+    everywhere = replicated(spec.axis, devices)
+    init = jax.jit(make_init(spec), out_shardings=everywhere)
+    key = jax.device_put(make_key(seed), everywhere)
+    state = jax.block_until_ready(init(key))
+
+    def compiled(name: str, fn: Callable, *args):
+        progress(f"compiling: {name}")
+        return _compiled(jax.jit(fn), spec, devices, *args)
+
+    simulate, costs = compiled("simulator", make_simulate(spec), key)
+    programs = {"simulator": Compiled(lambda: simulate(key), *costs)}
+    collects = {"collect": spec}
+    if spec.learner.adapt is not None:
+        collects["act"] = spec._replace(learner=spec.learner._replace(adapt=None))
+    for name, parts in collects.items():
+        collect, costs = compiled(name, make_collect(parts), state, key)
+        programs[name] = Compiled(lambda collect=collect: collect(state, key), *costs)
+    for program in programs.values():
+        jax.block_until_ready(program.call())
+    progress("compiling: meta-step")
+    return programs | {"meta-step": _compile_step(spec, devices, seed)}
+
+
+def _compile_step(spec: StepSpec, devices: Sequence[Device], seed: int) -> Compiled:
+    """The whole meta-step, having run once; every call goes on with the state of the one before."""
+    everywhere = replicated(spec.axis, devices)
+    init = jax.jit(make_init(spec), out_shardings=everywhere)
+    training = [jax.block_until_ready(init(jax.device_put(make_key(seed), everywhere)))]
+    step = jax.jit(make_step(spec), donate_argnums=0, out_shardings=everywhere)
+    step, costs = _compiled(step, spec, devices, training[0])
+
+    def take_step() -> Metrics:
+        training[0], metrics = step(training[0])
+        return metrics
+
+    jax.block_until_ready(take_step())
+    return Compiled(take_step, *costs)
+
+
+def _compiled(jitted: Any, spec: StepSpec, devices: Sequence[Device], *args: Any):
+    """The executable for these arguments; the seconds that it took, and its temporary bytes."""
+    start = time.perf_counter()
+    executable = jitted.lower(*args).compile(spec.env.compiler_options(devices[0].platform))
+    passed = time.perf_counter() - start
+    plan = executable.memory_analysis()
+    return executable, (passed, None if plan is None else plan.temp_size_in_bytes)
+
+
+def _time(call: Callable[[], Any], num_calls: int) -> tuple[float, float]:
+    """Seconds of so many calls, and the env-steps that they report.
+
+    Each is waited for: on a CPU, programs with collectives that are in flight together can take
+    each other's threads, and then wait for ever.
+    """
+    reported = []
+    start = time.perf_counter()
+    for _ in range(num_calls):
+        result = jax.block_until_ready(call())
+        if isinstance(result, dict):
+            reported.append(result["env_steps"])
+    return time.perf_counter() - start, float(sum(map(int, reported)))
+
+
+def _calibrate(program: Compiled) -> int:
+    """How many calls last about `TARGET_SECONDS`."""
+    seconds = min(_time(program.call, 1)[0], _time(program.call, 1)[0])
+    return max(1, min(1000, round(TARGET_SECONDS / seconds)))
+
+
+def _parts(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Seconds of the parts of a meta-step, as differences between programs measured in turns."""
+    acting = "act" if "act" in seconds else "collect"
+    stages = ["simulator", acting, "collect", "meta-step"]
+    names = ["simulating", "acting and recording", "adapting", "updating"]
+    parts = {}
+    previous = [0.0] * len(seconds["simulator"])
+    for name, stage in zip(names, stages, strict=True):
+        differences = [now - before for now, before in zip(seconds[stage], previous, strict=True)]
+        parts[name] = _spread(differences)
+        previous = seconds[stage]
+    return parts
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def _peak_host_bytes() -> int:
+    """The greatest resident size of this process up to now, compilation included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _peak_bytes(devices: Sequence[Device]) -> int | None:
+    """The greatest memory in use on any device, where the platform counts it."""
+    counts = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in devices]
+    known = [count for count in counts if count is not None]
+    return max(known) if known else None

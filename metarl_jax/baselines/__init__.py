@@ -1,0 +1,1 @@
+"""Policies to compare a learner with."""

@@ -1,0 +1,163 @@
+"""`metarl bench`: the options, and the report as a table."""
+
+import dataclasses
+import json
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from metarl_jax.cli.backend import start_backend
+from metarl_jax.cli.options import RunOptions, parse_run, reflow
+from metarl_jax.cli.train import missing_preset, preset_help, split_preset
+from metarl_jax.console.activity import Activity
+from metarl_jax.console.tables import Column, Table, show
+from metarl_jax.core.jax_settings import under_fixed_settings
+from metarl_jax.core.machine import in_words
+from metarl_jax.core.validation import bounded, check_fields
+from metarl_jax.runs.stopping import interruptible
+
+HELP = """Measure a preset: env-steps/s of the simulator alone under random actions and of the whole
+meta-step with the same batch, their ratio, where the time goes, compile seconds and peak memory.
+
+Nothing is written. The programs take turns, so that a noisy machine disturbs all alike; numbers
+are medians of the repeats, with the least and the greatest.
+
+  {prog}
+  {prog} --num-tasks 20 --num-rounds 2 --json
+  {prog} --runtime.num-devices 1 --runtime.update-block 4
+
+With `--against` only whole meta-steps are timed, of the preset as given and of each variant:
+
+  metarl bench rl2-bandit --num-rounds 100 --against learner.core=min_gru learner.core=lstm"""
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchOptions(RunOptions):
+    """Options of `metarl bench`."""
+
+    repeats: int = bounded(5, at_least=1)
+    """Measurements of each program."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
+    """Calls of a program in one measurement; as many as take half a second when not given."""
+    against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE[,FIELD=VALUE …] …")] = ()
+    """Variants to compare with, each as fields and values."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the numbers as JSON and nothing else on stdout."""
+
+
+def main(args: list[str]) -> int:
+    """`metarl bench PRESET …`."""
+    preset, rest = split_preset(args)
+    prog = f"metarl bench {preset or 'PRESET'}"
+    description = HELP.format(prog=prog)
+    if preset is None:
+        if {"-h", "--help"} & set(rest):
+            print(reflow(preset_help("bench", description)))
+            return 0
+        raise missing_preset("bench")
+    options = parse_run(BenchOptions, preset, rest, prog=prog, description=description)
+    configs = {"as given": options.config()}
+    check_fields(options)
+    for variant in options.against:
+        words = [*rest, *variant_flags(variant)]
+        configs[variant] = parse_run(
+            BenchOptions, preset, words, prog=prog, description=description
+        ).config()
+    start_backend(configs["as given"].runtime.platform)
+
+    from metarl_jax.analysis.throughput import measure, measure_variants
+
+    times: dict[str, Any] = {"repeats": options.repeats, "steps": options.steps}
+    with Activity(Console(stderr=True), "building") as activity:
+        times["progress"] = activity.update
+        if options.against:
+            measured = under_fixed_settings(lambda: measure_variants(configs, **times))
+        else:
+            measured = under_fixed_settings(lambda: measure(configs["as given"], **times))
+        report = interruptible(measured)
+    if options.json:
+        print(json.dumps(report, indent=2))
+    elif options.against:
+        print_variants(report)
+    else:
+        print_report(report)
+    return 0
+
+
+def variant_flags(variant: str) -> list[str]:
+    """`learner.core=lstm,num-tasks=8` as the words of a command line.
+
+    Raises:
+      ValueError: for another form.
+    """
+    words = []
+    for setting in variant.split(","):
+        field, equals, value = setting.partition("=")
+        if not (field and equals and value):
+            raise ValueError(
+                f"against={variant!r} must be FIELD=VALUE[,FIELD=VALUE …]: learner.core=min_gru"
+            )
+        words.append(f"--{field.strip().lstrip('-')}={value}")
+    return words
+
+
+def print_variants(report: dict[str, Any]) -> None:
+    """What `metarl_jax.analysis.throughput.measure_variants` answers, as a table."""
+    device, variants = report["device"], report["variants"]
+    rates = [found["env_steps_per_second"] for found in variants.values()]
+    columns = [Column("", list(variants), is_text=True)]
+    for name, field in (("env-steps/s", "median"), ("least", "min"), ("greatest", "max")):
+        columns.append(Column(name, [f"{rate[field]:,.0f}" for rate in rates]))
+    ratios = [f"{found['ratio']['median']:.2f}" for found in variants.values()]
+    seconds = [f"{found['compile_seconds']:.1f}" for found in variants.values()]
+    columns += [Column("ratio", ratios), Column("compile, s", seconds)]
+    title = f"{report['preset']} on {in_words(device)}, jax {device['jax']}: whole meta-step"
+    show(Table(title, columns))
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """What `metarl_jax.analysis.throughput.measure` answers, as tables."""
+    device, sizes = report["device"], report["sizes"]
+    batch = ", ".join(f"{sizes[f'num_{axis}']} {axis}" for axis in ("tasks", "rounds", "episodes"))
+    show(
+        f"[bold]{report['preset']}[/] on {in_words(device)}, jax {device['jax']}: {batch} of "
+        f"{sizes['episode_length']} steps"
+    )
+    show(_throughput_table(report))
+    show(_parts_table(report))
+    seconds, memory = report["compile_seconds"], report["peak_memory"]
+    sizes_in_memory = {
+        "meta-step beside its state, a device": memory["meta_step_bytes"],
+        "peak of the device": memory["device_bytes"],
+        "peak of the process": memory["host_bytes"],
+    }
+    known = [f"{name} {x / 2**20:,.1f} MiB" for name, x in sizes_in_memory.items() if x is not None]
+    show(
+        f"compile: simulator {seconds['simulator']:.1f} s, meta-step {seconds['meta-step']:.1f} s\n"
+        f"memory: {', '.join(known)}"
+    )
+
+
+def _throughput_table(report: dict[str, Any]) -> Table:
+    rows = {
+        "simulator alone": ("simulator_env_steps_per_second", "{:,.0f}"),
+        "whole meta-step": ("meta_step_env_steps_per_second", "{:,.0f}"),
+        "ratio": ("ratio", "{:.1%}"),
+    }
+    columns = [Column("", list(rows), is_text=True)]
+    for name in ("median", "min", "max"):
+        cells = [style.format(report[field][name]) for field, style in rows.values()]
+        columns.append(Column(name, cells))
+    return Table(f"env-steps/s, {report['repeats']} measurements of each in turns", columns)
+
+
+def _parts_table(report: dict[str, Any]) -> Table:
+    total, parts = report["meta_step_seconds"]["median"], report["where_the_time_goes"]
+    medians = [part["median"] for part in parts.values()]
+    columns = [
+        Column("", list(parts), is_text=True),
+        Column("ms", [f"{1e3 * seconds:,.2f}" for seconds in medians]),
+        Column("share", [f"{seconds / total:.1%}" for seconds in medians]),
+    ]
+    return Table(f"where the {1e3 * total:,.1f} ms of a meta-step go", columns)

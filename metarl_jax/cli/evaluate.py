@@ -1,0 +1,100 @@
+"""`metarl eval`: the returns of a trained run, in its own tasks or in others."""
+
+import dataclasses
+import json
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from metarl_jax.cli.backend import start_backend
+from metarl_jax.cli.options import parse, take_run_dir
+from metarl_jax.config import RuntimeConfig, Which
+from metarl_jax.core.validation import bounded, check_fields
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.runs.folder import open_existing
+
+HELP = """Evaluate a checkpoint of a run, and write nothing: the return of each round of the trial,
+with a 95% interval over tasks, beside a random policy and, where they are known, an oracle and the
+Bayes-optimal returns. `metarl controls ENV --help` names the strategies that --strategies adds.
+
+  metarl eval runs/maml-point-robot-seed0
+  metarl eval runs/maml-point-robot-seed0 --split ood --num-tasks 1000 --json
+  metarl eval runs/rl2-bandit-seed0 --strategies gittins ucb1
+  metarl eval runs/maml-point-robot-seed0 --num-episodes 40 --inner-lr-factors 1 0.5
+
+The checkpoint is the best by held-out return while training, as in the table that training ends
+with, unless --checkpoint names another; the tasks are others than those by which it was found best.
+
+  metarl eval runs/maml-point-robot-seed0 --checkpoint last
+  metarl eval runs/maml-point-robot-seed0 --checkpoint 50 --runtime.platform cpu
+
+With the fields of its environment and --num-rounds, the same learner in other tasks:
+  metarl eval runs/maml-point-robot-seed0 --num-rounds 8 --env.horizon 200"""
+
+USAGE = f"""usage: metarl eval RUN_DIR [OPTIONS]
+
+{HELP}
+
+`metarl eval RUN_DIR --help` shows every option, with the values of the run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalOptions:
+    """Options of `metarl eval`."""
+
+    env: TaskDistribution
+    """The environment, as the run was trained in it."""
+    runtime: RuntimeConfig
+    """Devices and blocks. Those of training that are not here are told, and those that are here are used."""
+    checkpoint: Which = "best"
+    """The `best` by held-out return, the `last`, or that of a meta-step."""
+    split: Literal["test", "train", "ood"] = "test"
+    """Split of the tasks."""
+    num_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=2)
+    """Tasks to evaluate on; as in the run's configuration when not given."""
+    num_rounds: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
+    """Rounds of episodes in a trial; as in the run's configuration when not given."""
+    num_episodes: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
+    """Parallel episodes of a round; as in the run's configuration when not given."""
+    inner_lr_factors: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT …")] = (
+        bounded(None, at_least=0)
+    )
+    """What inner step sizes are multiplied by, step after step, the last factor in all later steps; as in the run's
+    configuration when not given."""
+    empty_memory: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Begin with nothing in what the learner keeps beyond a trial."""
+    strategies: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")] = ()
+    """Known strategies of the environment to evaluate in the same tasks."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the numbers as JSON and nothing else on stdout."""
+
+
+def main(args: list[str]) -> int:
+    """`metarl eval RUN_DIR …`."""
+    run_dir, rest = take_run_dir("eval", args, USAGE)
+    if run_dir is None:
+        return 0
+    _, config = open_existing(run_dir)
+    options = parse(
+        EvalOptions,
+        rest,
+        prog=f"metarl eval {run_dir}",
+        description=HELP,
+        default=EvalOptions(config.env, config.runtime),
+    )
+    check_fields(options)
+    start_backend(options.runtime.platform)
+
+    from metarl_jax.runs.evaluate import evaluate_run
+    from metarl_jax.runs.reporter import Reporter
+
+    reporter = Reporter(Console(stderr=options.json))
+    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    as_json = fields.pop("json")
+    result = evaluate_run(run_dir, **fields, console=reporter)
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        reporter.curve(result)
+    return 0

@@ -1,0 +1,181 @@
+"""`metarl`: the command line. Exit codes: 0 done, 1 something is wrong (doctor), 2 bad input, 3 diverged,
+130 interrupted."""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import FrameType
+
+from metarl_jax.core.registry import suggestion
+from metarl_jax.runs.stopping import Diverged, Interrupted, handle_signals, is_working, tell_stderr
+
+COMMANDS = {
+    "train": ("metarl_jax.cli.train:train", "meta-train a preset, any field changed by a flag"),
+    "sweep": (
+        "metarl_jax.cli.sweep:main",
+        "train every combination of values and seeds in one program",
+    ),
+    "resume": ("metarl_jax.cli.train:resume", "go on with a run or a sweep that was stopped"),
+    "eval": ("metarl_jax.cli.evaluate:main", "evaluate a run on held-out tasks"),
+    "compare": (
+        "metarl_jax.cli.compare:main",
+        "held-out returns of runs and sweeps, side by side",
+    ),
+    "controls": (
+        "metarl_jax.cli.controls:main",
+        "known strategies and ceilings on an environment",
+    ),
+    "list": ("metarl_jax.cli.list:main", "presets, environments, learners, outer methods"),
+    "bench": (
+        "metarl_jax.cli.bench:main",
+        "throughput: the simulator alone, the meta-step",
+    ),
+    "structure": (
+        "metarl_jax.cli.modules:main",
+        "modules, routing and connections that a run has learned",
+    ),
+    "bias": ("metarl_jax.cli.bias:main", "meta-gradient estimators, against the exact one"),
+    "doctor": ("metarl_jax.cli.doctor:main", "versions, devices, and known bad combinations"),
+}
+"""Name to `"module:function"`, imported when it is called for, and a line of help."""
+
+DONE, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 2, 3, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `metarl` with these words; returns the exit code.
+
+    When they are not given, they are those of the process, which then is all about this command: signals end it with
+    one line.
+    """
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a terminal or file in ASCII or Latin-1 gets question marks
+        sys.stdout.reconfigure(errors="replace")
+    if argv is not None:
+        return _guarded(list(argv))
+    handle_signals(_leave)
+    code = _guarded(sys.argv[1:])
+    if is_working():
+        # A compilation that was not waited for: the interpreter would wait for it now.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    return code
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Ends the process where nothing is to be saved: training has handlers of its own.
+
+    An exception might be swallowed: what is imported or compiled just now catches many.
+    """
+    del number, frame
+    show_cursor = "\x1b[?25h" if sys.stderr and sys.stderr.isatty() else ""  # a spinner hides it
+    tell_stderr(f"{show_cursor}\nmetarl: interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+def _guarded(args: list[str]) -> int:
+    """The exit code of a command, with errors as one line."""
+    try:
+        return _dispatch(args)
+    except SystemExit as exit_:  # tyro leaves so after --help
+        return exit_.code if isinstance(exit_.code, int) else DONE
+    except BrokenPipeError:
+        # Who read the output has left, as in `metarl list | head -1`; nothing is left to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except OSError as error:
+        return _fail(str(error), BAD_INPUT)
+    except ValueError as error:
+        if "METARL_TRACEBACK" in os.environ or not _is_ours(error):
+            raise
+        return _fail(str(error), BAD_INPUT)
+
+
+def run_preset(name: str) -> None:
+    """`python experiments/….py --…` as `metarl train PRESET --…`."""
+    sys.argv[1:1] = ["train", name]
+    sys.exit(main())
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(_help())
+        return DONE if args else BAD_INPUT
+    if args[0] == "--version":
+        import metarl_jax
+
+        print(f"metarl_jax {metarl_jax.__version__}")
+        return DONE
+    name, *rest = args
+    if name not in COMMANDS:
+        hint = suggestion(name, list(COMMANDS))
+        raise ValueError(f"unknown command {name!r}{hint or ': see metarl --help'}")
+    module, function = COMMANDS[name][0].split(":")
+    command: Callable[[list[str]], int] = getattr(import_module(module), function)
+    return _run(command, rest)
+
+
+def _run(command: Callable[[list[str]], int], args: list[str]) -> int:
+    """The command's exit code, also where training stopped early."""
+    from metarl_jax.core.jax_settings import fixed_settings
+
+    try:
+        with fixed_settings():
+            return command(args)
+    except Interrupted as stop:
+        return _fail(str(stop), INTERRUPTED, kind="")
+    except Diverged as error:
+        return _fail(str(error), DIVERGED)
+
+
+def _is_ours(error: ValueError) -> bool:
+    """Whether our own code raised it, as it does for bad input.
+
+    Any other is a bug, and keeps its traceback.
+    """
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    module = "" if traceback is None else traceback.tb_frame.f_globals.get("__name__", "")
+    return module.split(".")[0] == "metarl_jax"
+
+
+def _fail(message: str, code: int, kind: str = "error: ") -> int:
+    with contextlib.suppress(OSError):  # The exit code says it where nobody reads any more.
+        print(f"metarl: {kind}{message}", file=sys.stderr)
+    return code
+
+
+def _help() -> str:
+    commands = "\n".join(f"  {name:8} {what}" for name, (_, what) in COMMANDS.items())
+    return f"""usage: metarl COMMAND [OPTIONS]
+
+Meta-reinforcement learning as one compiled step.
+
+commands:
+{commands}
+
+  metarl train maml-point-robot --seed 1
+  metarl train rl2-bandit --num-meta-steps 100 --run-dir runs/mine
+  metarl eval runs/maml-point-robot-seed0 --split ood
+  metarl sweep maml-point-robot --grid learner.inner-lr=0.03,0.1 --seeds 4
+
+`metarl COMMAND --help` says more; `metarl train PRESET --help` shows every option of a preset.
+On a CPU every usable core is a device, unless JAX_NUM_CPU_DEVICES says otherwise.
+Set JAX_COMPILATION_CACHE_DIR to a folder to compile the same program only once.
+
+METARL_TRACEBACK=1 shows where an error comes from.
+
+exit codes: 0 done, 1 something is wrong (doctor), 2 bad input, 3 diverged, 130 interrupted"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""From the words of a command line to options and configurations."""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import itertools
+import re
+import shutil
+import textwrap
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
+
+from metarl_jax import experiments
+from metarl_jax.config import REGISTRIES, Config, validate
+from metarl_jax.core.paths import locate_fields, located
+from metarl_jax.core.registry import suggestion
+from metarl_jax.runs.folder import is_begun
+
+Options = TypeVar("Options")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(Config):
+    """The fields of a configuration as flags, and the flags that choose a part of it by name."""
+
+    name: tyro.conf.Suppress[str] = "custom"
+    env_name: Annotated[str, tyro.conf.arg(name="env.name", metavar="NAME")] = ""
+    """Task distribution, with its own defaults; `metarl list` shows all."""
+    learner_name: Annotated[str, tyro.conf.arg(name="learner.name", metavar="NAME")] = ""
+    """Learner, with its own defaults."""
+    outer_name: Annotated[str, tyro.conf.arg(name="outer.name", metavar="NAME")] = ""
+    """Outer method, with its own defaults."""
+
+    def config(self) -> Config:
+        """The configuration, checked.
+
+        Raises:
+          ValueError: naming the field, the value and the remedy.
+        """
+        config = Config(
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
+        )
+        validate(config)
+        return config
+
+
+Run = TypeVar("Run", bound=RunOptions)
+
+
+def parse_run(
+    cls: type[Run], preset: str, args: Sequence[str], *, prog: str, description: str
+) -> Run:
+    """The flags `args` on top of the preset of this name, as a `cls`.
+
+    Raises:
+      ValueError: for an unknown preset, part, flag or a bad value, with the nearest name.
+      SystemExit: after `--help`.
+    """
+    config = experiments.get(preset)
+    parts: dict[str, Any] = {}
+    for field, registry in REGISTRIES.items():
+        name = last_value(args, f"--{field}.name")
+        current = getattr(config, field)
+        if name is not None and name != type(current).name:
+            config = dataclasses.replace(config, **{field: registry.get(name)()})
+        parts[f"{field}_name"] = type(getattr(config, field)).name
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    default = cls(**fields, **parts)
+    return parse(cls, args, prog=prog, description=description, default=default)
+
+
+def parse(
+    cls: type[Options],
+    args: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    default: Options | None = None,
+) -> Options:
+    """`tyro.cli`, with its errors as one line and the `~` of paths expanded.
+
+    Raises:
+      ValueError: for an unknown flag, with the nearest name, or a bad value, or a path on another machine.
+      SystemExit: after `--help`.
+    """
+    _check_flags(args, sorted(_flags(cls if default is None else default)))
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            options = tyro.cli(
+                cls,
+                args=args,
+                prog=prog,
+                description=description,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                registry=_unwrapped_docstrings(),
+            )
+        return locate_fields(options)
+    except SystemExit as exit_:
+        if not exit_.code:
+            raise
+    raise ValueError(_one_line(errors.getvalue()))
+
+
+def reflow(text: str, width: int | None = None) -> str:
+    """The text with its paragraphs filled anew; indented lines, which are examples, stay as they are.
+
+    Args:
+      text: paragraphs, with blank lines between.
+      width: characters of a line; those of the terminal, but at most 100, when not given.
+    """
+    width = width or min(shutil.get_terminal_size().columns, 100)
+    lines: list[str] = []
+    grouped = itertools.groupby(
+        text.splitlines(), lambda line: bool(line.strip()) and not line.startswith(" ")
+    )
+    for is_prose, group in grouped:
+        found = list(group)
+        lines += textwrap.wrap(" ".join(found), width) if is_prose else found
+    return "\n".join(lines)
+
+
+def _unwrapped_docstrings() -> ConstructorRegistry:
+    """tyro's rules, with the docstring of each field as paragraphs that are filled anew in any width."""
+    registry, is_within = ConstructorRegistry(), False
+
+    @registry.struct_rule
+    def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+        nonlocal is_within
+        if is_within:  # the rules of tyro itself are asked
+            return None
+        is_within = True
+        try:
+            spec = ConstructorRegistry.get_struct_spec(info)
+        finally:
+            is_within = False
+        if not isinstance(spec, StructConstructorSpec):
+            return None
+        fields = [
+            dataclasses.replace(field, helptext=functools.partial(_unwrapped, field.helptext))
+            for field in spec.fields
+        ]
+        return dataclasses.replace(spec, fields=tuple(fields))
+
+    return registry
+
+
+def _unwrapped(text: str | Callable[[], str | None] | None) -> str | None:
+    found = text() if callable(text) else text
+    return found and "\n\n".join(" ".join(part.split()) for part in found.split("\n\n"))
+
+
+def take_word(args: Sequence[str], is_meant: Callable[[str], bool]) -> tuple[str | None, list[str]]:
+    """What a command is about, and the other words; it is the first word, or any that is meant to be that."""
+    if args and not args[0].startswith("-"):
+        return args[0], list(args[1:])
+    for index, word in enumerate(args):
+        if is_meant(word):
+            return word, [*args[:index], *args[index + 1 :]]
+    return None, list(args)
+
+
+def take_run_dir(command: str, args: Sequence[str], usage: str) -> tuple[Path | None, list[str]]:
+    """The folder that a command is about, and the other words; None where `usage` was asked for, and printed.
+
+    Raises:
+      ValueError: if no folder is named.
+    """
+    found, rest = take_word(args, lambda word: is_begun(Path(word)))
+    if found is not None:
+        return located(found), rest
+    if {"-h", "--help"} & set(rest):
+        print(reflow(usage))
+        return None, rest
+    raise ValueError(f"metarl {command} needs RUN_DIR, the folder of a run; see --help")
+
+
+def last_value(args: Sequence[str], flag: str) -> str | None:
+    """The value of the last `flag value` or `flag=value`, or None where the flag is absent."""
+    value = None
+    for word, following in itertools.zip_longest(args, args[1:]):
+        name, equals, attached = word.partition("=")
+        if name.replace("_", "-") == flag:
+            value = attached if equals else following
+    return value
+
+
+def _flags(options: Any, prefix: str = "") -> set[str]:
+    """The flags that tyro makes of a dataclass, without their values."""
+    cls = options if isinstance(options, type) else type(options)
+    hints = typing.get_type_hints(cls)
+    flags = set()
+    for field in dataclasses.fields(cls):
+        value = None if options is cls else getattr(options, field.name)
+        name = prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            flags |= _flags(value, f"{name}.")
+        elif field.name.removesuffix("_name") in REGISTRIES:
+            flags.add(f"--{field.name.removesuffix('_name')}.name")
+        else:
+            flags.add(f"--{name}")
+            if hints[field.name] is bool:
+                flags.add(f"--{prefix}no-{field.name.replace('_', '-')}")
+    return flags - {"--name"}
+
+
+def _check_flags(args: Sequence[str], known: list[str]) -> None:
+    for word in args:
+        flag = word.partition("=")[0].replace("_", "-")
+        if not flag.startswith("--") or flag in ("--", "--help") or flag in known:
+            continue
+        near = [name for name in known if name.endswith("." + flag[2:])]
+        hint = f"; did you mean {near[0]!r}?" if near else suggestion(flag, known)
+        raise ValueError(f"unknown option {flag}{hint or '; see --help'}")
+
+
+def _one_line(message: str) -> str:
+    """The message proper within tyro's frame, which is drawn with blanks where there is no UTF-8."""
+    paragraphs: list[list[str]] = [[]]
+    framed = "╭" in message
+    for line in message.splitlines()[1 if framed else 0 :]:
+        text = line.strip("│╰╯ ")
+        if text and set(text) <= set("─-"):
+            paragraphs.append([])
+        elif text:
+            paragraphs[-1].append(text)
+        else:
+            break
+    words = paragraphs[0 if framed else min(1, len(paragraphs) - 1)]
+    line = " ".join(words).removeprefix("Error parsing ")
+    rules = {
+        r"Unrecognized options: (.*)": r"unexpected argument '\1'; see --help",
+        r"Missing value for argument '(.*?)'.*": r"\1 needs a value; see --help",
+        r"Missing from (.*?): (\S+) .*": r"\1 needs \2; see --help",
+    }
+    for pattern, plain in rules.items():
+        line = re.sub(f"^{pattern}$", plain, line)
+    return line or message.strip()

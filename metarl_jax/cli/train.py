@@ -1,0 +1,157 @@
+"""`metarl train` and `metarl resume`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from metarl_jax import experiments
+from metarl_jax.cli.backend import start_backend
+from metarl_jax.cli.options import RunOptions, parse, parse_run, reflow, take_run_dir, take_word
+from metarl_jax.config import RuntimeConfig
+from metarl_jax.core.validation import bounded, check_fields
+from metarl_jax.runs.folder import open_existing
+from metarl_jax.sweeps import folder
+from metarl_jax.sweeps.sweep import Sweep
+
+TRAIN_HELP = """Meta-train, evaluate on held-out tasks, and draw the adaptation curve.
+
+Every field of the preset is a flag, given as `--field value` or `--field=value`:
+  {prog} --seed 1 --num-meta-steps 100
+  {prog} --learner.inner-lr 0.05 --outer.num-epochs 3
+  {prog} --run-dir runs/mine --runtime.platform cpu
+
+The run folder holds config.json, metrics.jsonl, TensorBoard events, checkpoints/, eval.json and
+the curve. Ctrl-C saves; `metarl resume RUN_DIR` goes on, to the same bits.
+
+`--seeds 5` trains five seeds in one program: a sweep (`metarl sweep --help`) without a grid."""
+
+RESUME_HELP = """Go on from the latest whole checkpoint of a run or a sweep, to the same bits as without
+the stop.
+
+  metarl resume runs/maml-point-robot-seed0
+  metarl resume runs/maml-point-robot-seed0 --num-meta-steps 600 --runtime.num-devices 1
+
+With --num-meta-steps a run becomes longer, or ends earlier. What changes over a run, such as
+outer.final-learning-rate and outer.final-entropy-coefficient, then follows the new length: of a run
+that had ended, the schedules go back to where they would be in a run of that length.
+
+A run goes on wherever it is opened: devices that it was trained on and that are not here are told,
+and those that are here are used. Options that are given are kept in config.json. Where config.json
+was edited in what is learned, the run is not gone on with."""
+
+RESUME_USAGE = f"""usage: metarl resume RUN_DIR [OPTIONS]
+
+{RESUME_HELP}
+
+`metarl resume RUN_DIR --help` shows every option, with the values of the run."""
+
+
+RUNS = Path("runs")
+"""Where runs lie that were given no folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions(RunOptions):
+    """Options of `metarl train`."""
+
+    run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """New or empty folder for the run; when not given, runs/PRESET-seedN, with -2, -3, … if that exists."""
+    seeds: int = bounded(1, at_least=1)
+    """Seeds to train, from `seed` on; several are one program, and have the folder of a sweep."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumeOptions:
+    """Options of `metarl resume`."""
+
+    num_meta_steps: int = bounded(1, at_least=1)
+    """Meta-steps to train for, in all."""
+    runtime: RuntimeConfig = RuntimeConfig()
+    """Devices and blocks."""
+
+
+def split_preset(args: list[str]) -> tuple[str | None, list[str]]:
+    """The preset and the other words; the preset is the first word, or any that names one."""
+    return take_word(args, lambda word: word in experiments.names())
+
+
+def preset_help(command: str, what: str) -> str:
+    """Help of a command that takes a preset, while none is named."""
+    names = "\n".join(f"  {name}" for name in experiments.names())
+    return (
+        f"usage: metarl {command} PRESET [OPTIONS]\n\n{what}\n\n"
+        f"Presets (`metarl list` says more):\n{names}\n\n"
+        f"`metarl {command} PRESET --help` shows every option with the preset's value."
+    )
+
+
+def missing_preset(command: str) -> ValueError:
+    """The error where no preset was named."""
+    return ValueError(f"metarl {command} needs a preset: `metarl list` shows all")
+
+
+def train(args: list[str]) -> int:
+    """`metarl train PRESET …`."""
+    preset, rest = split_preset(args)
+    prog = f"metarl train {preset or 'PRESET'}"
+    description = TRAIN_HELP.format(prog=prog)
+    if preset is None:
+        if {"-h", "--help"} & set(rest):
+            print(reflow(preset_help("train", description)))
+            return 0
+        raise missing_preset("train")
+    options = parse_run(TrainOptions, preset, rest, prog=prog, description=description)
+    config = options.config()
+    check_fields(options)
+    if options.seeds > 1:
+        name = f"{preset}-seeds{config.seed}-{config.seed + options.seeds - 1}"
+        return run_sweep(Sweep(config, num_seeds=options.seeds), options.run_dir, name)
+    start_backend(config.runtime.platform)
+
+    from metarl_jax.runs import train as loop
+
+    default = RUNS / f"{preset}-seed{config.seed}"
+    loop.train(config, options.run_dir or default, numbered=options.run_dir is None)
+    return 0
+
+
+def run_sweep(sweep: Sweep, run_dir: Path | None, name: str) -> int:
+    """Trains all members, once their configurations are checked, in `run_dir` or else in `runs/name`."""
+    sweep.validate()
+    start_backend(sweep.config.runtime.platform)
+
+    from metarl_jax.sweeps import train as loop
+
+    loop.train_sweep(sweep, run_dir or RUNS / name, numbered=run_dir is None)
+    return 0
+
+
+def resume(args: list[str]) -> int:
+    """`metarl resume RUN_DIR …`."""
+    run_dir, rest = take_run_dir("resume", args, RESUME_USAGE)
+    if run_dir is None:
+        return 0
+    is_sweep = folder.is_sweep(run_dir)
+    config = folder.open_existing(run_dir)[1].config if is_sweep else open_existing(run_dir)[1]
+    options = parse(
+        ResumeOptions,
+        rest,
+        prog=f"metarl resume {run_dir}",
+        description=RESUME_HELP,
+        default=ResumeOptions(config.num_meta_steps, config.runtime),
+    )
+    check_fields(options)
+    start_backend(options.runtime.platform)
+    asked = {"num_meta_steps": options.num_meta_steps, "runtime": options.runtime}
+    if is_sweep:
+        from metarl_jax.sweeps import train as sweep_train
+
+        sweep_train.resume_sweep(run_dir, **asked)
+        return 0
+
+    from metarl_jax.runs import train as loop
+
+    loop.resume(run_dir, **asked)
+    return 0

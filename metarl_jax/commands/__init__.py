@@ -1,1 +1,0 @@
-"""What stands behind the subcommands of `metarl`; `metarl_jax.cli` dispatches to it."""

@@ -1,0 +1,96 @@
+"""The content of `eval.json` as tables and sentences."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from metarl_jax.console.tables import Column, Table, interval, number
+
+MAX_ROWS = 20
+"""Rounds that a printed table shows at most."""
+
+
+def curve_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table:
+    """Returns by round and their sum, with intervals, beside the controls.
+
+    Args:
+      evaluation: the content of `eval.json`.
+      shown: indices of the rounds that have a row.
+    """
+    total, rows = _rows(evaluation, shown)
+    means = _pick(evaluation["return_mean"], shown)
+    intervals = [interval(ends) for ends in _pick(evaluation["ci95"], shown)]
+    iqms = [number(value) for value in _pick(evaluation["return_iqm"], shown)]
+    controls = {
+        name: _pick(control["return_mean"], shown)
+        for name, control in evaluation["controls"].items()
+    }
+    if total:
+        means.append(evaluation["total_mean"])
+        intervals.append(interval(evaluation["total_ci95"]))
+        iqms.append("")
+        for name, values in controls.items():
+            values.append(evaluation["controls"][name]["total_mean"])
+    columns = [
+        Column("round", rows),
+        Column("return", [number(mean) for mean in means]),
+        Column("95% interval", intervals),
+        Column("IQM", iqms),
+        *(Column(name, [number(x) for x in values]) for name, values in controls.items()),
+    ]
+    title = (
+        f"Adaptation on {evaluation['num_tasks']} tasks of split {evaluation['split']!r}, "
+        f"{trained_for(evaluation)}; 95% intervals over tasks"
+    )
+    return Table(title, columns, total)
+
+
+def percentile_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table:
+    """Percentiles of the return over tasks, by round and of the sum over the rounds."""
+    total, rows = _rows(evaluation, shown)
+    columns = [Column("round", rows)]
+    for percent, values in evaluation["return_percentiles"].items():
+        sums = [evaluation["total_percentiles"][percent]] if total else []
+        cells = [number(value) for value in [*_pick(values, shown), *sums]]
+        columns.append(Column(f"{percent}%", cells))
+    return Table("Percentiles over tasks", columns, total)
+
+
+def shown_rounds(num_rounds: int) -> list[int]:
+    """Indices of at most `MAX_ROWS` rounds, the first and the last among them, ever further apart."""
+    if num_rounds <= MAX_ROWS:
+        return list(range(num_rounds))
+    return sorted({round(x) - 1 for x in np.geomspace(1, num_rounds, MAX_ROWS)})
+
+
+def trained_for(evaluation: dict[str, Any]) -> str:
+    """Which checkpoint was evaluated, as in `best checkpoint, step 30 (last: 60)`; in old files, its step alone."""
+    step, which = evaluation["step"], evaluation.get("checkpoint")
+    if which is None:
+        return f"after {step} meta-steps"
+    last = evaluation.get("last_step", step)
+    kind = "" if isinstance(which, int) else f"{which} "
+    return f"{kind}checkpoint, step {step}" + (f" (last: {last})" if step != last else "")
+
+
+def moved(parameters: dict[str, int]) -> str:
+    """How many numbers a new task changes, as a sentence."""
+    every, adapted, stay = (parameters[name] for name in ("all", "adapted", "stay"))
+    if not adapted:
+        return f"Adapts 0 of the {every:,} parameters; the task is inferred in the recurrent state."
+    if stay == every:
+        return f"Infers {adapted:,} numbers from a new task; all {every:,} parameters stay."
+    return f"Adapts {adapted:,} of the {every:,} parameters to a new task; {stay:,} stay."
+
+
+def _rows(evaluation: dict[str, Any], shown: Sequence[int]) -> tuple[list[int], list[str]]:
+    """The index of the row of sums, in a list that is empty where there is none, and the names of the rows."""
+    rows = [str(index + 1) for index in shown]
+    if len(evaluation["return_mean"]) == 1:
+        return [], rows
+    return [len(rows)], [*rows, "sum"]
+
+
+def _pick(values: Sequence[Any], shown: Sequence[int]) -> list[Any]:
+    return [values[index] for index in shown]

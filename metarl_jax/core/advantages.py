@@ -1,0 +1,267 @@
+"""Advantages: from the rewards of a trial to what the policy gradient weighs its log-likelihoods with.
+
+Credit has one of two scopes. Within the *episode*, as in MAML: each episode is judged alone, and advantages are ready
+when a round ends, because the inner step needs them. Over the *trial*, as in RL²: the trial is one long episode, and
+an exploring action is paid by the episodes that profit from it. Normalisation likewise has a scope: `round` (one task
+and round), `trial`, `batch` (all tasks), or `none`. So an estimator is three functions, for the three moments at
+which something can be known.
+
+Every horizon here is finite: what follows the last step is worth zero.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.trees import join_leading, split_leading, standardize
+from metarl_jax.core.types import Array, Transition, Trial
+from metarl_jax.core.validation import bounded
+
+
+@dataclasses.dataclass(frozen=True)
+class AdvantageConfig:
+    """How rewards become advantages."""
+
+    discount: float = bounded(0.99, at_least=0, at_most=1)
+    """Discount γ of one step."""
+    gae_lambda: float = bounded(1.0, at_least=0, at_most=1)
+    """λ of generalised advantage estimation; 1 is the discounted return minus the baseline."""
+    reward_scaling: float = bounded(1.0, above=0)
+    """Rewards are multiplied by this before advantages and targets are made of them, so that a value function learns
+    numbers of moderate size. Reported returns are not scaled."""
+    baseline: Literal["linear", "value", "none"] = "linear"
+    """`linear`: features of state and time, fitted anew to each task and round; `value`: the learner's own value
+    head; `none`."""
+    credit: Literal["episode", "trial"] = "episode"
+    """`episode`: each episode alone (MAML); `trial`: across the episodes of a trial (RL²)."""
+    payoff: Literal["reward", "regret"] = "reward"
+    """What a step counts for: its `reward` or, where the task distribution knows it, the negative of its `regret`, what
+    the action costs by itself in the task at hand. Policies are trained for the same, with far less noise; only
+    training is told the task."""
+    normalization: Literal["round", "trial", "batch", "none"] = "round"
+    """Scope over which advantages get mean 0 and deviation 1: `round`, `trial`, `batch` or `none`."""
+
+
+class Quantile(NamedTuple):
+    """Where rewards stop to count, for an objective that is about the worst trials alone.
+
+    Attributes:
+      earned: what a trial has earned before each step, of the shape of its rewards.
+      bound: the return q of a trial above which nothing counts, `[]`.
+    """
+
+    earned: Array
+    bound: Array
+
+
+class AdvantageEstimator(NamedTuple):
+    """Fills `advantage` and `target` of a record, each function at its own clock, from the payoffs of its steps.
+
+    `payoff` is what a step counts for in the units of advantages, scaled but not discounted, and `episode_payoff` the
+    discounted sum of an episode. `up_to_quantile` gives the advantages of a trial where payoffs count until it has
+    earned so much. `pays_regret` says that payoffs are regrets, and not rewards.
+    """
+
+    after_round: Callable[[Transition], Transition]  # [T, E]
+    after_trial: Callable[[Trial], Trial]  # [K, T, E]
+    after_batch: Callable[[Trial], Trial]  # [N, K, T, E]
+    payoff: Callable[[Transition], Array]  # of any axes
+    episode_payoff: Callable[[Transition], Array]  # [T, E] to [E]
+    up_to_quantile: Callable[[Trial, Quantile], Array]  # [K, T, E]
+    pays_regret: bool
+
+
+def gae(
+    reward: Array,
+    value: Array,
+    valid: Array,
+    discount: float | Array,
+    gae_lambda: float | Array,
+    quantile: Quantile | None = None,
+) -> Array:
+    """Generalised advantage estimation over the leading axis, skipping invalid steps.
+
+    δ_t = r_t + γ v_{t⁺} − v_t and A_t = δ_t + γλ A_{t⁺}, where t⁺ is the next *valid* step, and v = A = 0 after the
+    last one. Steps after a termination are invalid, so a single terminated episode is cut where it ended, while in a
+    trial credit flows from one episode to the next.
+
+    With a quantile q, and S_t what was earned before a step, δ_t = min(S_t + r_t + γ v_{t⁺}, q) − min(S_t + v_t, q) is
+    the change of what the trial is expected to earn, as far as that is below q. For γ = λ = 1 the advantage is
+    min(R, q) for the return R of the trial, less a baseline that depends on what came before the step alone.
+
+    Args:
+      reward, value, valid: `[T, ...]`.
+      discount: γ.
+      gae_lambda: λ.
+      quantile: None where all rewards count.
+
+    Returns:
+      Advantages `[T, ...]`, zero on invalid steps.
+
+    References:
+      Schulman et al., «High-Dimensional Continuous Control Using Generalized Advantage Estimation», ICLR 2016.
+    """
+    chex.assert_equal_shape([reward, value, valid])
+
+    def change(reward, value, next_value, earned):
+        whole = reward + discount * next_value - value
+        if quantile is None:
+            return whole
+        before, after = earned + value, earned + reward + discount * next_value
+        part = jnp.minimum(after, quantile.bound) - jnp.minimum(before, quantile.bound)
+        # A sum of many rewards is coarser than one.
+        return jnp.where(jnp.maximum(before, after) <= quantile.bound, whole, part)
+
+    def backwards(carry, step):
+        next_value, next_advantage = carry
+        reward, value, valid, *earned = step
+        delta = change(reward, value, next_value, *earned or [0.0])
+        advantage = delta + discount * gae_lambda * next_advantage
+        carry = jnp.where(valid, value, next_value), jnp.where(valid, advantage, next_advantage)
+        return carry, jnp.where(valid, advantage, 0.0)
+
+    end = jnp.zeros_like(value[0]), jnp.zeros_like(value[0])
+    steps = reward, value, valid, *([] if quantile is None else [quantile.earned])
+    _, advantage = jax.lax.scan(backwards, end, steps, reverse=True, unroll=4)
+    return advantage
+
+
+def discounted_returns(reward: Array, valid: Array, discount: float | Array) -> Array:
+    """G_t = Σ_{s ≥ t} γ^{s−t} r_s over the leading axis of `[T, ...]`, zero on invalid steps."""
+    return gae(reward, jnp.zeros_like(reward), valid, discount, 1.0)
+
+
+def linear_feature_baseline(observation: Array, returns: Array, valid: Array) -> Array:
+    """Ridge regression of the returns on features of state and time, predicted where it was fitted.
+
+    Features: s, s², τ, τ², τ³, 1 with τ = t/T and s clipped to ±10, each scaled to a mean square of 1.
+
+    Args:
+      observation: `[T, E, O]`.
+      returns: `[T, E]`.
+      valid: `[T, E]`.
+
+    Returns:
+      Predicted returns `[T, E]`.
+
+    References:
+      Duan et al., «Benchmarking Deep Reinforcement Learning for Continuous Control», ICML 2016.
+    """
+    chex.assert_rank([observation, returns, valid], [3, 2, 2])
+    num_steps, num_episodes, _ = observation.shape
+    state = jnp.clip(observation, -10.0, 10.0)
+    time = jnp.arange(num_steps, dtype=returns.dtype) / num_steps
+    time = jnp.broadcast_to(time[:, None, None], (num_steps, num_episodes, 1))
+    features = [state, state**2, time, time**2, time**3, jnp.ones_like(time)]
+    features = jnp.concatenate(features, axis=-1).reshape(num_steps * num_episodes, -1)
+    weight = valid.reshape(-1, 1).astype(returns.dtype)
+    count = jnp.maximum(weight.sum(), 1.0)
+    # Squares reach 10⁴ in the Gram matrix, where float32 would no longer see the ridge.
+    features = features / (jnp.sqrt((weight * features**2).sum(0, keepdims=True) / count) + 1e-8)
+    weighted = features * weight
+    # Accelerators multiply with fewer bits unless told otherwise.
+    matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    gram = matmul(weighted.T, features) / count
+    moment = matmul(weighted.T, returns.reshape(-1)) / count
+    ridge = 1e-5 * jnp.eye(gram.shape[0], dtype=gram.dtype)
+    coefficients = solve_positive_definite(gram + ridge, moment)
+    # Fitted once more to what the ridge has left, which is nothing to give credit for.
+    residual = returns.reshape(-1) - matmul(features, coefficients)
+    moment = matmul(weighted.T, residual) / count
+    coefficients = coefficients + solve_positive_definite(gram + ridge, moment)
+    return matmul(features, coefficients).reshape(num_steps, num_episodes)
+
+
+def solve_positive_definite(matrix: Array, target: Array) -> Array:
+    """x with A x = b, for A symmetric and positive definite, by elimination without pivots: `[F, F]`, `[F]` to `[F]`.
+
+    For small systems in large batches. A batched factorisation would be a call of LAPACK for each of them, which
+    XLA:CPU spreads over the threads that its devices run on: two devices that do so at once can wait for ever.
+    """
+    size = target.shape[0]
+    chex.assert_shape(matrix, (size, size))
+
+    def eliminate(index, rows):
+        pivot = (rows[index] / rows[index, index])[None]
+        others = rows - rows[:, index, None] * pivot
+        return jnp.where(jnp.arange(size)[:, None] == index, pivot, others)
+
+    rows = jnp.concatenate([matrix, target[:, None]], axis=1)
+    return jax.lax.fori_loop(0, size, eliminate, rows)[:, -1]
+
+
+def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
+    """Builds the estimator; `config.validate` checks that the options fit together."""
+
+    def payoff(rollout: Transition) -> Array:
+        return config.reward_scaling * rollout.payoff
+
+    def estimate(rollout: Transition, quantile: Quantile | None = None) -> Transition:
+        value, valid = _baseline(config, rollout), rollout.timestep.valid
+        scopes = config.discount, config.gae_lambda
+        advantage = gae(payoff(rollout), value, valid, *scopes, quantile)
+        return rollout.replace(advantage=advantage, target=advantage + value)
+
+    def after_round(rollout: Transition, quantile: Quantile | None = None) -> Transition:
+        if config.credit == "episode":
+            rollout = estimate(rollout, quantile)
+        return _normalized(rollout) if config.normalization == "round" else rollout
+
+    def after_trial(trial: Trial, quantile: Quantile | None = None) -> Trial:
+        rollout = trial.rollout
+        if config.credit == "trial":
+            num_steps = rollout.reward.shape[1]
+            if quantile is not None:
+                quantile = quantile._replace(earned=join_leading(quantile.earned))
+            rollout = split_leading(estimate(join_leading(rollout), quantile), num_steps)
+        if config.normalization == "trial":
+            rollout = _normalized(rollout)
+        return trial.replace(rollout=rollout)
+
+    def after_batch(trials: Trial) -> Trial:
+        if config.normalization != "batch":
+            return trials
+        return trials.replace(rollout=_normalized(trials.rollout))
+
+    def up_to_quantile(trial: Trial, quantile: Quantile) -> Array:
+        def of_round(rollout: Transition, earned: Array) -> Transition:
+            return after_round(rollout, Quantile(earned, quantile.bound))
+
+        rollout = jax.vmap(of_round)(trial.rollout, quantile.earned)
+        return after_trial(trial.replace(rollout=rollout), quantile).rollout.advantage
+
+    def episode_payoff(rollout: Transition) -> Array:
+        valid = rollout.timestep.valid
+        return discounted_returns(payoff(rollout), valid, config.discount)[0]
+
+    return AdvantageEstimator(
+        after_round,
+        after_trial,
+        after_batch,
+        payoff,
+        episode_payoff,
+        up_to_quantile,
+        config.payoff == "regret",
+    )
+
+
+def _baseline(config: AdvantageConfig, rollout: Transition) -> Array:
+    if config.baseline == "value":
+        return rollout.policy.value
+    if config.baseline == "none":
+        return jnp.zeros_like(rollout.reward)
+    valid = rollout.timestep.valid
+    reward = config.reward_scaling * rollout.payoff
+    returns = discounted_returns(reward, valid, config.discount)
+    return linear_feature_baseline(rollout.timestep.observation, returns, valid)
+
+
+def _normalized(rollout: Transition) -> Transition:
+    valid = rollout.timestep.valid
+    scale = jnp.max(jnp.where(valid, jnp.abs(rollout.target), 0.0))
+    return rollout.replace(advantage=standardize(rollout.advantage, valid, scale))

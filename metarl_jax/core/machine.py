@@ -1,0 +1,58 @@
+"""The machine that a figure was read on."""
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from metarl_jax.core.types import Device
+
+
+def describe(devices: Sequence[Device]) -> dict[str, Any]:
+    """What a figure that these devices, of one kind, gave should be told with."""
+    return {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "count": len(devices),
+        "processor": processor(),
+        "cores": num_usable_cores(),
+        "jax": jax.__version__,
+    }
+
+
+def in_words(machine: dict[str, Any]) -> str:
+    """As in `2 x cpu device(s), AMD EPYC, 2 core(s)`."""
+    devices = f"{machine['count']} x {machine['kind']} device(s)"
+    return f"{devices}, {machine['processor']}, {machine['cores']} core(s)"
+
+
+def processor() -> str:
+    """The name of the CPU, as far as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.is_file() else ():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def memory_bytes(devices: Sequence[Device]) -> int | None:
+    """The memory of these devices together, or None where it is not told; on a CPU that of the machine."""
+    if devices[0].platform == "cpu":
+        try:
+            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, ValueError, OSError):
+            return None
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+    known = [limit for limit in limits if limit is not None]
+    return sum(known) if len(known) == len(limits) else None
+
+
+def num_usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

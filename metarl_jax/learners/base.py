@@ -1,0 +1,142 @@
+"""What a meta-learner is: a handful of pure functions, one for each clock of meta-RL."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar, NamedTuple
+
+import jax
+
+from metarl_jax.core.types import (
+    Array,
+    InnerState,
+    Key,
+    Memory,
+    MetaParams,
+    Metrics,
+    PolicyOut,
+    TimeStep,
+    Transition,
+    Trial,
+)
+from metarl_jax.envs.base import TaskDistribution
+
+AuxLoss = Callable[[MetaParams, Memory, PolicyOut, Trial], tuple[Array, Metrics]]
+
+
+class ParameterGroup(NamedTuple):
+    """Meta-parameters whose gradient is clipped by its own norm, and stepped on by an Adam of its own.
+
+    For parameters that one loss alone moves: as one vector with the others, the norm of the greater gradient would
+    scale the smaller one down.
+
+    Attributes:
+      name: of the group.
+      pattern: a regular expression that is found in the paths of its arrays, such as `params/encoder/Dense_0/kernel`.
+      learning_rate: step size of its Adam; that of the outer method when None.
+    """
+
+    name: str
+    pattern: str
+    learning_rate: float | Array | None = None
+
+
+ParameterGroups = tuple[ParameterGroup, ...]
+"""Groups in order: an array belongs to the first that matches, and otherwise to the rest, which is a group too."""
+
+
+class MetaLearner(NamedTuple):
+    """A learner, as functions of one task. Axes are those of `metarl_jax.core.types`.
+
+    | function | called | what it does |
+    |---|---|---|
+    | `init(key)` | once a run | draws the meta-parameters |
+    | `begin(meta_params, memory, key, num_episodes)` | once a trial | the inner state before anything was seen |
+    | `act(meta_params, inner_state, timestep[E])` | every step | the policy, and the inner state after the step |
+    | `adapt(meta_params, inner_state, rollout[T, E])` | after every round but the last | the adapted inner state |
+    | `unroll(meta_params, inner_state, timesteps[T, E])` | in a replay | as `act` step after step, faster |
+    | `aux_loss(meta_params, memory, out, trial)` | every outer step | a loss beside the policy's, and metrics |
+    | `absorb(meta_params, inner_state)` | by Reptile | the meta-parameters that begin with this inner state |
+    | `metrics(meta_params)` | once a meta-step | numbers `[]` to report of what was learned |
+    | `init_memory()` | once a run | what outlives trials, when empty |
+    | `consolidate(meta_params, memory, trials)` | once a meta-step | the memory after these trials `[N, ...]` |
+
+    `None` stands for the default: `adapt` does nothing, so that the rounds of a trial are one sequence (`unroll` then
+    gets `[K·T, E]`); `unroll` scans `act`; `aux_loss` is zero; an inner state is nothing that meta-parameters could
+    begin with; `metrics` has none; the memory is empty and stays so. `aux_loss` sees the rounds of the trial
+    that the objective counts, and with `out` the answers of a replay in them.
+
+    `parameter_groups` are parts of the meta-parameters that outer methods which take steps of Adam optimise apart.
+    `weights_per_task` says that each task has weights of its own in `act`; it sets the default size of the blocks in
+    which a CPU goes through the tasks.
+    """
+
+    init: Callable[[Key], MetaParams]
+    begin: Callable[[MetaParams, Memory, Key, int], InnerState]
+    act: Callable[[MetaParams, InnerState, TimeStep], tuple[PolicyOut, InnerState]]
+    adapt: Callable[[MetaParams, InnerState, Transition], InnerState] | None = None
+    unroll: Callable[[MetaParams, InnerState, TimeStep], tuple[PolicyOut, InnerState]] | None = None
+    aux_loss: AuxLoss | None = None
+    absorb: Callable[[MetaParams, InnerState], MetaParams] | None = None
+    metrics: Callable[[MetaParams], Metrics] | None = None
+    init_memory: Callable[[], Memory] | None = None
+    consolidate: Callable[[MetaParams, Memory, Trial], Memory] | None = None
+    parameter_groups: ParameterGroups = ()
+    weights_per_task: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerConfig:
+    """Options of a learner; subclasses add theirs as fields and build the learner.
+
+    `name` is how users call it.
+    """
+
+    name: ClassVar[str]
+    adapts_by_gradient: ClassVar[bool] = False
+    """Whether `adapt` needs the advantages of a round when the round ends."""
+
+    def make(self, env: TaskDistribution) -> MetaLearner:
+        """Builds the learner for the observations and actions of `env`."""
+        raise TypeError(f"{type(self).__name__} must define make")
+
+    def num_adapted(self, env: TaskDistribution) -> int:
+        """Numbers of the policy that a new task moves: fast parameters, or entries of an inferred code of the task."""
+        del env
+        return 0
+
+    def filled_parameters(self) -> dict[str, str]:
+        """Fields whose value fills meta-parameters before training, as the first value of what is learned.
+
+        By the name of the field, a regular expression that is found in the paths of those meta-parameters and of no
+        others. A run that begins with what another has learned (`Config.init_from`) fills them anew where it asks for
+        another value.
+        """
+        return {}
+
+    def validate(self) -> None:
+        """Raises `ValueError` (field, value, remedy) for options that cannot work."""
+
+
+def unroll(
+    learner: MetaLearner, meta_params: MetaParams, inner_state: InnerState, timesteps: TimeStep
+) -> tuple[PolicyOut, InnerState]:
+    """The learner's `unroll` over timesteps `[T, E]`, or a scan of its `act`."""
+    if learner.unroll is not None:
+        return learner.unroll(meta_params, inner_state, timesteps)
+
+    def step(inner_state, timestep):
+        out, inner_state = learner.act(meta_params, inner_state, timestep)
+        return inner_state, out
+
+    inner_state, out = jax.lax.scan(step, inner_state, timesteps)
+    return out, inner_state
+
+
+def rematerialized(learner: MetaLearner) -> MetaLearner:
+    """The learner, whose `adapt` and `unroll` keep only their arguments for a backward pass, and compute again."""
+    adapt = learner.adapt
+    return learner._replace(
+        adapt=None if adapt is None else jax.checkpoint(adapt),
+        unroll=jax.checkpoint(partial(unroll, learner)),
+    )

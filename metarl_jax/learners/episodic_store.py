@@ -1,0 +1,127 @@
+"""A key–value store that outlives trials: what a learner remembers of the tasks that it has met.
+
+All sizes are fixed. Reading never changes the store; writing answers a new one.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from metarl_jax.core.types import Array
+
+
+class Store(struct.PyTreeNode):
+    """C slots of a key and a value.
+
+    Attributes:
+      keys: `[C, D]`.
+      values: `[C, V]`.
+      used_at: `[C]` int32, the number of the last write to a slot, or near it; −1 where there was none.
+      num_writes: `[]` int32, all writes up to now, or less after 2³⁰ of them.
+    """
+
+    keys: Array
+    values: Array
+    used_at: Array
+    num_writes: Array
+
+
+def empty(capacity: int, key_size: int, value_size: int) -> Store:
+    """A store in which nothing was written."""
+    return Store(
+        keys=jnp.zeros((capacity, key_size), jnp.float32),
+        values=jnp.zeros((capacity, value_size), jnp.float32),
+        used_at=jnp.full(capacity, -1, jnp.int32),
+        num_writes=jnp.zeros((), jnp.int32),
+    )
+
+
+def recall(
+    store: Store, query: Array, num_neighbors: int, bandwidth: float | Array
+) -> tuple[Array, Array]:
+    """What the nearest keys hold, weighed by their similarity to the query.
+
+    With κ_i = exp(−‖q − k_i‖² / 2h²) over the slots that were written, the value is Σ κ_i v_i / max(Σ κ_i, 1) over the
+    n largest κ: the mean of what is near, and next to nothing where nothing is.
+
+    Args:
+      query: `[..., D]`.
+      num_neighbors: n.
+      bandwidth: h, in the units of the keys.
+
+    Returns:
+      The value `[..., V]`, and the largest κ `[...]`, which says how familiar the query is.
+
+    References:
+      Pritzel et al., «Neural Episodic Control», ICML 2017.
+    """
+    distance = _squared_distance(query, store.keys)
+    similarity = jnp.where(store.used_at >= 0, jnp.exp(-0.5 * distance / bandwidth**2), 0.0)
+    weights, nearest = _largest(similarity, min(num_neighbors, len(store.keys)))
+    weights_of_values = weights / jnp.maximum(weights.sum(-1, keepdims=True), 1.0)
+    value = jnp.einsum("...n,...nv->...v", weights_of_values, store.values[nearest])
+    return value, weights[..., 0]
+
+
+def write(
+    store: Store,
+    keys: Array,
+    values: Array,
+    merge_distance: float | Array,
+    use_distance: float | Array = 0.0,
+) -> Store:
+    """The store after W writes, one after another.
+
+    A key within `merge_distance` of one that is stored takes its slot: the newer value of the same task replaces the
+    older. Any other key goes to an empty slot or, where there is none, to the one whose last use is the longest ago:
+    a use is a write to it, or of a key within `use_distance` of its own, which has read it.
+
+    Args:
+      keys: `[W, D]`.
+      values: `[W, V]`.
+      merge_distance, use_distance: in the units of the keys.
+    """
+
+    def write_one(store: Store, entry):
+        key, value = entry
+        distance = jnp.where(store.used_at >= 0, _squared_distance(key, store.keys), jnp.inf)
+        nearest = jnp.argmin(distance)
+        is_known = distance[nearest] <= merge_distance**2
+        slot = jnp.where(is_known, nearest, jnp.argmin(store.used_at))
+        used_at = jnp.where(distance <= use_distance**2, store.num_writes, store.used_at)
+        store = Store(
+            keys=store.keys.at[slot].set(key),
+            values=store.values.at[slot].set(value),
+            used_at=used_at.at[slot].set(store.num_writes),
+            num_writes=store.num_writes + 1,
+        )
+        return store, None
+
+    return jax.lax.scan(write_one, _renumbered(store), (keys, values))[0]
+
+
+def _largest(x: Array, count: int) -> tuple[Array, Array]:
+    """The largest entries of `[..., C]` and where they are, both `[..., count]`."""
+    if count > 1:
+        return jax.lax.top_k(x, count)
+    # A CPU would sort for a top-k, even for one.
+    index = jnp.argmax(x, axis=-1, keepdims=True)
+    return jnp.take_along_axis(x, index, axis=-1), index
+
+
+def _squared_distance(query: Array, keys: Array) -> Array:
+    """‖q − k‖² of queries `[..., D]` to keys `[C, D]`, `[..., C]`.
+
+    As a sum over differences. With ‖q‖² − 2 q·k + ‖k‖² equal keys far from 0 would be apart by rounding.
+    """
+    return jnp.sum((query[..., None, :] - keys) ** 2, axis=-1)
+
+
+def _renumbered(store: Store) -> Store:
+    """The store with smaller numbers of writes, of the same order, before they no longer fit into an int32.
+
+    Slots that were not used in the last 2²⁹ writes become equally old.
+    """
+    surplus = jnp.where(store.num_writes >= 2**30, store.num_writes - 2**29, 0)
+    used_at = jnp.where(store.used_at >= 0, jnp.maximum(store.used_at - surplus, 0), -1)
+    return store.replace(used_at=used_at, num_writes=store.num_writes - surplus)

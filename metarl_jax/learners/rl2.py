@@ -1,0 +1,50 @@
+"""Adaptation by recurrence: RL²."""
+
+import dataclasses
+from typing import ClassVar
+
+import flax.linen as nn
+
+from metarl_jax.core.validation import bounded
+from metarl_jax.learners.sequence import SequenceLearner
+from metarl_jax.networks.sequence import CoreName, make_core
+
+
+@dataclasses.dataclass(frozen=True)
+class RL2(SequenceLearner):
+    """RL²: a policy whose carry, kept over the episodes of a trial, is the fast learner.
+
+    References:
+      Duan et al., «RL²: Fast Reinforcement Learning via Slow Reinforcement Learning», 2016.
+      Wang et al., «Learning to Reinforcement Learn», 2016.
+    """
+
+    name: ClassVar[str] = "rl2"
+
+    core: CoreName = "gru"
+    """What carries information from step to step: `gru`, `lstm`, or one that trains in parallel over the trial,
+    `min_gru` or `transformer`."""
+    num_layers: int = bounded(1, at_least=1)
+    """Layers of `min_gru` and `transformer`."""
+    num_heads: int = bounded(4, at_least=1)
+    """Attention heads of `transformer`."""
+    context_length: int = bounded(128, at_least=1)
+    """Steps that `transformer` looks back on."""
+
+    def validate(self) -> None:
+        if self.core == "transformer" and self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"learner.hidden_size={self.hidden_size} must be a multiple of twice learner.num_heads="
+                f"{self.num_heads}: choose {2 * self.num_heads * max(1, self.hidden_size // (2 * self.num_heads))} "
+                "for example"
+            )
+
+    def make_core(self) -> nn.Module:
+        return make_core(
+            self.core,
+            self.hidden_size,
+            self.num_layers,
+            self.num_heads,
+            self.context_length,
+            self.longest_memory,
+        )

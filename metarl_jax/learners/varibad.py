@@ -1,0 +1,214 @@
+"""Adaptation by a belief over tasks: VariBAD."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from metarl_jax.core.distributions import DiagonalGaussian
+from metarl_jax.core.spaces import encode_action, encoded_action_size
+from metarl_jax.core.trees import join_leading, padded_mean
+from metarl_jax.core.types import (
+    Array,
+    Key,
+    Memory,
+    MetaParams,
+    Metrics,
+    PolicyOut,
+    TimeStep,
+    Trial,
+)
+from metarl_jax.core.validation import bounded
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.learners.base import MetaLearner, ParameterGroup
+from metarl_jax.learners.sequence import SequenceLearner, SequencePolicy, SequenceState
+from metarl_jax.networks.layers import MLP, Dense, NarrowDense
+from metarl_jax.networks.sequence.gated import GRU
+
+BELIEF = "^params/(encoder|core|posterior_head|(reward|transition)_(decoder|head))(/|$)"
+"""The paths of what the variational loss moves: encoder, posterior and decoders."""
+
+
+class BeliefPolicy(SequencePolicy):
+    """An encoder of the trial into a posterior over a latent task, a policy that acts on it, and decoders.
+
+    The posterior after a step is N(μ, σ²), diagonal, of Z entries. The policy sees the observation, μ and log σ².
+    """
+
+    latent_size: int
+    policy_sizes: Sequence[int]
+    decoder_sizes: Sequence[int]
+    observation_size: int
+    policy_trains_encoder: bool
+
+    def setup(self):
+        super().setup()
+        self.posterior_head = nn.Dense(2 * self.latent_size)
+        self.policy = MLP(self.policy_sizes, self.activation)
+        self.reward_decoder = MLP(self.decoder_sizes, "relu")
+        self.reward_head = NarrowDense(1, 1.0)
+        self.transition_decoder = MLP(self.decoder_sizes, "relu")
+        self.transition_head = Dense(self.observation_size, 0.1)
+
+    def posterior(self, features: Array) -> DiagonalGaussian:
+        """N(μ, σ²) over the latent task, `[..., Z]`."""
+        mean, log_std = jnp.split(self.posterior_head(features), 2, axis=-1)
+        return DiagonalGaussian(mean, jnp.clip(log_std, -5.0, 2.0))
+
+    def answer(self, features: Array, timestep: TimeStep) -> PolicyOut:
+        posterior = self.posterior(features)
+        belief = posterior if self.policy_trains_encoder else jax.lax.stop_gradient(posterior)
+        seen = [timestep.observation, belief.mean, 2.0 * belief.log_std]
+        out = super().answer(self.policy(jnp.concatenate(seen, axis=-1)), timestep)
+        return out.replace(latent=posterior)
+
+    def decode(self, latent: Array, observation: Array, action: Array) -> tuple[Array, Array]:
+        """Means of the reward `[...]`, as the encoder reads it, and of the next observation `[..., O]`.
+
+        They are those of a step in the task `[..., Z]`.
+        """
+        inputs = jnp.concatenate([latent, observation, action], axis=-1)
+        reward = self.reward_head(self.reward_decoder(inputs))[..., 0]
+        change = self.transition_head(self.transition_decoder(inputs))
+        return reward, observation + change
+
+    def init_all(self, state: SequenceState, timestep: TimeStep) -> Any:
+        latent = jnp.zeros((1, self.latent_size))
+        decoded = self.decode(latent, timestep.observation, timestep.previous_action)
+        return self(state, timestep), decoded
+
+
+class Steps(struct.PyTreeNode):
+    """What a trial says of its task, `[S, E, ...]` with S = K·T.
+
+    Attributes:
+      observation, action, reward: of a step, the action encoded.
+      next_observation: of the step after it; of no meaning where `goes_on` is False.
+      valid: whether the reward was received.
+      goes_on: whether the next observation was seen.
+    """
+
+    observation: Array
+    action: Array
+    reward: Array
+    next_observation: Array
+    valid: Array
+    goes_on: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class VariBAD(SequenceLearner):
+    """VariBAD: a recurrent encoder infers a belief over tasks, and the policy acts on the belief.
+
+    With q_t the posterior after t steps and m ~ q_t, the encoder and the decoders minimise, beside the policy's loss,
+
+      mean over t of  Σ_s [½ (r̂(m, o_s, a_s) − r_s)² + w_o ½ ‖ô(m, o_s, a_s) − o_{s+1}‖²] + w_KL KL(q_t ‖ q_{t−1})
+
+    with q_{−1} = N(0, I), the sum over *all* steps s of the trial, those after t included, and `num_posteriors` steps t
+    drawn for each meta-step. The policy's gradient stops at the posterior. Where the source trains the encoder on a
+    buffer of older trials, this one sees those of the meta-batch.
+
+    References:
+      Zintgraf et al., «VariBAD: A Very Good Method for Bayes-Adaptive Deep RL via Meta-Learning», ICLR 2020.
+    """
+
+    name: ClassVar[str] = "varibad"
+
+    latent_size: int = bounded(5, at_least=1)
+    """Entries Z of the latent task."""
+    policy_sizes: tuple[int, ...] = bounded((128, 64), at_least=1)
+    """Layers of the policy that acts on the belief."""
+    decoder_sizes: tuple[int, ...] = bounded((64, 32), at_least=1)
+    """Layers of the decoders of reward and of transition."""
+    elbo_coefficient: float = bounded(1.0, at_least=0)
+    """Weight of the variational loss beside the policy's."""
+    kl_coefficient: float = bounded(0.1, at_least=0)
+    """Weight w_KL of the divergence of a posterior from the one before."""
+    transition_coefficient: float = bounded(0.0, at_least=0)
+    """Weight w_o of the predicted observations; 0 where tasks differ in their rewards alone."""
+    num_posteriors: int = bounded(8, at_least=1)
+    """Steps whose posteriors are decoded at an outer step."""
+    policy_trains_encoder: bool = False
+    """Let the policy's gradient into the encoder."""
+    belief_learning_rate: float | None = bounded(None, above=0)
+    """Step size of Adam for encoder and decoders, which have an optimizer of their own; `outer.learning_rate` when not
+    given."""
+
+    def make_core(self) -> nn.Module:
+        return GRU(self.hidden_size, self.longest_memory)
+
+    def make_policy(self, env: TaskDistribution) -> BeliefPolicy:
+        return BeliefPolicy(
+            **self.policy_options(env),
+            latent_size=self.latent_size,
+            policy_sizes=self.policy_sizes,
+            decoder_sizes=self.decoder_sizes,
+            observation_size=env.observation_size,
+            policy_trains_encoder=self.policy_trains_encoder,
+        )
+
+    def num_adapted(self, env: TaskDistribution) -> int:
+        return 2 * self.latent_size
+
+    def make(self, env: TaskDistribution) -> MetaLearner:
+        module, learner = self.make_policy(env), super().make(env)
+
+        def aux_loss(
+            meta_params: MetaParams, memory: Memory, out: PolicyOut, trial: Trial
+        ) -> tuple[Array, Metrics]:
+            del memory
+            posteriors, steps = join_leading(out.latent), steps_of(env, trial)
+            error = self._reconstruction(module, meta_params, posteriors, steps, trial.key)
+            valid = join_leading(trial.rollout.timestep.valid)
+            kl = padded_mean(divergence_from_previous(posteriors), valid)
+            loss = self.elbo_coefficient * (error + self.kl_coefficient * kl)
+            return loss, {"reconstruction_loss": error, "posterior_kl": kl}
+
+        group = ParameterGroup("belief", BELIEF, self.belief_learning_rate)
+        return learner._replace(aux_loss=aux_loss, parameter_groups=(group,))
+
+    def _reconstruction(
+        self, module, meta_params, posteriors: DiagonalGaussian, steps: Steps, key: Key
+    ) -> Array:
+        """Squared errors of what is decoded from posteriors `[S, E]` at steps drawn with the key of the trial."""
+        choice_key, noise_key = jax.random.split(key)
+        chosen = jax.random.choice(choice_key, len(steps.valid), (self.num_posteriors,))
+        latent = jax.tree.map(lambda x: x[chosen], posteriors).sample(noise_key)  # [P, E, Z]
+        num_steps = len(steps.valid)
+
+        def spread(x, axis, size):
+            x = jnp.expand_dims(x, axis)
+            return jnp.broadcast_to(x, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
+
+        reward, observation = module.apply(
+            meta_params,
+            spread(latent, 1, num_steps),
+            spread(steps.observation, 0, self.num_posteriors),
+            spread(steps.action, 0, self.num_posteriors),
+            method="decode",
+        )
+        error = 0.5 * jnp.where(steps.valid, (reward - self.see_reward(steps.reward)) ** 2, 0.0)
+        surprise = 0.5 * jnp.sum((observation - steps.next_observation) ** 2, axis=-1)
+        error += self.transition_coefficient * jnp.where(steps.goes_on, surprise, 0.0)
+        return padded_mean(error.sum(axis=1), steps.valid[chosen])
+
+
+def steps_of(env: TaskDistribution, trial: Trial) -> Steps:
+    """The steps of a trial, as the decoders see them."""
+    rollout = trial.rollout
+    observation, valid = rollout.timestep.observation, rollout.timestep.valid
+    following = jnp.roll(observation, -1, axis=1)
+    goes_on = valid & jnp.roll(valid, -1, axis=1).at[:, -1].set(False)
+    action = encode_action(env.action_space, rollout.action)
+    action = action.reshape(*valid.shape, encoded_action_size(env.action_space))
+    return join_leading(Steps(observation, action, rollout.reward, following, valid, goes_on))
+
+
+def divergence_from_previous(posteriors: DiagonalGaussian) -> Array:
+    """KL(q_t ‖ q_{t−1}) of posteriors `[S, E]`, the first against N(0, I)."""
+    previous = jax.tree.map(lambda x: jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]), posteriors)
+    return posteriors.kl(previous)

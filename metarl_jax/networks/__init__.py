@@ -1,0 +1,1 @@
+"""Networks: layers, sequence models, and structures whose weights or modules depend on the task."""

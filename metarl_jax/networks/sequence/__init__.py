@@ -1,0 +1,48 @@
+"""Sequence cores: what carries information from one step of a trial to the next.
+
+A core is a flax module with
+
+- `init_carry(num_episodes)`: the carry before anything was read, a pytree of `[E, ...]`;
+- `project(inputs)`: `[..., I]` to what a step reads; it does not depend on the carry, so that a whole sequence is
+  projected at once;
+- `__call__(carry, projected, valid)`: one step, to (carry, features `[E, F]`); where `valid` `[E]` is False the carry
+  stays as it was;
+- `sequence(carry, projected, valid)`: the same over `[S, E]` in parallel, where `is_parallel`. It must answer what the
+  steps would have answered, whatever steps are valid.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+
+from metarl_jax.networks.sequence.gated import GRU, LSTM
+from metarl_jax.networks.sequence.min_gru import MinGRU
+from metarl_jax.networks.sequence.transformer import Transformer
+
+CoreName = Literal["gru", "lstm", "min_gru", "transformer"]
+
+
+def make_core(
+    name: CoreName,
+    size: int,
+    num_layers: int,
+    num_heads: int,
+    context_length: int,
+    longest_memory: float | None = None,
+) -> nn.Module:
+    """A core by name.
+
+    Args:
+      size: entries of its features.
+      num_layers: layers of the parallel cores.
+      num_heads: attention heads of the transformer.
+      context_length: steps that the transformer looks back on.
+      longest_memory: steps over which the slowest entries of the others remember before training, if that is chosen.
+    """
+    if name == "gru":
+        return GRU(size, longest_memory)
+    if name == "lstm":
+        return LSTM(size, longest_memory)
+    if name == "min_gru":
+        return MinGRU(size, num_layers, longest_memory)
+    return Transformer(size, num_layers, num_heads, context_length)

@@ -1,0 +1,1 @@
+"""The compiled part of a run: collection, the meta-step, evaluation."""

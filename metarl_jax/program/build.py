@@ -1,0 +1,199 @@
+"""`build`: from a configuration to the pure functions of a run."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from metarl_jax.baselines.policies import control_spec
+from metarl_jax.config import Config, evaluated_learner, validate
+from metarl_jax.core import advantages, machine
+from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.jax_settings import under_fixed_settings
+from metarl_jax.core.spaces import Discrete, encoded_action_size
+from metarl_jax.core.task_axis import TaskAxis, make_task_axis
+from metarl_jax.core.types import (
+    Array,
+    Key,
+    Metrics,
+    TrainState,
+    Trial,
+)
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.learners.base import MetaLearner
+from metarl_jax.outer import Outer
+from metarl_jax.program.devices import (
+    CACHED_BYTES,
+    allowed_devices,
+    inner_state_bytes,
+    platform_of,
+    select_devices,
+)
+from metarl_jax.program.evaluation import make_evaluate
+from metarl_jax.program.rollout import live_trial
+from metarl_jax.program.step import StepSpec, make_init, make_step
+
+
+class Program(NamedTuple):
+    """The pure functions of a run, and its parts.
+
+    Attributes:
+      init: key to the first `TrainState`.
+      step: one meta-step, `state` to `(state, metrics)`. Not jitted, so that it composes with `scan` and `vmap`.
+      evaluate: (state, key, split="test", num_tasks=None) to mean returns `[tasks, K]` on fresh tasks.
+      evaluate_control: (control, key, split="test", num_tasks=None, step=0) to the same for the `random` or `oracle`
+        policy or a known strategy, on the tasks that a learner is evaluated on after so many meta-steps.
+      env, learner, outer, axis: the parts.
+      config: what it was built from.
+    """
+
+    init: Callable[[Key], TrainState]
+    step: Callable[[TrainState], tuple[TrainState, Metrics]]
+    evaluate: Callable[..., Array]
+    evaluate_control: Callable[..., Array]
+    env: TaskDistribution
+    learner: MetaLearner
+    outer: Outer
+    axis: TaskAxis
+    config: Config
+
+
+def build(config: Config) -> Program:
+    """From a configuration to the functions of a run.
+
+    May be called inside a trace: float hyperparameters can be tracers, so that `vmap` over them is a sweep in one
+    program. Only concrete values are validated.
+
+    Raises:
+      ValueError: naming the field, the value and the remedy.
+    """
+    spec = make_spec(config)
+    evaluate, evaluate_control = _make_evaluations(config, spec)
+    return Program(
+        init=make_init(spec),
+        step=make_step(spec),
+        evaluate=evaluate,
+        evaluate_control=evaluate_control,
+        env=spec.env,
+        learner=spec.learner,
+        outer=spec.outer,
+        axis=spec.axis,
+        config=config,
+    )
+
+
+@under_fixed_settings
+def make_spec(config: Config) -> StepSpec:
+    """The parts and sizes of the meta-step of a configuration.
+
+    Raises:
+      ValueError: naming the field, the value and the remedy.
+    """
+    validate(config)
+    axis = make_task_axis(select_devices(config))
+    learner = config.learner.make(config.env)
+    spec = StepSpec(
+        env=config.env,
+        learner=learner,
+        outer=config.outer.make(config.num_meta_steps, learner.parameter_groups),
+        advantages=advantages.make_estimator(config.advantage),
+        axis=axis,
+        num_meta_steps=config.num_meta_steps,
+        num_tasks=config.num_tasks,
+        num_rounds=config.num_rounds,
+        num_episodes=config.num_episodes,
+        normalize_observations=config.normalize_observations,
+        collect_block=config.runtime.collect_block,
+        update_block=config.runtime.update_block,
+        remat=config.runtime.remat,
+    )
+    if platform_of(config.runtime) != "cpu":
+        return spec
+    if spec.collect_block is None:
+        # Inner states of more tasks leave the cache of a core, and fewer pay for more steps of a scan.
+        num_bytes = inner_state_bytes(learner, config.num_episodes)
+        spec = spec._replace(collect_block=max(1, CACHED_BYTES // max(1, num_bytes)))
+    if spec.update_block is None and learner.weights_per_task:
+        # Beyond one set of weights, a batched matrix product leaves the cache of a core.
+        spec = spec._replace(update_block=1)
+    return spec
+
+
+def check_memory(config: Config) -> None:
+    """Refuses to train on trials of which the record alone does not fit into memory.
+
+    What else a meta-step needs is known only when it is compiled.
+
+    Raises:
+      ValueError: naming the sizes and the remedy.
+    """
+    sizes = {name: getattr(config, name) for name in ("num_tasks", "num_rounds", "num_episodes")}
+    num_steps = math.prod(sizes.values()) * config.env.episode_length
+    num_bytes = num_steps * _step_bytes(config)
+    memory = machine.memory_bytes(allowed_devices(config))
+    if memory is not None and num_bytes > memory:
+        given = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(
+            f"{given} of {config.env.episode_length} steps need at least {num_bytes / 2**30:,.0f} GiB, and the "
+            f"memory has {memory / 2**30:,.0f} GiB: choose a smaller {max(sizes, key=lambda name: sizes[name])}"
+        )
+
+
+def _step_bytes(config: Config) -> int:
+    """Bytes of what is kept of a step until the update: its reward, whether it is valid and, where it is replayed, what
+    the learner saw and did, with the likelihood and the advantage of that."""
+    space = config.env.action_space
+    seen = config.env.observation_size + encoded_action_size(space) + 1
+    action = 1 if isinstance(space, Discrete) else space.size
+    replayed = 4 * (seen + action + 2) if config.outer.reads_advantages else 0
+    return 5 + replayed
+
+
+def _make_evaluations(config: Config, spec: StepSpec):
+    """`evaluate` and `evaluate_control` with the defaults of the configuration."""
+    options = config.evaluation
+    sizes = {
+        "num_rounds": options.num_rounds or config.num_rounds,
+        "num_episodes": options.num_episodes or config.num_episodes,
+    }
+    evaluated = spec
+    if options.inner_lr_factors is not None:
+        evaluated = spec._replace(learner=evaluated_learner(config).make(config.env))
+    learner_evaluate = make_evaluate(evaluated, deterministic=options.deterministic, **sizes)
+
+    def evaluate(state: TrainState, key: Key, split="test", num_tasks: int | None = None) -> Array:
+        return learner_evaluate(
+            state, key, split, options.num_tasks if num_tasks is None else num_tasks
+        )
+
+    @under_fixed_settings
+    def evaluate_control(
+        control: str, key: Key, split="test", num_tasks: int | None = None, step: Array | int = 0
+    ) -> Array:
+        controlled = control_spec(spec, control, sizes["num_rounds"])
+        state = make_init(controlled)(key).replace(step=jnp.asarray(step, jnp.int32))
+        control_evaluate = make_evaluate(controlled, deterministic=False, **sizes)
+        return control_evaluate(
+            state, key, split, options.num_tasks if num_tasks is None else num_tasks
+        )
+
+    return evaluate, evaluate_control
+
+
+def greedy_trial(
+    program: Program, state: TrainState, task: Any, key: Key, num_rounds: int
+) -> Trial:
+    """One trial `[K, T, 1]` of a learner that infers, acting by the mode of its policy; it has no advantages."""
+    unused = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
+    return live_trial(
+        program.env,
+        program.learner,
+        unused,
+        state,
+        task,
+        key,
+        num_rounds=num_rounds,
+        num_episodes=1,
+        deterministic=True,
+    )

@@ -1,0 +1,115 @@
+"""The devices of a run."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+
+from metarl_jax.config import Config, RuntimeConfig
+from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.task_axis import TaskAxis
+from metarl_jax.core.trees import largest_divisor
+from metarl_jax.core.types import Device, InnerState, Key
+from metarl_jax.learners.base import MetaLearner
+
+
+def replicated(axis: TaskAxis, devices: Sequence[Device]) -> Sharding:
+    """Every device of the axis holds all."""
+    if axis.mesh is None:
+        return SingleDeviceSharding(devices[0])
+    return NamedSharding(axis.mesh, PartitionSpec())
+
+
+CACHED_BYTES = 4 * 2**20
+"""What the inner states of tasks that act side by side may have on a core of a CPU. A transformer's rings of 256 KiB a
+task took 2.0 s side by side for 48 tasks, and 0.5 s for 16 (docs/performance.md)."""
+
+
+def inner_state_bytes(learner: MetaLearner, num_episodes: int) -> int:
+    """Bytes of the inner state of one task, with so many episodes side by side; what outlives trials is shared."""
+
+    def begin(key: Key) -> InnerState:
+        return learner.begin(learner.init(key), (), key, num_episodes)
+
+    state = jax.eval_shape(begin, make_key(0))
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+
+
+def select_devices(config: Config) -> list[Device]:
+    """The devices of a run: those asked for, or as many as share the tasks evenly.
+
+    Raises:
+      ValueError: if the platform or the number of devices is not there.
+    """
+    devices = allowed_devices(config)
+    if config.runtime.num_devices is None:
+        groups = config.num_tasks // config.outer.task_group
+        return devices[: largest_divisor(groups, len(devices))]
+    return devices
+
+
+def allowed_devices(config: Config) -> list[Device]:
+    """The devices that a run may use: as many of its platform as it asks for, or all of them.
+
+    Raises:
+      ValueError: if the platform or the number of devices is not there.
+    """
+    wanted, platform = config.runtime.num_devices, platform_of(config.runtime)
+    devices = jax.devices(platform)
+    if wanted is not None and wanted > len(devices):
+        raise ValueError(
+            f"runtime.num_devices={wanted}, but there are {len(devices)} {platform} devices: ask for fewer, or leave "
+            "it out"
+        )
+    return devices[:wanted]
+
+
+def with_runtime(config: Config, asked: RuntimeConfig | None, say: Callable[[str], None]) -> Config:
+    """The configuration of a run that goes on here, wherever it was trained: devices are no part of what was learned.
+
+    Args:
+      config: as it was trained.
+      asked: where to compute now; as in training when not given. What differs from training must be there.
+      say: is told of a platform or devices of training that are not here; those that are here are used instead.
+    """
+    trained = config.runtime
+    runtime = trained if asked is None else asked
+    if runtime.platform == trained.platform and not _has(runtime.platform):
+        say(
+            f"trained with runtime.platform={trained.platform!r}, which is not here: computing on "
+            f"{jax.default_backend()}"
+        )
+        runtime = dataclasses.replace(runtime, platform="auto")
+    wanted = runtime.num_devices
+    if wanted is not None and wanted == trained.num_devices and _has(runtime.platform):
+        platform = platform_of(runtime)
+        found = len(jax.devices(platform))
+        if wanted > found:
+            say(
+                f"trained with runtime.num_devices={wanted}, but there are {found} {platform} devices here: using as "
+                "many as share the tasks evenly"
+            )
+            runtime = dataclasses.replace(runtime, num_devices=None)
+    return dataclasses.replace(config, runtime=runtime)
+
+
+def _has(platform: str) -> bool:
+    """Whether there are devices of this platform."""
+    try:
+        return platform == "auto" or bool(jax.devices(platform))
+    except RuntimeError:
+        return False
+
+
+def platform_of(runtime: RuntimeConfig) -> str:
+    """The platform of a run, checked to be there."""
+    wanted = runtime.platform
+    if wanted == "auto":
+        return jax.default_backend()
+    if not _has(wanted):
+        raise ValueError(
+            f"runtime.platform={wanted!r} was asked for, but JAX finds no such device (it has "
+            f"{jax.default_backend()}): install JAX for it, or choose runtime.platform=auto"
+        )
+    return wanted

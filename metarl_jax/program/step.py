@@ -1,0 +1,229 @@
+"""The fused meta-step: sample tasks, collect trials, update the meta-parameters, all in one executable."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core import normalize
+from metarl_jax.core.advantages import AdvantageEstimator
+from metarl_jax.core.jax_settings import as_fixed_key, under_fixed_settings
+from metarl_jax.core.task_axis import TaskAxis
+from metarl_jax.core.types import Array, Key, Metrics, PyTree, TrainState, Trial
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.learners.base import MetaLearner, rematerialized
+from metarl_jax.outer.base import MetaBatch, Outer, schedule_progress
+from metarl_jax.program.rollout import adapt_through, collect_trial, replay_trial
+
+
+class StepSpec(NamedTuple):
+    """The parts and sizes of a meta-step (see `metarl_jax.config.Config` for what the sizes mean)."""
+
+    env: TaskDistribution
+    learner: MetaLearner
+    outer: Outer
+    advantages: AdvantageEstimator
+    axis: TaskAxis
+    num_meta_steps: int
+    num_tasks: int
+    num_rounds: int
+    num_episodes: int
+    normalize_observations: bool
+    collect_block: int | None
+    update_block: int | None
+    remat: bool
+
+
+def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
+    """`init(key)`: the state of a run before its first meta-step."""
+
+    @under_fixed_settings
+    def init(key: Key) -> TrainState:
+        params_key, run_key = jax.random.split(as_fixed_key(key))
+        meta_params = spec.learner.init(params_key)
+        memory = () if spec.learner.init_memory is None else spec.learner.init_memory()
+        statistics = normalize.init(spec.env.observation_size)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            meta_params=meta_params,
+            opt_state=spec.outer.init(meta_params),
+            memory=memory,
+            normalizer=statistics if spec.normalize_observations else None,
+            key=run_key,
+            skipped_in_row=jnp.zeros((), jnp.int32),
+        )
+
+    return init
+
+
+def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
+    """`step(state)`: one meta-step, with metrics of the trials, the environment, the learner and the outer method."""
+
+    @under_fixed_settings
+    def step(state: TrainState) -> tuple[TrainState, Metrics]:
+        key, task_key, update_key = jax.random.split(state.key, 3)
+        tasks = sample_tasks(spec, task_key, spec.num_tasks, "train", state.step)
+        batch = make_meta_batch(spec, state, tasks)
+        meta_params, opt_state, trials, metrics = spec.outer.update(
+            update_key, state.meta_params, state.opt_state, batch
+        )
+        normalizer, seen = state.normalizer, trials.observation_statistics
+        if normalizer is not None and seen is not None:
+            normalizer = normalize.update(normalizer, seen)
+        memory = state.memory
+        if spec.learner.consolidate is not None:
+            memory = spec.learner.consolidate(meta_params, memory, trials)
+
+        learned = state.replace(
+            meta_params=meta_params, opt_state=opt_state, memory=memory, normalizer=normalizer
+        )
+        learned, skipped = _keep_finite(state, learned)
+        next_state = learned.replace(
+            step=state.step + 1,
+            key=key,
+            skipped_in_row=jnp.where(skipped, state.skipped_in_row + 1, 0),
+        )
+        learned_metrics = spec.learner.metrics or (lambda _: {})
+        metrics = learned_metrics(next_state.meta_params) | metrics
+        # An outer method that collected more than these trials tells how many steps it took.
+        metrics = trial_metrics(trials) | environment_faults(trials) | metrics
+        metrics["skipped"] = skipped.astype(jnp.float32)
+        return next_state, metrics
+
+    return step
+
+
+def take_steps(
+    step: Callable[[TrainState], tuple[TrainState, Metrics]],
+    state: TrainState,
+    num_steps: Array,
+    length: int,
+) -> tuple[TrainState, Metrics]:
+    """Takes `num_steps` meta-steps, a number that is known when the compiled program runs, at most `length`.
+
+    So one executable serves every number, and the bits of a state do not depend on how its meta-steps were divided
+    among calls. (XLA unrolls a loop that is known to run once, which may change them.)
+
+    Returns:
+      The state, and metrics `[length, ...]`, of which the first `num_steps` are filled.
+    """
+    step = jax.jit(step)  # Traced once for both uses.
+    shapes = jax.eval_shape(step, state)[1]
+    empty = jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), shapes)
+
+    def body(index, carry):
+        state, filled = carry
+        state, metrics = step(state)
+        return state, jax.tree.map(lambda x, m: x.at[index].set(m), filled, metrics)
+
+    return jax.lax.fori_loop(0, num_steps, body, (state, empty))
+
+
+def sample_tasks(
+    spec: StepSpec, key: Key, num_tasks: int, split: str, step: Array | int = 0
+) -> PyTree:
+    """Tasks `[N, ...]` of this meta-step, each from the key of its own index."""
+    keys = spec.axis.shard(keys_by_index(key, num_tasks))
+    env = spec.env.at(step)
+    return jax.vmap(lambda key: env.sample(key, split))(keys)
+
+
+def trial_metrics(trials: Trial) -> Metrics:
+    """Mean returns by round `[K]` and the number of valid steps of trials `[N, K, T, E]`."""
+    valid = trials.rollout.timestep.valid
+    return {
+        "episode_return": trials.episode_returns().mean(axis=(0, 2)),
+        "env_steps": valid.sum(dtype=jnp.int32),
+    }
+
+
+def environment_faults(trials: Trial) -> Metrics:
+    """Episodes of trials `[N, K, T, E]` in which the first number that is not finite was given by the environment.
+
+    Returns:
+      How many these are, by what the number was of: the first observation (`nonfinite_reset`), a later one
+      (`nonfinite_observation`), or a reward (`nonfinite_reward`). After an action that is not finite, it is no fault of
+      the environment's.
+    """
+    rollout = trials.rollout
+    valid = rollout.timestep.valid
+
+    def broken(x: Array) -> Array:
+        return valid & ~jnp.isfinite(x).all(axis=tuple(range(valid.ndim, x.ndim)))
+
+    # In the order in which they come: [N, K, T, 3, E].
+    numbers = rollout.timestep.observation, rollout.action, rollout.reward
+    found = jnp.stack([broken(x) for x in numbers], axis=3)
+    found = found.reshape(*found.shape[:2], -1, found.shape[-1])
+    first = jnp.where(found.any(axis=2), found.argmax(axis=2), -1)
+    return {
+        "nonfinite_reset": (first == 0).sum(),
+        "nonfinite_observation": ((first > 0) & (first % 3 == 0)).sum(),
+        "nonfinite_reward": ((first > 0) & (first % 3 == 2)).sum(),
+    }
+
+
+def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBatch:
+    """The tasks of one meta-step and what an outer method may do with them."""
+    learner = spec.learner
+
+    def collect(meta_params, key):
+        def one(shared, task, key):
+            meta_params, memory, normalizer = shared
+            return collect_trial(
+                spec.env,
+                learner,
+                spec.advantages,
+                meta_params,
+                memory,
+                normalizer,
+                task,
+                key,
+                num_rounds=spec.num_rounds,
+                num_episodes=spec.num_episodes,
+            )
+
+        keys = keys_by_index(key, spec.num_tasks)
+        shared = meta_params, state.memory, state.normalizer
+        trials = spec.axis.map(one, shared, tasks, keys, block=spec.collect_block)
+        return spec.advantages.after_batch(trials)
+
+    replayed = rematerialized(learner) if spec.remat else learner
+
+    def replay(meta_params, memory, trial, first_round):
+        return replay_trial(replayed, meta_params, memory, trial, first_round)
+
+    def adapted(meta_params, memory, trial):
+        return adapt_through(learner, meta_params, memory, trial)
+
+    def no_aux_loss(meta_params, memory, out, trial):
+        del meta_params, memory, out, trial
+        return jnp.zeros(()), {}
+
+    return MetaBatch(
+        memory=state.memory,
+        collect=collect,
+        replay=replay,
+        adapted=adapted,
+        absorb=learner.absorb,
+        aux_loss=learner.aux_loss or no_aux_loss,
+        advantages=spec.advantages,
+        axis=spec.axis,
+        block=spec.update_block,
+        step=state.step,
+        progress=schedule_progress(state.step, spec.num_meta_steps),
+    )
+
+
+def keys_by_index(key: Key, num_tasks: int) -> Key:
+    """One key for each global task index, whatever device the task lies on."""
+    return jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(num_tasks))
+
+
+def _keep_finite(old: TrainState, new: TrainState):
+    """`new` if every float in it is finite, else `old`; and whether it was skipped."""
+    floats = [x for x in jax.tree.leaves(new) if jnp.issubdtype(x.dtype, jnp.floating)]
+    finite = jnp.stack([jnp.isfinite(x).all() for x in floats]).all()
+    kept = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+    return kept, ~finite

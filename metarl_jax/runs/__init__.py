@@ -1,0 +1,1 @@
+"""Runs: everything with a folder on disk."""

@@ -1,0 +1,131 @@
+"""Evaluates a trained run: `metarl eval`."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from metarl_jax.baselines.policies import check_strategies
+from metarl_jax.config import Config, RuntimeConfig, Which, changes
+from metarl_jax.core.jax_settings import make_key
+from metarl_jax.envs.base import TaskDistribution, check_split
+from metarl_jax.program.build import build
+from metarl_jax.runs import report
+from metarl_jax.runs.checkpoint import (
+    first_difference,
+    structure,
+)
+from metarl_jax.runs.loop import Run
+from metarl_jax.runs.report import Shown
+from metarl_jax.runs.reporter import Reporter
+from metarl_jax.runs.restore import open_run, reopen
+
+
+def evaluate_run(
+    run_dir: Path,
+    *,
+    env: TaskDistribution | None = None,
+    split: str = "test",
+    num_tasks: int | None = None,
+    num_rounds: int | None = None,
+    num_episodes: int | None = None,
+    inner_lr_factors: tuple[float, ...] | None = None,
+    empty_memory: bool = False,
+    strategies: Sequence[str] = (),
+    checkpoint: Which = "best",
+    runtime: RuntimeConfig | None = None,
+    console: Reporter | None = None,
+) -> dict[str, Any]:
+    """Evaluates a checkpoint, of itself the one that is best by held-out return, as the end of training does.
+
+    Writes nothing. The tasks are other draws than those by which the checkpoint was found best.
+
+    Args:
+      run_dir: the folder of a run.
+      env: other tasks than those of the run, for which its learner has the same parameters; its own when not given.
+      split: split of the tasks.
+      num_tasks: number of tasks; as in the configuration when not given.
+      num_rounds: rounds of a trial (K); as in the configuration when not given.
+      num_episodes: parallel episodes of a round (E); as in the configuration when not given.
+      inner_lr_factors: of inner step sizes, as `evaluation.inner_lr_factors`; as in the configuration when not given.
+      empty_memory: let the learner begin with nothing in what it keeps beyond a trial.
+      strategies: known strategies of the task distribution to evaluate in the same tasks.
+      checkpoint: the `best`, the `last`, or that of a meta-step.
+      runtime: where to compute; as in training when not given, as far as it is here.
+      console: where to tell how it goes; standard output when not given.
+
+    Returns:
+      What `eval.json` holds, for this checkpoint, split and number of tasks; and in `changed` the fields of `env` that
+      are not as they were in training.
+
+    Raises:
+      ValueError: if there is no run, no whole checkpoint, no such split or strategy, fewer than two tasks, or if the
+        learner has other parameters in `env`.
+      Diverged: if no task has a return that is finite.
+    """
+    reporter = console or Reporter()
+    folder, trained = reopen(Path(run_dir), reporter.warn, runtime)
+    config = _evaluated(
+        trained,
+        env,
+        num_tasks=num_tasks,
+        num_rounds=num_rounds,
+        num_episodes=num_episodes,
+        inner_lr_factors=inner_lr_factors,
+    )
+    check_split(config.env, split)
+    check_strategies(config.env, strategies)
+    changed = _changed_tasks(trained, config)
+    if changed:
+        reporter.say(f"other tasks than in training: {_in_words(changed)}")
+    saved = open_run(folder, config, reporter.warn, checkpoint)
+    run = Run(folder.path, [folder], config, saved.program, saved.executables, reporter)
+    state = saved.state
+    if empty_memory:
+        state = state.replace(memory=run.executables.init().memory)
+    shown = Shown(state, [saved.checkpoint], [saved.step], saved.last_step)
+    with reporter.busy(f"evaluating step {saved.step} in {config.evaluation.num_tasks} tasks"):
+        _, (evaluation,) = report.evaluations(run, shown, split, strategies)
+    now = {name: value for name, (_, value) in changed.items()}
+    return evaluation | ({"changed": now} if changed else {})
+
+
+def _evaluated(trained: Config, env: TaskDistribution | None, **options: Any) -> Config:
+    """The configuration of a run with what is given of its evaluation, checked against what the run has learned.
+
+    Raises:
+      ValueError: naming the field, the value and the remedy.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    config = dataclasses.replace(
+        trained,
+        env=trained.env if env is None else env,
+        evaluation=dataclasses.replace(trained.evaluation, **given),
+    )
+    changed = _changed_tasks(trained, config)
+    if not changed:
+        return config
+    differs = first_difference(_structure(trained), _structure(config))
+    if differs is not None:
+        raise ValueError(
+            f"{_in_words(changed)}: the learner of the run has other parameters there; state{differs.name} is "
+            f"{differs.found} in it, and would be {differs.wanted}: leave observations and actions as they were"
+        )
+    return config
+
+
+def _structure(config: Config) -> dict[str, str]:
+    return structure(jax.eval_shape(build(config).init, make_key(0)))
+
+
+def _changed_tasks(trained: Config, config: Config) -> dict[str, tuple[Any, Any]]:
+    """The fields of the task distribution that are not as they were in training, with both values."""
+    return changes(trained, dataclasses.replace(trained, env=config.env))
+
+
+def _in_words(changed: dict[str, tuple[Any, Any]]) -> str:
+    return ", ".join(
+        f"{name}={now!r} (trained with {before!r})" for name, (before, now) in changed.items()
+    )

@@ -1,0 +1,73 @@
+"""TensorBoard's event files, written by the thread that has the numbers: a write that fails is an error at once."""
+
+import math
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.record_writer import masked_crc32c
+
+from metarl_jax.core.writing import append
+
+
+class EventFile:
+    """A new file of events in a folder, open during a write only."""
+
+    def __init__(self, folder: Path, step: int):
+        """Begins after `step`: TensorBoard hides what other files in the folder have of later ones.
+
+        Raises:
+          WriteError: if the folder cannot be written.
+        """
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+        self._path = folder / name
+        self._step, self._written = step, set[str]()
+        head = Event(wall_time=time.time(), file_version="brain.Event:2")
+        begins = SessionLog(status=SessionLog.START)
+        purge = Event(wall_time=time.time(), step=step + 1, session_log=begins)
+        append(self._path, _record(head) + _record(purge))
+
+    def write(self, step: int, numbers: dict[str, float]) -> None:
+        """Writes the numbers by their tags, but for tags that this step has already.
+
+        Raises:
+          WriteError: if they cannot be written.
+        """
+        if step != self._step:
+            self._step, self._written = step, set[str]()
+        new = {tag: x for tag, x in numbers.items() if tag not in self._written}
+        self._written |= new.keys()
+        values = [Summary.Value(tag=tag, simple_value=x) for tag, x in new.items()]
+        event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+        append(self._path, _record(event))
+
+
+def scalars(line: dict[str, Any]) -> dict[str, float]:
+    """The finite numbers of a line of metrics by their tags, without its `step`.
+
+    A list by round becomes `name/round_1` and so on, with `/low` and `/high` where it is of intervals.
+    """
+    return dict(pair for name, x in line.items() if name != "step" for pair in _tagged(name, x))
+
+
+def _tagged(name: str, value: Any, parts: Sequence[str] = ()) -> Iterator[tuple[str, float]]:
+    if isinstance(value, list):
+        parts = parts or [f"round_{index + 1}" for index in range(len(value))]
+        for part, entry in zip(parts, value, strict=True):
+            is_interval = isinstance(entry, list) and len(entry) == 2 and "ci95" in name
+            yield from _tagged(f"{name}/{part}", entry, ("low", "high") if is_interval else ())
+    elif isinstance(value, int | float) and math.isfinite(value):
+        yield name, value
+
+
+def _record(event: Event) -> bytes:
+    """An event in the form of TensorBoard's files: the length, the bytes, and a checksum after each."""
+    data = event.SerializeToString()
+    parts = (struct.pack("<Q", len(data)), data)
+    return b"".join(part + struct.pack("<I", masked_crc32c(part)) for part in parts)

@@ -1,0 +1,222 @@
+"""The functions of a run, or of all members of a sweep, compiled ahead of time for their devices."""
+
+import time
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
+
+from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.types import Array, Device, Key, Metrics, PyTree, TrainState
+from metarl_jax.program.build import Program
+from metarl_jax.program.devices import replicated, select_devices
+from metarl_jax.program.step import take_steps
+from metarl_jax.runs.stopping import interruptible
+
+Result = TypeVar("Result")
+
+TRAINING_EVALUATIONS = 0x7261_6365
+
+REPORTS = 0x7265_706F
+"""Streams of keys for held-out evaluation, apart from that of training. (`fold_in` by an index is
+the same draw as that entry of `split`, so that streams need large names.) All evaluations while training are in the
+same tasks: checkpoints differ by far less than samples of tasks do, and the best would else be the luckiest. What is
+reported of the best, at the end of training and by `metarl eval`, is in the tasks of the other stream."""
+
+
+class RunFunctions(NamedTuple):
+    """What is compiled. In a sweep all arrays, keys among them, have a leading axis `[M]` of members.
+
+    Attributes:
+      init: key to the first `TrainState`.
+      chunk: (state, number of meta-steps int32[], the greatest number) to (state, metrics `[greatest number, ...]`,
+        of which as many are filled as there were meta-steps).
+      evaluate: (state, key, split, num_tasks) to held-out returns `[tasks, K]`.
+      evaluate_control: (control, key, split, num_tasks, meta-steps done) to those of a control; the meta-steps are
+        `[]`, or `[M]` in a sweep.
+      key: of the seed of the configuration.
+      sharding: every device holds all of the state.
+      compiler_options: what XLA is told.
+    """
+
+    init: Callable[[Key], TrainState]
+    chunk: Callable[[TrainState, Array, int], tuple[TrainState, Metrics]]
+    evaluate: Callable[[TrainState, Key, str, int], Array]
+    evaluate_control: Callable[[str, Key, str, int, Array], Array]
+    key: Key
+    sharding: Sharding
+    compiler_options: dict[str, Any] | None
+
+
+def run_functions(program: Program) -> RunFunctions:
+    """The functions of a single run, whose tasks are spread over the devices."""
+
+    def chunk(state: TrainState, num_steps: Array, length: int):
+        return take_steps(program.step, state, num_steps, length)
+
+    devices = select_devices(program.config)
+    return RunFunctions(
+        init=program.init,
+        chunk=chunk,
+        evaluate=program.evaluate,
+        evaluate_control=program.evaluate_control,
+        key=make_key(program.config.seed),
+        sharding=replicated(program.axis, devices),
+        compiler_options=program.env.compiler_options(devices[0].platform),
+    )
+
+
+class Executables:
+    """`init`, chunks of meta-steps and `evaluate`, each with the state replicated over the devices.
+
+    Attributes:
+      abstract_state: shapes, types and shardings of the `TrainState`.
+      compile_seconds: time spent on tracing and compilation until now.
+      num_compiled: how many executables were compiled until now.
+    """
+
+    def __init__(self, functions: RunFunctions):
+        self._functions = functions
+        self._chunks: dict[int, Callable[..., Any]] = {}
+        self._evaluates: dict[tuple[str, int], Callable[..., Any]] = {}
+        self.compile_seconds = 0.0
+        self.num_compiled = 0
+        self.abstract_state = self._abstract(jax.eval_shape(functions.init, functions.key))
+
+    @property
+    def devices(self) -> list[Device]:
+        """Those that work."""
+        return sorted(self._functions.sharding.device_set, key=lambda device: device.id)
+
+    def init(self) -> TrainState:
+        """The state before the first meta-step, from the seed of the configuration."""
+        init = jax.jit(self._functions.init, out_shardings=self._functions.sharding)
+        return _run(lambda: jax.block_until_ready(init(self._functions.key)))
+
+    def compile_chunk(self, length: int) -> None:
+        """Compiles a chunk of at most `length` meta-steps, unless one of as many or more is compiled."""
+        if any(compiled >= length for compiled in self._chunks):
+            return
+
+        def chunk(state: TrainState, num_steps: Array):
+            return self._functions.chunk(state, num_steps, length)
+
+        options = {"donate_argnums": 0, "out_shardings": (self._functions.sharding,) * 2}
+        number = self._abstract(np.int32(length))
+        self._chunks[length] = self._compile(chunk, self.abstract_state, number, **options)
+
+    def chunk(self, state: TrainState, num_steps: int) -> tuple[TrainState, PyTree, float]:
+        """Runs so many meta-steps. `state` is donated: its arrays are gone afterwards.
+
+        Returns:
+          The next state, metrics `[num_steps, ...]` on the host, and the seconds that it took.
+        """
+        self.compile_chunk(num_steps)
+        compiled = self._chunks[min(length for length in self._chunks if length >= num_steps)]
+        number = np.int32(num_steps)
+        started = time.perf_counter()
+        state, metrics = _run(lambda: jax.block_until_ready(compiled(state, number)))
+        filled = (slice(None),) * self._functions.key.ndim + (slice(num_steps),)
+        metrics = jax.tree.map(lambda x: x[filled], jax.device_get(metrics))
+        return state, metrics, time.perf_counter() - started
+
+    def compile_evaluate(self, split: str, num_tasks: int) -> None:
+        """Compiles `evaluate` for this split and number of tasks, unless it is compiled."""
+        if (split, num_tasks) in self._evaluates:
+            return
+
+        def evaluate(state: TrainState, key: Key):
+            return self._functions.evaluate(state, key, split, num_tasks)
+
+        key = self._abstract(self._functions.key)
+        compiled = self._compile(evaluate, self.abstract_state, key)
+        self._evaluates[split, num_tasks] = compiled
+
+    def evaluate(self, state: TrainState, key: Key, split: str, num_tasks: int) -> np.ndarray:
+        """Held-out returns `[tasks, K]` on the host. `state` stays as it is."""
+        self.compile_evaluate(split, num_tasks)
+        compiled = self._evaluates[split, num_tasks]
+        return _run(lambda: np.asarray(compiled(state, key)))
+
+    def evaluate_control(
+        self, control: str, key: Key, split: str, num_tasks: int, steps: Sequence[int]
+    ) -> np.ndarray:
+        """The same for a control or a known strategy, on tasks as they are after so many meta-steps (`steps[M]`)."""
+        step = jnp.asarray(steps, jnp.int32).reshape(self._functions.key.shape)
+
+        def evaluate(key: Key):
+            return self._functions.evaluate_control(control, key, split, num_tasks, step)
+
+        compiled = self._compile(evaluate, self._abstract(key))
+        return _run(lambda: np.asarray(compiled(key)))
+
+    def evaluation_key(self, stream: int) -> Key:
+        """The key of evaluations, from the seed and the stream alone: all of a stream are in the same tasks."""
+        key = self._functions.key
+        fold_in = jax.vmap(jax.random.fold_in, (0, None)) if key.ndim else jax.random.fold_in
+        return jax.device_put(fold_in(key, stream), self._functions.sharding)
+
+    def choose(self, chosen: Sequence[bool], state: TrainState, other: TrainState) -> TrainState:
+        """`state` for the members that are chosen, and `other` for the rest."""
+        if not self._functions.key.ndim:
+            return state if chosen[0] else other
+        mask = np.array(chosen)
+
+        def leaf(x: Array, y: Array) -> Array:
+            picked = jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, y)
+            return jax.device_put(picked, y.sharding)
+
+        return jax.tree.map(leaf, state, other)
+
+    def by_member(self, tree: PyTree) -> list[PyTree]:
+        """The parts of arrays `[M, ...]` that belong to each member; all of it in a single run."""
+        if not self._functions.key.ndim:
+            return [tree]
+        return [jax.tree.map(itemgetter(i), tree) for i in range(self._functions.key.size)]
+
+    def _abstract(self, tree: PyTree) -> PyTree:
+        sharding = self._functions.sharding
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+        )
+
+    def _compile(
+        self, function: Callable[..., Any], *args: PyTree, **options: Any
+    ) -> Callable[..., Any]:
+        """`function` compiled for these abstract arguments; `function` itself under `jax.disable_jit()`."""
+        if _jit_is_disabled():
+            return function
+        started = time.perf_counter()
+        lowered = jax.jit(function, **options).lower(*args)
+        compiled = interruptible(lambda: lowered.compile(self._functions.compiler_options))
+        self.compile_seconds += time.perf_counter() - started
+        self.num_compiled += 1
+        return compiled
+
+
+def _jit_is_disabled() -> bool:
+    """Whether this thread is in `jax.disable_jit()`, or the whole process does not compile."""
+    return jax.config.values["jax_disable_jit"]
+
+
+def _run(call: Callable[[], Result]) -> Result:
+    """The result of a call of what was compiled; made on this thread under `jax.disable_jit()`, which holds only here.
+
+    Raises:
+      ValueError: if the memory of the devices does not hold what the call needs.
+    """
+    try:
+        return call() if _jit_is_disabled() else interruptible(call)
+    except jax.errors.JaxRuntimeError as error:
+        message = str(error)
+        if "RESOURCE_EXHAUSTED" not in message:
+            raise
+        raise ValueError(
+            f"the arrays of this run do not fit into memory ({message.splitlines()[0]}): choose a smaller num_tasks, "
+            "num_rounds or num_episodes (or evaluation.num_tasks, or fewer members of a sweep), a "
+            "runtime.collect_block or runtime.update_block, or runtime.remat"
+        ) from error

@@ -1,0 +1,294 @@
+"""The host loop: compiled chunks of meta-steps, and metrics, evaluation and checkpoints between.
+
+It trains one run, or all members of a sweep in step. What happens after which meta-step follows
+from its number and the state alone, so that a run that was stopped and resumed does the same as one
+that never was, down to the bits of its state:
+
+- a chunk ends at every multiple of `log_every`, and at the last meta-step; between two ends, it is cut into calls of a
+  few seconds by the measured time of a meta-step, after each of which a signal is obeyed: the state is saved with the
+  metrics of the chunk so far, and resuming completes the chunk;
+- an evaluation is due at the end of a chunk with a multiple of `evaluation.every` in it, and at the
+  last meta-step;
+- a checkpoint is due likewise, and wherever the held-out return is as good as ever before;
+- a chunk that ends with skipped updates is not saved, so that the checkpoints kept are sound ones;
+  but the last meta-step always is: to skip an update keeps the state finite. (In a sweep, one sound
+  member is enough.)
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metarl_jax.config import Config
+from metarl_jax.core import machine
+from metarl_jax.core.types import TrainState
+from metarl_jax.program.build import Program
+from metarl_jax.runs import progress as logbook
+from metarl_jax.runs import stopping, warm_start
+from metarl_jax.runs.checkpoint import CheckpointWriter, copy, step_of
+from metarl_jax.runs.executables import TRAINING_EVALUATIONS, Executables
+from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.metrics_writer import MetricsWriter
+from metarl_jax.runs.pace import Pace
+from metarl_jax.runs.progress import Progress
+from metarl_jax.runs.reporter import Reporter
+from metarl_jax.runs.stopping import StopNow, StopRequest
+
+
+class Run(NamedTuple):
+    """What is trained: one run, or all members of a sweep.
+
+    Attributes:
+      path: the folder, which `metarl resume` takes.
+      folders: that of every member; that of the run itself where it is alone.
+      config: the configuration, the first member's in a sweep.
+      program: what was built from it.
+      executables: the functions of the run, or of all members together.
+      reporter: where to tell how it goes.
+    """
+
+    path: Path
+    folders: Sequence[RunFolder]
+    config: Config
+    program: Program
+    executables: Executables
+    reporter: Reporter
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the state of the run, or of all members, is saved."""
+        return RunFolder(self.path).checkpoints
+
+
+class Trained(NamedTuple):
+    """What the loop ends with: the state, and what was noted of each member."""
+
+    state: TrainState
+    progress: list[Progress]
+
+
+def chunk_end(config: Config, step: int) -> int:
+    """The meta-step with which the chunk that begins after meta-step `step` ends."""
+    return min((step // config.log_every + 1) * config.log_every, config.num_meta_steps)
+
+
+def is_due(every: int, start: int, end: int) -> bool:
+    """Whether a multiple of `every` lies in (start, end]; never where `every` is 0."""
+    return every > 0 and end // every > start // every
+
+
+@dataclasses.dataclass
+class _AtHand:
+    """What there is to save when a signal comes.
+
+    Attributes:
+      trained: a state that no running call may overwrite; None where only the last checkpoint is left.
+      doing: what is being done, in the words of the message.
+    """
+
+    trained: Trained | None
+    doing: str
+
+
+def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -> Trained:
+    """Trains from this state, or from the seed where it is None, to the last meta-step.
+
+    Raises:
+      Interrupted: after Ctrl-C, SIGTERM or SIGHUP. Where what ran then took too long to be waited for, it still runs on
+        a thread of its own, and the process should end.
+      Diverged: when `config.max_skipped` updates in a row were skipped, or all there are, by all members in a sweep.
+    """
+    step = 0 if state is None else step_of(state)
+    logged = step - progress[0].num_unlogged
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        checkpoints = CheckpointWriter(run.checkpoints, keep=run.config.checkpoint.keep)
+        stack.enter_context(checkpoints)
+        writers = [MetricsWriter(folder, logged) for folder in run.folders]
+        trains_on = machine.describe(run.executables.devices)
+        for folder in run.folders:
+            folder.note_start(step, trains_on)
+        at_hand = _AtHand(None, "while compiling")
+        try:
+            with stop.at_once():
+                _compile(run, step)
+                if state is None:
+                    state = warm_start.first_state(run.config, run.executables, run.reporter.warn)
+            trained = _train_loop(
+                run, Trained(state, progress), checkpoints, writers, stop, at_hand
+            )
+        except StopNow:
+            _save_at_hand(run, at_hand, checkpoints)
+            saved, name = checkpoints.latest_step(), stop.name
+            raise stopping.interrupted(
+                run.path, name, at_hand.doing, saved, run.config.seed
+            ) from None
+        checkpoints.wait()
+        return trained
+
+
+@contextlib.contextmanager
+def all_saved(run: Run, step: int) -> Iterator[None]:
+    """A context for what comes after training: a signal ends it at once.
+
+    Raises:
+      Interrupted: after Ctrl-C, SIGTERM or SIGHUP.
+    """
+    with StopRequest() as stop:
+        try:
+            with stop.at_once():
+                yield
+        except StopNow:
+            raise stopping.interrupted(
+                run.path, stop.name, "while evaluating", step, run.config.seed
+            ) from None
+
+
+def _compile(run: Run, step: int) -> None:
+    """Compiles what training from `step` needs, and tells how long that took."""
+    config, executables = run.config, run.executables
+    what = config.name if len(run.folders) == 1 else f"{len(run.folders)} × {config.name}"
+    with run.reporter.busy(f"compiling {what} for {len(executables.devices)} device(s)"):
+        if step < config.num_meta_steps:
+            executables.compile_chunk(min(config.log_every, config.num_meta_steps))
+        seconds = executables.compile_seconds
+        executables.compile_evaluate(config.evaluation.split, config.evaluation.num_tasks)
+    total = executables.compile_seconds
+    run.reporter.say(
+        f"compiled in {total:.1f} s (training {seconds:.1f} s, evaluation {total - seconds:.1f} s)"
+    )
+
+
+def _train_loop(
+    run: Run,
+    trained: Trained,
+    checkpoints: CheckpointWriter,
+    writers: list[MetricsWriter],
+    stop: StopRequest,
+    at_hand: _AtHand,
+) -> Trained:
+    """Trains to the end; raises `StopNow` when a signal came, with what is to be saved in `at_hand`."""
+    config, num_steps, pace, told = run.config, run.config.num_meta_steps, Pace(), False
+    step = step_of(trained.state) - trained.progress[0].num_unlogged
+    with run.reporter.training(step, num_steps):
+        while step < num_steps:
+            # A state of a run whose `log_every` was edited may be past the end of the chunk that it would be in now.
+            start, step = step, max(chunk_end(config, step), step_of(trained.state))
+            trained = _train_chunk(run, trained, step, stop, at_hand, pace)
+            at_hand.trained, at_hand.doing = trained, f"while evaluating step {step}"
+            trained, lines = _log_chunk(trained, step)
+            _write(writers, lines)
+            line = logbook.mean_line(lines)
+            run.reporter.chunk(line)
+            fault = stopping.environment_fault(config.env.name, line)
+            if fault is not None and not told:
+                run.reporter.warn(fault)
+                told = True
+            if step == num_steps or is_due(config.evaluation.every, start, step):
+                before = trained.progress[0].best_return
+                trained, lines = _evaluate_held_out(run, trained)
+                _write(writers, lines)
+                best = len(lines) == 1 and trained.progress[0].best_return != before
+                run.reporter.evaluation(logbook.mean_line(lines), best=best)
+            skipped_in_row = np.atleast_1d(trained.state.skipped_in_row)
+            trained = _mark_diverged(run, trained, skipped_in_row)
+            if all(member.diverged_step is not None for member in trained.progress):
+                checkpoints.wait()
+                saved = checkpoints.latest_step()
+                raise _diverged(run, int(skipped_in_row.max()), step, saved, fault)
+            is_best = any(member.best_step == step for member in trained.progress)
+            due = is_best or is_due(config.checkpoint.every, start, step)
+            if step == num_steps or (due and (skipped_in_row == 0).any()):
+                checkpoints.save(trained.state, trained.progress)
+            at_hand.trained, at_hand.doing = trained, f"after step {step} of {num_steps}"
+            if stop.signal is not None:
+                raise StopNow
+    return trained
+
+
+def _train_chunk(
+    run: Run,
+    trained: Trained,
+    end: int,
+    stop: StopRequest,
+    at_hand: _AtHand,
+    pace: Pace,
+) -> Trained:
+    """Takes the meta-steps up to `end`, in calls that are short enough to obey signals between them."""
+    step = step_of(trained.state)
+    while step < end:
+        num_steps = pace.num_steps(end - step)
+        doing = f"during step {step + 1} of {run.config.num_meta_steps}"
+        # The call donates its state. A long one may have to be left, with the state from which it began.
+        kept = copy(trained.state) if pace.is_long(num_steps) else None
+        at_hand.trained = None if kept is None else trained._replace(state=kept)
+        at_hand.doing = doing
+        state, metrics, seconds = run.executables.chunk(trained.state, num_steps)
+        pace.note(num_steps, seconds)
+        step, share = step_of(state), seconds / len(run.folders)
+        members = zip(trained.progress, run.executables.by_member(metrics), strict=True)
+        progress = [logbook.note_steps(mine, theirs, share) for mine, theirs in members]
+        trained = trained._replace(state=state, progress=progress)
+        if step < end:
+            at_hand.trained = trained
+            at_hand.doing = f"after step {step} of {run.config.num_meta_steps}"
+            run.reporter.between(step)
+            if stop.signal is not None:
+                raise StopNow
+    return trained
+
+
+def _log_chunk(trained: Trained, step: int) -> tuple[Trained, list[dict]]:
+    noted = [logbook.note_chunk(progress, step) for progress in trained.progress]
+    progress, lines = map(list, zip(*noted, strict=True))
+    return trained._replace(progress=progress), lines
+
+
+def _save_at_hand(run: Run, at_hand: _AtHand, checkpoints: CheckpointWriter) -> None:
+    """Saves what a signal has found, unless its last updates were skipped; returns when it is on disk."""
+    if at_hand.trained is not None:
+        state, progress = at_hand.trained.state, at_hand.trained.progress
+        is_sound = (np.asarray(state.skipped_in_row) == 0).any()
+        if is_sound or step_of(state) == run.config.num_meta_steps:
+            checkpoints.save(state, progress, is_last=True)
+    checkpoints.wait()
+
+
+def _evaluate_held_out(run: Run, trained: Trained) -> tuple[Trained, list[dict]]:
+    step, options = step_of(trained.state), run.config.evaluation
+    key = run.executables.evaluation_key(TRAINING_EVALUATIONS)
+    returns = run.executables.evaluate(trained.state, key, options.split, options.num_tasks)
+    # What is not saved cannot be the best.
+    saved = np.atleast_1d(trained.state.skipped_in_row) == 0
+    saved = saved | (step == run.config.num_meta_steps)
+    members = zip(trained.progress, run.executables.by_member(returns), saved, strict=True)
+    noted = [logbook.note_evaluation(p, run.program, step, r, bool(s)) for p, r, s in members]
+    progress, lines = map(list, zip(*noted, strict=True))
+    return Trained(trained.state, progress), lines
+
+
+def _mark_diverged(run: Run, trained: Trained, skipped_in_row: np.ndarray) -> Trained:
+    step = step_of(trained.state)
+    # A shorter run has learned nothing where all of its updates were skipped.
+    limit = min(run.config.max_skipped, run.config.num_meta_steps)
+    diverged = skipped_in_row >= limit
+    members = zip(trained.progress, diverged, strict=True)
+    progress = [logbook.note_divergence(p, step) if d else p for p, d in members]
+    return trained._replace(progress=progress)
+
+
+def _diverged(
+    run: Run, skipped_in_row: int, step: int, saved: int | None, fault: str | None
+) -> stopping.Diverged:
+    what = "training" if len(run.folders) == 1 else "every member of the sweep"
+    limit = run.config.max_skipped
+    return stopping.diverged(run.path, skipped_in_row, step, limit, saved, what, fault)
+
+
+def _write(writers: list[MetricsWriter], lines: list[dict[str, Any]]) -> None:
+    for writer, line in zip(writers, lines, strict=True):
+        writer.write(line)

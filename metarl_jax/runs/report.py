@@ -1,0 +1,175 @@
+"""What a run leaves behind at its end: held-out returns beside the controls, and the curve drawn."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from metarl_jax.config import Config, Which, evaluated_learner
+from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.statistics import summarize
+from metarl_jax.core.types import TrainState
+from metarl_jax.envs.base import has_oracle
+from metarl_jax.runs import checkpoint as checkpointing
+from metarl_jax.runs.checkpoint import DamagedCheckpointError, step_of
+from metarl_jax.runs.executables import REPORTS
+from metarl_jax.runs.folder import RunFolder, finite
+from metarl_jax.runs.loop import Run, Trained, all_saved
+from metarl_jax.runs.stopping import Diverged
+
+
+class Shown(NamedTuple):
+    """The states that reports are about.
+
+    Attributes:
+      state: of a run, or of all members of a sweep, `[M, ...]`.
+      checkpoints: which one each member's is.
+      steps: the meta-steps of each.
+      last_step: those of the whole training.
+    """
+
+    state: TrainState
+    checkpoints: Sequence[Which]
+    steps: Sequence[int]
+    last_step: int
+
+
+def best(run: Run, trained: Trained) -> Shown:
+    """Each member at its best checkpoint by held-out return; at the last where none was found best, or is damaged."""
+    state, last = trained.state, step_of(trained.state)
+    checkpoints: list[Which] = ["last" if p.best_step is None else "best" for p in trained.progress]
+    steps = [last] * len(checkpoints)
+    for step in sorted({p.best_step for p in trained.progress if p.best_step not in (None, last)}):
+        chosen = [p.best_step == step for p in trained.progress]
+        try:
+            found = checkpointing.load(run.checkpoints, step, run.executables.abstract_state)
+        except DamagedCheckpointError as error:
+            run.reporter.warn(f"{error}: the last checkpoint is shown instead of the best")
+            checkpoints = ["last" if c else old for c, old in zip(chosen, checkpoints, strict=True)]
+            continue
+        state = run.executables.choose(chosen, found.state, state)
+        steps = [step if c else old for c, old in zip(chosen, steps, strict=True)]
+    return Shown(state, checkpoints, steps, last)
+
+
+def evaluate_best(run: Run, trained: Trained) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """What training ends with: `evaluations` of each member at its best checkpoint.
+
+    Raises:
+      Interrupted: after Ctrl-C, SIGTERM or SIGHUP: everything is saved.
+      Diverged: as in `evaluations`.
+    """
+    step = step_of(trained.state)
+    with all_saved(run, step), run.reporter.busy("evaluating the trained learner and the controls"):
+        return evaluations(run, best(run, trained), run.config.evaluation.split)
+
+
+def evaluations(
+    run: Run, shown: Shown, split: str, strategies: Sequence[str] = ()
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Held-out returns `[tasks, K]` or `[M, tasks, K]`, and the content of `eval.json` of each member.
+
+    The tasks are not those by which checkpoints were ranked while training, in which the best is the luckiest too; the
+    controls act in the same tasks as the learner.
+
+    Args:
+      strategies: known strategies of the task distribution to evaluate beside the random policy and the oracle.
+
+    Raises:
+      Diverged: if no task of any member has a return that is finite.
+    """
+    env, num_tasks = run.program.env, run.config.evaluation.num_tasks
+    key = run.executables.evaluation_key(REPORTS)
+    returns = run.executables.evaluate(shown.state, key, split, num_tasks)
+    _check_finite(run, returns)
+    names = ["random", *(["oracle"] if has_oracle(env) else []), *strategies]
+    controls = [
+        run.executables.evaluate_control(name, key, split, num_tasks, shown.steps) for name in names
+    ]
+    ceiling = bayes_optimal(run, split, returns.shape[-1])
+    parameters = count_parameters(run)
+    members = zip(*map(run.executables.by_member, (returns, *controls)), strict=True)
+    found = []
+    for (mine, *others), checkpoint, step in zip(
+        members, shown.checkpoints, shown.steps, strict=True
+    ):
+        evaluation = {"split": split, "num_tasks": num_tasks, "checkpoint": checkpoint}
+        evaluation |= {"step": step, "last_step": shown.last_step, **summarize(mine)}
+        evaluation |= protocol(run.config)
+        evaluation["parameters"] = parameters
+        summaries = map(summarize, others)
+        evaluation["controls"] = dict(zip(names, summaries, strict=True)) | ceiling
+        if env.note:
+            evaluation["note"] = env.note
+        found.append(finite(evaluation))
+    return returns, found
+
+
+def _check_finite(run: Run, returns: np.ndarray) -> None:
+    """Warns of held-out returns that are not finite; raises `Diverged` where all are so."""
+    is_finite = np.isfinite(returns).all(axis=-1)
+    if is_finite.all():
+        return
+    what = f"the returns of {(~is_finite).sum()} of {is_finite.size} held-out tasks are not finite"
+    blame = f"look at the observations and rewards of env {run.program.env.name!r}"
+    if not is_finite.any():
+        raise Diverged(f"{what}: {blame}")
+    run.reporter.warn(f"{what}, and are left out of what is shown: {blame}")
+
+
+def protocol(config: Config) -> dict[str, Any]:
+    """How a learner was evaluated in its tasks: `num_episodes` of a round, whether they were `deterministic`, and
+    `inner_lr_factors` of one that takes inner gradient steps."""
+    options, learner = config.evaluation, evaluated_learner(config)
+    found = {
+        "num_episodes": options.num_episodes or config.num_episodes,
+        "deterministic": options.deterministic,
+    }
+    factors = getattr(learner, "inner_lr_factors", None)
+    return found if factors is None else found | {"inner_lr_factors": list(factors)}
+
+
+def count_parameters(run: Run) -> dict[str, int]:
+    """How many meta-parameters there are in `all`, how many numbers a new task moves: those `adapted`, and how many
+    parameters `stay`: all of them, where what moves is inferred."""
+    shapes = jax.eval_shape(run.program.learner.init, make_key(0))
+    sizes = [math.prod(x.shape) for x in jax.tree.leaves(shapes)]
+    every, adapted = sum(sizes), run.config.learner.num_adapted(run.program.env)
+    moved = adapted if run.config.learner.adapts_by_gradient else 0
+    return {"all": every, "adapted": adapted, "stay": every - moved}
+
+
+def bayes_optimal(run: Run, split: str, num_rounds: int) -> dict[str, Any]:
+    """The returns of the Bayes-optimal policy as a control, where they are a ceiling and known.
+
+    A learner that adapts by gradient from several episodes side by side knows more than such a policy.
+    """
+    config = run.config
+    num_episodes = config.evaluation.num_episodes or config.num_episodes
+    if split == "ood" or (config.learner.adapts_by_gradient and num_episodes > 1):
+        return {}
+    value = run.program.env.bayes_optimal_value(num_rounds)
+    if value is None:
+        return {}
+    return {"bayes_optimal": {"return_mean": value.tolist(), "total_mean": float(value.sum())}}
+
+
+def draw(
+    folder: RunFolder, config: Config, evaluation: dict[str, Any], warn: Callable[[str], None]
+) -> bool:
+    """Draws `eval.json`; returns whether that went well, and warns where it did not, for it is an extra."""
+    titles = {
+        "preset": config.name,
+        "env": config.env.name,
+        "adapts_by_gradient": config.learner.adapts_by_gradient,
+    }
+    try:
+        from metarl_jax.analysis.plots import adaptation_curve
+
+        adaptation_curve(titles | evaluation, folder.curve)
+    except Exception as error:  # Of any type: it is matplotlib's, or its installation's.
+        warn(f"{folder.curve} is not drawn: {str(error) or type(error).__name__}")
+        return False
+    return True

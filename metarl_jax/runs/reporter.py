@@ -1,0 +1,132 @@
+"""What is shown in the terminal while a run goes."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import IO, Any, cast
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from metarl_jax.console.activity import SECONDS_BETWEEN_SIGNS, Activity
+from metarl_jax.console.evaluation_tables import curve_table, moved, percentile_table, shown_rounds
+from metarl_jax.console.streams import Unfailing
+from metarl_jax.console.tables import Table, number, show, thousands
+
+
+class Reporter:
+    """Tells how a run goes: a live line on a terminal, and elsewhere a plain line now and then."""
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        errors: Console | None = None,
+        seconds_between_lines: float = 5.0,
+    ):
+        """Messages go to `console` (standard output), warnings to `errors` (standard error).
+
+        Nothing is raised where one of them cannot be written any more.
+        """
+        self.console = console or Console()
+        self.errors = errors or Console(stderr=True)
+        for each in (self.console, self.errors):
+            each.file = cast(IO[str], Unfailing(each.file))
+        self._seconds_between_lines = seconds_between_lines
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._first_step = self._num_steps = 0
+        self._started = self._last_line = 0.0
+
+    def say(self, message: str) -> None:
+        """A message of one line."""
+        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """A message that should not be missed."""
+        text = f"warning: {message}"
+        self.errors.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    def table(self, table: Table) -> None:
+        """A table, as wide as the terminal or, elsewhere, as its content."""
+        show(table, self.console)
+
+    def busy(self, what: str) -> Activity:
+        """A context that shows what is being done."""
+        return Activity(self.console, what)
+
+    @contextlib.contextmanager
+    def training(self, step: int, num_steps: int) -> Iterator[None]:
+        """Shows progress from `step` to `num_steps` while the context lasts."""
+        self._first_step, self._num_steps = step, num_steps
+        self._started = self._last_line = time.monotonic()
+        if not self.console.is_terminal:
+            yield
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(10), TextColumn("{task.fields[x]}"))
+        with Progress(*columns, console=self.console, transient=True, refresh_per_second=2) as bar:
+            self._bar = bar
+            self._task = bar.add_task(
+                f"step {step}/{num_steps}", total=num_steps, completed=step, x=""
+            )
+            try:
+                yield
+            finally:
+                self._bar = None
+
+    def between(self, step: int) -> None:
+        """Shows how far a chunk is that takes long."""
+        now, position = time.monotonic(), f"step {step}/{self._num_steps}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=position)
+        elif now - self._last_line >= SECONDS_BETWEEN_SIGNS:
+            self._last_line = now
+            self.say(position)
+
+    def chunk(self, line: dict[str, Any]) -> None:
+        """Shows the metrics of a chunk."""
+        step, now = line["step"], time.monotonic()
+        left = (now - self._started) / (step - self._first_step) * (self._num_steps - step)
+        position = f"step {step}/{self._num_steps}"
+        status = (
+            f"{thousands(line['env_steps_per_second'])} env-steps/s, "
+            f"return {_before_after(line['episode_return'])}, {_minutes(left)} left"
+        )
+        if line["skipped"]:
+            status += f", {line['skipped']} updates skipped"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=position, x=status)
+        elif now - self._last_line >= self._seconds_between_lines or step == self._num_steps:
+            self._last_line = now
+            self.say(f"{position}: {status}")
+
+    def evaluation(self, line: dict[str, Any], *, best: bool) -> None:
+        """Shows a held-out evaluation: the first and last round, and the number by which checkpoints are ranked."""
+        text = f"step {line['step']}/{self._num_steps}: held-out return "
+        text += f"{_before_after(line['eval_return'])}, counted {number(line['held_out_return'])}"
+        self.say(text + (" (best so far)" if best else ""))
+
+    def curve(self, evaluation: dict[str, Any]) -> None:
+        """Prints the content of `eval.json` as a table: returns by round, and the controls.
+
+        Of a long trial a choice of rounds is shown.
+        """
+        num_rounds = len(evaluation["return_mean"])
+        shown = shown_rounds(num_rounds)
+        self.table(curve_table(evaluation, shown))
+        self.table(percentile_table(evaluation, shown))
+        if len(shown) < num_rounds:
+            self.say(f"{len(shown)} of the {num_rounds} rounds are shown; sums are over all.")
+        self.say(moved(evaluation["parameters"]))
+        if "note" in evaluation:
+            self.say(f"Note: {evaluation['note']}")
+
+
+def _before_after(returns: list) -> str:
+    first, last = number(returns[0]), number(returns[-1])
+    return first if len(returns) == 1 else f"{first} -> {last}"
+
+
+def _minutes(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,153 @@
+"""Trained runs, opened again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from metarl_jax.config import Config, RuntimeConfig, Which, differing, missing
+from metarl_jax.core.types import TrainState
+from metarl_jax.core.writing import sweep_around, to_resume
+from metarl_jax.program.build import Program, build
+from metarl_jax.program.devices import with_runtime
+from metarl_jax.runs import checkpoint as checkpointing
+from metarl_jax.runs import folder as run_folder
+from metarl_jax.runs.checkpoint import Checkpoint, DamagedCheckpointError, saved_steps
+from metarl_jax.runs.executables import Executables, run_functions
+from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.members import load_member
+from metarl_jax.runs.reporter import Reporter
+
+Warn = Callable[[str], None]
+
+
+class Saved(NamedTuple):
+    """A run that was trained, and its state at one of its checkpoints.
+
+    Attributes:
+      program: what its configuration says.
+      executables: its functions, compiled when they are called.
+      state: at one of its checkpoints.
+      step: the meta-steps of that state.
+      last_step: those of its last checkpoint.
+      checkpoint: which one was taken: the `last` in the place of the `best` where none was found best.
+    """
+
+    program: Program
+    executables: Executables
+    state: TrainState
+    step: int
+    last_step: int
+    checkpoint: Which
+
+
+def reopen(
+    path: Path, warn: Warn, runtime: RuntimeConfig | None = None
+) -> tuple[RunFolder, Config]:
+    """The folder of a run, and its configuration for this machine.
+
+    Args:
+      path: the folder.
+      warn: is told what `config.json` lacks, what was edited in it, and of devices that are not here.
+      runtime: where to compute; as in training when not given.
+
+    Raises:
+      ValueError: if there is no run at `path`, or its configuration cannot be read.
+    """
+    folder, config = run_folder.open_existing(path)
+    warn_of_defaults(folder.config, warn)
+    edited = edited_fields(folder, config)
+    if edited:
+        warn(f"{folder.config} is not as the run was trained: {edited}")
+    return folder, with_runtime(config, runtime, warn)
+
+
+def warn_of_defaults(path: Path, warn: Warn, entry: str | None = None) -> None:
+    """Tells which fields a written configuration lacks: the file at `path`, or an entry of it."""
+    values = run_folder.read(path, lambda values: values if entry is None else values[entry])
+    lacking = ", ".join(f"{name}={value!r}" for name, value in missing(values).items())
+    if lacking:
+        warn(f"{path} is of another version, without {lacking}: these defaults are used")
+
+
+def edited_fields(folder: RunFolder, config: Config) -> str:
+    """The fields of what was learned that have other values than the run was trained with, in words; empty if none.
+
+    They are compared with the last start of training that came to a checkpoint (`machines.jsonl`).
+    """
+    last = max(saved_steps(folder.checkpoints), default=0)
+    trained = [start.get("config") for start in folder.starts() if start["step"] < last]
+    return differing(trained[-1], config) if trained and trained[-1] else ""
+
+
+def open_run(folder: RunFolder, config: Config, warn: Warn, which: Which = "best") -> Saved:
+    """Opens a run at one of its checkpoints.
+
+    Args:
+      folder: of the run.
+      config: that of the run, but for where it is computed.
+      warn: is told of checkpoints that are damaged.
+      which: the checkpoint.
+
+    Raises:
+      ValueError: if there is no whole checkpoint, or none of the meta-step that is asked for.
+    """
+    program = build(config)
+    executables = Executables(run_functions(program))
+    found = _load(folder, executables, warn, which)
+    fell_back = which == "best" and found.progress[0].held_out_return is None
+    taken = "last" if fell_back else which
+    return Saved(program, executables, found.state, found.step, _steps(folder)[-1], taken)
+
+
+def _steps(folder: RunFolder) -> list[int]:
+    """The meta-steps of the checkpoints of a run, or else of the sweep that it is a member of."""
+    sweep = sweep_around(folder.path)
+    own = saved_steps(folder.checkpoints)
+    return own if own or sweep is None else saved_steps(RunFolder(sweep).checkpoints)
+
+
+def _load(folder: RunFolder, executables: Executables, warn: Warn, which: Which) -> Checkpoint:
+    directory, like, steps = folder.checkpoints, executables.abstract_state, _steps(folder)
+    if (which not in steps) if isinstance(which, int) else (which not in ("best", "last")):
+        raise ValueError(
+            f"checkpoint={which!r} is not there: choose 'best', 'last' or a meta-step of {steps}"
+        )
+
+    def on_damage(error: DamagedCheckpointError) -> None:
+        warn(f"{error}; another one is used")
+
+    found = None
+    if not isinstance(which, int):
+        load = checkpointing.load_best if which == "best" else checkpointing.load_latest
+        found = load(directory, like, on_damage=on_damage)
+    try:
+        if isinstance(which, int) and which in saved_steps(directory):
+            found = checkpointing.load(directory, which, like)
+        found = found or load_member(folder, like, which, on_damage=on_damage)
+    except DamagedCheckpointError as error:
+        raise ValueError(f"{error}: choose another one of {steps}") from error
+    if found is None:
+        raise ValueError(
+            f"run_dir={str(folder.path)!r} has no checkpoint that can be read: train it first, "
+            f"with `metarl resume {to_resume(folder.path)}`"
+        )
+    return found
+
+
+def load(
+    run_dir: Path | str, checkpoint: Which = "best", runtime: RuntimeConfig | None = None
+) -> tuple[Program, TrainState]:
+    """The program of a run for this machine, and its state at a checkpoint.
+
+    Args:
+      run_dir: the folder of a run.
+      checkpoint: the `best` by held-out return, the `last`, or that of a meta-step.
+      runtime: where to compute; as in training when not given, as far as it is here.
+
+    Raises:
+      ValueError: if there is no run, or no whole checkpoint.
+    """
+    warn = Reporter().warn
+    folder, config = reopen(Path(run_dir), warn, runtime)
+    saved = open_run(folder, config, warn, checkpoint)
+    return saved.program, saved.state

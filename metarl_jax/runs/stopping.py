@@ -1,0 +1,216 @@
+"""How training stops before its end: Ctrl-C, SIGTERM, the end of the terminal (SIGHUP), and divergence."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+PATIENCE_SECONDS = 5.0
+"""How long a compiled call is waited for after a signal. Saving and leaving take a few seconds more."""
+
+WORKER = "metarl-worker"
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The run was asked to stop, and is saved. The message says how to go on."""
+
+
+class Diverged(Exception):  # noqa: N818 - not an error of the program
+    """`config.max_skipped` updates in a row were not finite. The last good checkpoint is kept."""
+
+
+def interrupted(
+    path: Path, signal_name: str, doing: str, saved: int | None, seed: int
+) -> Interrupted:
+    """What to raise after a signal.
+
+    Args:
+      path: the folder of the run or sweep.
+      signal_name: such as `SIGTERM`.
+      doing: what was left, as in `during step 3 of 100`.
+      saved: the step of the last checkpoint, where there is one.
+      seed: of the run, which begins with it again where there is no checkpoint.
+    """
+    where = f"step {saved}" if saved is not None else f"seed {seed}"
+    return Interrupted(
+        f"stopped by {signal_name} {doing}; to go on from {where}: metarl resume {path}"
+    )
+
+
+def diverged(
+    path: Path,
+    skipped_in_row: int,
+    step: int,
+    max_skipped: int,
+    saved: int | None,
+    what: str,
+    fault: str | None,
+) -> Diverged:
+    """What to raise when `what` (training, or all members of a sweep) skipped too many updates.
+
+    Args:
+      saved: the step of the last checkpoint, where there is one.
+      fault: `environment_fault` of the last chunk.
+    """
+    kept = (
+        f"the last good checkpoint, of step {saved}, is kept (metarl eval {path})"
+        if saved is not None
+        else "there is no good checkpoint"
+    )
+    advice = "Train anew, for example with smaller step sizes" if fault is None else f"{fault}"
+    return Diverged(
+        f"{what} diverged: the last {skipped_in_row} updates up to step {step} were not finite "
+        f"and were skipped (max_skipped={max_skipped}); {kept}. {advice}"
+    )
+
+
+def environment_fault(name: str, line: dict[str, Any]) -> str | None:
+    """What is wrong with the environment `name`, after the metrics of a chunk; None where its numbers are finite."""
+    places = {
+        "nonfinite_reset": "observations of `reset`",
+        "nonfinite_observation": "observations of `step`",
+        "nonfinite_reward": "rewards of `step`",
+    }
+    found = [
+        f"{what} in {line[metric]} episodes" for metric, what in places.items() if line.get(metric)
+    ]
+    if not found:
+        return None
+    return (
+        f"env {name!r} gave numbers that are not finite, though the actions were: {' and '.join(found)} of the "
+        f"meta-steps up to {line['step']}. Updates from such episodes are skipped: mend the environment"
+    )
+
+
+class StopNow(BaseException):
+    """Leaves what runs now. No error, so that no `except Exception` takes it for one."""
+
+
+class StopRequest:
+    """Remembers a first signal in its context.
+
+    Code in the context reads `signal` between two pieces of work. A call by `interruptible` that takes longer than
+    `PATIENCE_SECONDS` from the signal on is left by `StopNow`, as is everything within `at_once`. A Ctrl-C after the
+    first signal does what it did before the context; other signals that repeat the first are ignored, since whoever
+    ends a session often sends several. SIGHUP stays ignored where it was, as under `nohup`.
+
+    Python delivers signals to the main thread only: elsewhere the context does nothing.
+    """
+
+    active: "StopRequest | None" = None
+    """The innermost context of the process."""
+
+    def __init__(self):
+        self.signal: signal.Signals | None = None
+        self._received_at = 0.0
+        self._leaves_at_once = False
+        self._previous: dict[signal.Signals, Any] = {}
+        self._outer: StopRequest | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the signal, such as `SIGTERM`."""
+        return "a signal" if self.signal is None else self.signal.name
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._outer, StopRequest.active = StopRequest.active, self
+            self._previous = handle_signals(self._handle)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if threading.current_thread() is threading.main_thread():
+            StopRequest.active = self._outer
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Raises `StopNow` as soon as a signal comes, or came before: for work of which nothing need be saved."""
+        self._leaves_at_once = True
+        try:
+            self.check()
+            yield
+            self.check()
+        finally:
+            self._leaves_at_once = False
+
+    def check(self) -> None:
+        """Raises `StopNow` if what runs now is to be left."""
+        waited = time.monotonic() - self._received_at
+        if self.signal is not None and (self._leaves_at_once or waited > PATIENCE_SECONDS):
+            raise StopNow
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.signal is not None:
+            return
+        self.signal, self._received_at = signal.Signals(number), time.monotonic()
+        if signal.SIGINT in self._previous:
+            signal.signal(signal.SIGINT, self._previous[signal.SIGINT])
+        tell_stderr("\nStopping within seconds. Press Ctrl-C again to stop without saving.\n")
+        if self._leaves_at_once:
+            raise StopNow
+
+
+def handle_signals(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
+    """Installs a handler of `SIGNALS`, but for a SIGHUP that is ignored; returns the previous handlers."""
+    numbers = [
+        number
+        for number in SIGNALS
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    return {number: signal.signal(number, handler) for number in numbers}
+
+
+def tell_stderr(text: str) -> None:
+    """Writes to standard error, if it is still there, past the locks that the interrupted code may hold."""
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())
+
+
+def interruptible(function: Callable[[], Result]) -> Result:
+    """Calls `function` on another thread and waits, so that this one can handle signals meanwhile.
+
+    Python runs signal handlers between bytecodes, and a compilation or the call of a compiled program may take minutes.
+
+    Raises:
+      StopNow: if the active `StopRequest` wants this call to be left. The thread, which no exception can end, runs on
+        to the end of `function` (see `is_working`), and the arguments that it donates are lost.
+    """
+    outcome: dict[str, Any] = {}
+    done = threading.Event()
+
+    def call() -> None:
+        try:
+            outcome["result"] = function()
+        except BaseException as error:  # Raised again by the thread that waits.
+            outcome["error"] = error
+        finally:
+            done.set()
+
+    threading.Thread(target=call, name=WORKER, daemon=True).start()
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    while not done.wait(0.2):
+        if in_main_thread and StopRequest.active is not None:
+            StopRequest.active.check()
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["result"]
+
+
+def is_working() -> bool:
+    """Whether a function that `interruptible` was told to leave still runs; the interpreter cannot end before it."""
+    return any(thread.name == WORKER for thread in threading.enumerate())

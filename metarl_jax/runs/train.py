@@ -1,0 +1,169 @@
+"""A single run, from its configuration to what `eval.json` holds: `metarl train`, `resume` and `eval`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from metarl_jax.config import Config, RuntimeConfig
+from metarl_jax.program import randomness
+from metarl_jax.program.build import Program, build, check_memory
+from metarl_jax.program.devices import with_runtime
+from metarl_jax.runs import checkpoint as checkpointing
+from metarl_jax.runs import folder as run_folder
+from metarl_jax.runs import loop, report, warm_start
+from metarl_jax.runs.checkpoint import (
+    DamagedCheckpointError,
+    saved_steps,
+)
+from metarl_jax.runs.executables import Executables, run_functions
+from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.loop import Run, Trained
+from metarl_jax.runs.progress import Progress
+from metarl_jax.runs.reporter import Reporter
+from metarl_jax.runs.restore import Warn, edited_fields, warn_of_defaults
+from metarl_jax.sweeps import folder as sweep_folder
+
+
+def train(
+    config: Config, run_dir: Path, *, numbered: bool = False, console: Reporter | None = None
+) -> dict[str, Any]:
+    """Trains from the seed to the end, in a new folder.
+
+    Args:
+      config: the run.
+      run_dir: a folder that does not exist yet, or that is empty.
+      numbered: train in `run_dir-2`, `run_dir-3`, … where `run_dir` is taken.
+      console: where to tell how it goes; standard output when not given.
+
+    Returns:
+      The content of `eval.json`: held-out returns of the trained learner, and of the controls.
+
+    Raises:
+      ValueError: for a configuration or folder that cannot work, before anything is compiled.
+      Interrupted: after Ctrl-C, SIGTERM or SIGHUP.
+      Diverged: when `config.max_skipped` updates in a row were skipped.
+    """
+    reporter = console or Reporter()
+    config = warm_start.located(config)
+    program = build(config)
+    check_memory(config)
+    warm_start.check(program, reporter)
+    randomness.warn(config.env, reporter.warn)
+    folder = run_folder.create(Path(run_dir), config, numbered=numbered)
+    with run_folder.locked(folder.path):
+        run = _make_run(folder, program, reporter)
+        run.reporter.say(str(folder.path))
+        return _finish(run, loop.train_to_end(run, None, [Progress()]))
+
+
+def resume(
+    run_dir: Path,
+    *,
+    num_meta_steps: int | None = None,
+    runtime: RuntimeConfig | None = None,
+    console: Reporter | None = None,
+) -> dict[str, Any]:
+    """Goes on from the latest checkpoint that is whole, or from the seed where there is none.
+
+    A damaged checkpoint is reported and set aside under another name. A run that had ended is only
+    evaluated, unless it is to be longer. Result and errors are those of `train`.
+
+    Args:
+      run_dir: the folder of a run.
+      num_meta_steps: meta-steps to train for, in all; as in `config.json` when not given. Schedules that end with the
+        run are those of a run of this length.
+      runtime: where to compute; as in `config.json` when not given, as far as it is here.
+      console: where to tell how it goes; standard output when not given.
+
+    Raises:
+      ValueError: also where `config.json` does not say what was learned, because it was edited.
+    """
+    reporter = console or Reporter()
+    folder, config = run_folder.open_existing(Path(run_dir))
+    sweep_folder.check_ended(folder)
+    warn_of_defaults(folder.config, reporter.warn)
+    refuse_edited(folder.config, edited_fields(folder, config))
+    done = max(saved_steps(folder.checkpoints), default=0)
+    longer = lengthened(config, num_meta_steps, done, reporter.say)
+    program = build(with_runtime(longer, runtime, reporter.warn))
+    check_memory(program.config)
+    wanted = dataclasses.replace(longer, runtime=runtime or config.runtime)
+    with run_folder.locked(folder.path):
+        if wanted != config:
+            run_folder.write_json(folder.config, run_folder.serializable(wanted))
+        run = _make_run(folder, program, reporter)
+        run.reporter.say(str(folder.path))
+        return _finish(run, go_on(run))
+
+
+def refuse_edited(path: Path, edited: str) -> None:
+    """Raises `ValueError` if fields in the file at `path`, `edited` in words, are not as was trained."""
+    if edited:
+        raise ValueError(
+            f"{path} is not as was trained: {edited}: restore these values to go on; a new run with other values can "
+            "begin with what this one has learned (--init-from)"
+        )
+
+
+def go_on(run: Run) -> Trained:
+    """Trains to the end from where the checkpoints of this run, or sweep, leave off."""
+
+    def on_damage(error: DamagedCheckpointError) -> None:
+        kept_at = checkpointing.set_aside(error)
+        run.reporter.warn(f"{error}; it is kept as {kept_at.name}, and the one before it is used")
+
+    found = checkpointing.load_latest(
+        run.checkpoints, run.executables.abstract_state, on_damage=on_damage
+    )
+    if found is None:
+        seed = run.config.seed
+        run.reporter.say(f"{run.path} has no checkpoint yet: starting from seed {seed}")
+        return loop.train_to_end(run, None, [Progress() for _ in run.folders])
+    if found.step >= run.config.num_meta_steps and not found.progress[0].num_unlogged:
+        run.reporter.say(f"{run.path} has ended with meta-step {found.step}: evaluating only")
+        return Trained(found.state, found.progress)
+    run.reporter.say(f"resuming from step {found.step} of {run.config.num_meta_steps}")
+    return loop.train_to_end(run, found.state, found.progress)
+
+
+def _make_run(folder: RunFolder, program: Program, reporter: Reporter) -> Run:
+    executables = Executables(run_functions(program))
+    return Run(folder.path, [folder], program.config, program, executables, reporter)
+
+
+def _finish(run: Run, trained: Trained) -> dict[str, Any]:
+    """Writes, prints and draws the evaluation of what was learned, at its best checkpoint."""
+    _, (evaluation,) = report.evaluate_best(run, trained)
+    (folder,) = run.folders
+    run_folder.write_json(folder.evaluation, evaluation)
+    run.reporter.curve(evaluation)
+    if report.draw(folder, run.config, evaluation, run.reporter.warn):
+        run.reporter.say(str(folder.curve))
+    return evaluation
+
+
+def lengthened(config: Config, num_meta_steps: int | None, done: int, say: Warn) -> Config:
+    """The configuration of a run that goes on to another number of meta-steps; unchanged where that is None.
+
+    Args:
+      done: the meta-steps of its last checkpoint.
+      say: is told of the change, and of schedules that end with the run: they are those of a run of the new length.
+
+    Raises:
+      ValueError: if the run has gone on for longer already.
+    """
+    before = config.num_meta_steps
+    if num_meta_steps is None or num_meta_steps == before:
+        return config
+    if num_meta_steps < done:
+        raise ValueError(
+            f"num_meta_steps={num_meta_steps}, but the run has a checkpoint of {done}: choose {done} or more, or look "
+            f"at an earlier one with `metarl eval RUN_DIR --checkpoint STEP`"
+        )
+    outer = dataclasses.asdict(config.outer)
+    ends = [
+        f"outer.{name}" for name in outer if name.startswith("final_") and outer[name] is not None
+    ]
+    schedules = f"; reaches {' and '.join(ends)} there" if ends else ""
+    say(f"to meta-step {num_meta_steps} instead of {before}{schedules}")
+    return dataclasses.replace(config, num_meta_steps=num_meta_steps)

@@ -1,0 +1,195 @@
+"""Runs that begin with what another run has learned: `Config.init_from`."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.config import Config, RuntimeConfig
+from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.paths import located as located_path
+from metarl_jax.core.types import Array, Key, PyTree, TrainState
+from metarl_jax.program.build import Program
+from metarl_jax.runs.checkpoint import first_difference, structure
+from metarl_jax.runs.executables import Executables
+from metarl_jax.runs.reporter import Reporter
+from metarl_jax.runs.restore import Saved, open_run, reopen
+from metarl_jax.sweeps.grid import Grid
+
+
+def located(config: Config) -> Config:
+    """The configuration with an absolute `init_from`, which holds wherever the run is resumed."""
+    if config.init_from is None:
+        return config
+    return dataclasses.replace(
+        config, init_from=str(located_path(config.init_from, "init_from").resolve())
+    )
+
+
+def check(program: Program, reporter: Reporter, grid: Grid = ()) -> None:
+    """Checks that the run can begin with what the run named by `init_from` has learned, and tells what that is.
+
+    Args:
+      program: of the run, or of the first member of a sweep.
+      grid: what is swept.
+
+    Raises:
+      ValueError: if there is no such run, if its parameters are of other shapes, or if a field is swept that only
+        initialises what is taken over.
+    """
+    config = program.config
+    if config.init_from is None:
+        return
+    theirs, source = _open(config, lambda _: None)
+    _check_structure(config, theirs, source, jax.eval_shape(program.init, make_key(0)))
+    best = f"its best checkpoint, step {source.step} (last: {source.last_step})"
+    reporter.say(f"begins with what {config.init_from} has learned: {best}")
+    filled = config.learner.filled_parameters()
+    for name, values in grid:
+        field = name.removeprefix("learner.")
+        if field == name or field in filled or len(values) < 2:
+            continue
+        if _initializes(config, field, values[-1], values[0]):
+            raise ValueError(
+                f"grid field {name!r} initialises what init_from={config.init_from!r} has learned, so that all members "
+                "would be one: sweep it without init_from"
+            )
+    for field, (before, now) in _changed_fields(theirs, config).items():
+        if not _initializes(config, field, before, now):
+            continue
+        if field in filled:
+            asked = dict(grid).get(f"learner.{field}", now)
+            reporter.say(f"but for what learner.{field}={asked!r} fills anew ({before!r} there)")
+        else:
+            reporter.warn(
+                f"learner.{field}={now!r} does nothing: it initialises what init_from={config.init_from!r} has learned "
+                f"(with {before!r})"
+            )
+
+
+def first_state(
+    config: Config, executables: Executables, warn: Callable[[str], None]
+) -> TrainState:
+    """The state before the first meta-step, of a run, or `[M, ...]` of the members of a sweep.
+
+    Where `init_from` names a run, its meta-parameters and the statistics of its observations are taken over, but for
+    `LearnerConfig.filled_parameters`, such as learned step sizes: they begin with the value that this run, or member,
+    asks for, where that is another than theirs was. What is kept beyond a trial and the state of the outer method begin
+    anew.
+    """
+    state = executables.init()
+    if config.init_from is None:
+        return state
+    theirs, source = _open(config, warn)
+    _check_structure(config, theirs, source, executables.by_member(state)[0])
+    # Every member of a sweep begins with the same.
+    values = jax.tree.map(
+        lambda x, mine: jax.device_put(jnp.broadcast_to(x, mine.shape), mine.sharding),
+        _learned(source.state),
+        _learned(state),
+    )
+    values["meta_params"] = _filled_anew(config, theirs, state.meta_params, values["meta_params"])
+    return state.replace(**values)
+
+
+def _filled_anew(config: Config, theirs: Config, own: PyTree, learned: PyTree) -> PyTree:
+    """What was learned, with own `filled_parameters` where they are others than the source began with."""
+    patterns = config.learner.filled_parameters()
+    before = {f: getattr(theirs.learner, f) for f in patterns if hasattr(theirs.learner, f)}
+    expression = "|".join(patterns[field] for field in before)
+    paths = [path for path in _by_path(learned) if before and re.search(expression, path)]
+    if not paths:
+        return learned
+
+    def first(key: Key) -> list[Array]:
+        parameters = _by_path(_first_parameters(config, key, **before))
+        return [parameters[path] for path in paths]
+
+    began = dict(zip(paths, jax.jit(first)(make_key(0)), strict=True))
+
+    def leaf(path: Any, mine: Array, now: Array) -> Array:
+        name = _name(path)
+        if name not in began:
+            return now
+        differs = ~jnp.isclose(mine, began[name], rtol=1e-5)
+        axes = tuple(range(mine.ndim - began[name].ndim, mine.ndim))
+        chosen = jnp.where(differs.any(axis=axes, keepdims=True), mine, now)
+        return jax.device_put(chosen, mine.sharding)
+
+    return jax.tree_util.tree_map_with_path(leaf, own, learned)
+
+
+def _by_path(parameters: PyTree) -> dict[str, Array]:
+    """Arrays by their paths, as in `policy/params/log_std`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(parameters)
+    return {_name(path): leaf for path, leaf in leaves}
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _changed_fields(theirs: Config, config: Config) -> dict[str, tuple[Any, Any]]:
+    """The fields of the learner that both have, with other values; by name, theirs and ours."""
+    names = [field.name for field in dataclasses.fields(config.learner)]
+    pairs = {
+        name: (getattr(theirs.learner, name), getattr(config.learner, name))
+        for name in names
+        if hasattr(theirs.learner, name)
+    }
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _initializes(config: Config, field: str, before: Any, now: Any) -> bool:
+    """Whether other first values of the same parameters follow from this field of the learner."""
+    x, y = (
+        jax.jit(partial(_first_parameters, config, **{field: value}))(make_key(config.seed))
+        for value in (before, now)
+    )
+    if structure(x) != structure(y):
+        return False
+    pairs = zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
+    return not all(np.allclose(a, b, rtol=1e-5) for a, b in pairs)
+
+
+def _first_parameters(config: Config, key: Key, **fields: Any) -> PyTree:
+    """The meta-parameters before training, by the learner with other values in these fields."""
+    return dataclasses.replace(config.learner, **fields).make(config.env).init(key)
+
+
+def _open(config: Config, warn: Callable[[str], None]) -> tuple[Config, Saved]:
+    """The configuration of the run that `init_from` names, and that run at its best checkpoint.
+
+    Raises:
+      ValueError: if there is no such run, or no checkpoint.
+    """
+    runtime = RuntimeConfig(platform=config.runtime.platform, num_devices=1)
+    try:
+        folder, theirs = reopen(Path(str(config.init_from)), warn, runtime)
+        return theirs, open_run(folder, theirs, warn)
+    except ValueError as error:
+        raise ValueError(f"init_from={config.init_from!r} cannot be begun from: {error}") from error
+
+
+def _check_structure(config: Config, theirs: Config, source: Saved, like: TrainState) -> None:
+    """Raises `ValueError` if what was learned has other shapes than in `like`."""
+    differs = first_difference(structure(_learned(source.state)), structure(_learned(like)))
+    if differs is None:
+        return
+    remedy = "give this run the learner of that one, and observations and actions of the same sizes"
+    if theirs.normalize_observations != config.normalize_observations:
+        remedy = f"set normalize_observations={theirs.normalize_observations}, as there"
+    raise ValueError(
+        f"init_from={config.init_from!r} has learned something else: {differs.name} is {differs.found} in it, and "
+        f"{differs.wanted} here: {remedy}"
+    )
+
+
+def _learned(state: TrainState) -> dict[str, PyTree]:
+    return {"meta_params": state.meta_params, "normalizer": state.normalizer}

@@ -1,0 +1,314 @@
+"""The results of several runs and sweeps, read from their folders and told apart."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from metarl_jax import learners
+from metarl_jax.runs.folder import MEMBERS, SWEEP, RunFolder
+
+Interval = Sequence[float | None]
+Config = dict[str, Any]
+
+SECTIONS_LEFT_OUT = ("name", "runtime")
+"""Fields of a configuration that change no result."""
+
+
+class Row(NamedTuple):
+    """The results of a run, of a combination of a sweep, or of a control.
+
+    Attributes:
+      name: what it is, in a table.
+      num_seeds, num_tasks: how many went into the means; None for what does not apply.
+      env_steps: of the training, of each seed; None where they are not known.
+      parameters: how many there are (`all`), and how many numbers a new task moves (`adapted`); empty for a control.
+      return_mean: `[K]`.
+      ci95: `[K, 2]`; empty where none is known.
+      total_mean, total_ci95: of the sum over the rounds; the interval is empty where none is known.
+      counted: indices of the rounds whose mean ranks checkpoints; empty where it is not known.
+      counted_ci95: of that mean; empty where none is known.
+      step: meta-steps after which it was evaluated.
+      checkpoint: `best` or `last`; None where it is not noted.
+      is_finished: whether training has ended.
+      path: the folder.
+      config: the configuration, as in config.json; empty for a control.
+      values: fields that set the row apart from others, by dotted name.
+    """
+
+    name: str
+    num_seeds: int | None
+    num_tasks: int | None
+    env_steps: float | None
+    parameters: dict[str, int]
+    return_mean: list[float | None]
+    ci95: Sequence[Interval]
+    total_mean: float | None = None
+    total_ci95: Interval = ()
+    counted: Sequence[int] = ()
+    counted_ci95: Interval = ()
+    step: int | None = None
+    checkpoint: str | None = None
+    is_finished: bool = True
+    path: Path = Path()
+    config: Config = {}  # noqa: RUF012 - never changed
+    values: dict[str, Any] = {}  # noqa: RUF012
+
+    def total(self) -> float | None:
+        """The sum over the rounds; None where a round has no finite return."""
+        if self.total_mean is not None or None in self.return_mean:
+            return self.total_mean
+        return sum(mean for mean in self.return_mean if mean is not None)
+
+    def counted_mean(self) -> float | None:
+        """The mean over the counted rounds; None where they are not known or a return is not finite."""
+        means = [self.return_mean[index] for index in self.counted]
+        known = [mean for mean in means if mean is not None]
+        return sum(known) / len(known) if known and len(known) == len(means) else None
+
+
+def read_all(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Row]:
+    """The rows of these folders and, below them, the controls in the same tasks.
+
+    What has not ended is shown with its last evaluation, and `warn` is told; so it is of folders that hold nothing.
+
+    Raises:
+      ValueError: if no folder holds a result.
+    """
+    rows: list[Row] = []
+    problems = []
+    for path in paths:
+        try:
+            rows += _rows(path, warn)
+        except ValueError as error:
+            problems.append(str(error))
+    if not rows:
+        raise ValueError("; ".join(problems) or "there is nothing to compare")
+    for problem in problems:
+        warn(f"{problem}; left out")
+    rows = label(rows)
+    return rows + _controls(rows)
+
+
+def label(rows: Sequence[Row]) -> list[Row]:
+    """The rows, named by folder, by preset where that differs, and by the fields in which they differ.
+
+    Fields are compared among runs of one preset.
+    """
+    paths = [row.path if row.path.name else row.path.resolve() for row in rows]
+    try:
+        parent = os.path.commonpath([path.parent for path in paths])
+    except ValueError:  # some absolute, some not
+        parent = ""
+    presets = [row.config.get("name", "") for row in rows]
+    differing = {
+        preset: _differing([row for row in rows if row.config.get("name", "") == preset])
+        for preset in presets
+    }
+    labelled = []
+    for row, path, preset in zip(rows, paths, presets, strict=True):
+        flat = _flat(row.config) | row.values
+        values = {name: flat[name] for name in differing[preset] if name in flat} | row.values
+        folder = os.path.relpath(path, parent) if parent else str(path)
+        is_told = len(set(presets)) == 1 or preset in folder
+        remarks = [*([] if is_told else [preset]), *_in_words(values)]
+        name = folder + (f"\n({', '.join(remarks)})" if remarks else "")
+        labelled.append(row._replace(name=name, values=values))
+    return labelled
+
+
+def _in_words(values: dict[str, Any]) -> list[str]:
+    """As in `inner_lr=0.1`; with the whole dotted name where the last part says too little."""
+    short = [name.rpartition(".")[2] for name in values]
+    return [
+        f"{last if last != 'name' and short.count(last) == 1 else name}={_plain(value)}"
+        for last, (name, value) in zip(short, values.items(), strict=True)
+    ]
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
+
+
+def _differing(rows: Sequence[Row]) -> list[str]:
+    """Names of the fields that all of these rows have, with more than one value."""
+    flats = [_flat(row.config) | row.values for row in rows]
+    shared = [name for name in flats[0] if all(name in flat for flat in flats)]
+    return [name for name in shared if len({json.dumps(flat[name]) for flat in flats}) > 1]
+
+
+def _flat(config: Config, prefix: str = "") -> dict[str, Any]:
+    """Values by dotted name, without those that change no result."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if not prefix and name in SECTIONS_LEFT_OUT:
+            continue
+        is_section = isinstance(value, dict)
+        found |= _flat(value, f"{prefix}{name}.") if is_section else {prefix + name: value}
+    return found
+
+
+def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:
+    """The run at `path`, or the combinations of the sweep; the members of a sweep that has not ended."""
+    if not (path / SWEEP).is_file():
+        yield _run(path, warn)
+    elif _sweep_has_ended(path):
+        yield from _combinations(path)
+    else:
+        warn(
+            f"{path} is a sweep that has not ended: its members are shown (`metarl resume {path}`)"
+        )
+        found = False
+        for member in sorted((path / MEMBERS).glob("*")):
+            try:
+                yield _run(member, lambda message: None)
+            except ValueError:
+                continue
+            found = True
+        if not found:
+            raise ValueError(f"run_dir={str(path)!r} has no member that was evaluated")
+
+
+def _sweep_has_ended(path: Path) -> bool:
+    """Whether the results of a sweep are those of all the meta-steps that it is to have by now."""
+    if not (path / "results.json").is_file():
+        return False
+    wanted = _read(path / SWEEP)["config"].get("num_meta_steps", 0)
+    return _read(path / "results.json").get("step", wanted) >= wanted
+
+
+def _combinations(path: Path) -> Iterator[Row]:
+    """The combinations of a sweep that has ended."""
+    results, sweep = _read(path / "results.json"), _read(path / SWEEP)
+    config = sweep["config"]
+    if results["num_seeds"] > 1:
+        config = {name: value for name, value in config.items() if name != "seed"}
+    member, step = next((path / MEMBERS).glob("*"), path), results.get("step", math.inf)
+    lines = [line for line in _metrics(member) if line.get("step", 0) <= step]
+    for row in results["combinations"]:
+        yield Row(
+            name="",
+            num_seeds=results["num_seeds"],
+            num_tasks=results["num_tasks"],
+            env_steps=_last(lines, "env_steps").get("env_steps"),
+            parameters=results.get("parameters", {}),
+            return_mean=row["return_mean"],
+            ci95=row["ci95"],
+            total_mean=row.get("total_mean"),
+            total_ci95=row.get("total_ci95", ()),
+            counted=results.get("counted_rounds", ()),
+            counted_ci95=row.get("score_ci95", ()),
+            step=results.get("step"),
+            checkpoint=results.get("checkpoint"),
+            path=path,
+            config=config,
+            values=row["values"],
+        )
+
+
+def _run(path: Path, warn: Callable[[str], None]) -> Row:
+    """A run, as it was evaluated at its end or, where it has not ended or goes on for longer, for the last time."""
+    config, lines = _read(path / "config.json"), _metrics(path)
+    env_steps = _last(lines, "env_steps").get("env_steps")
+    file, wanted = RunFolder(path).evaluation, config.get("num_meta_steps", 0)
+    found = _read(file) if file.is_file() else {}
+    is_finished = bool(found) and found.get("last_step", wanted) >= wanted
+    if not is_finished:
+        found = _last(lines, "eval_return")
+        if not found:
+            raise ValueError(
+                f"run_dir={str(path)!r} has no eval.json of its whole training, and no evaluation in metrics.jsonl: "
+                f"`metarl resume {path}` ends a run that was stopped"
+            )
+        found = {
+            "return_mean": found["eval_return"],
+            "ci95": found.get("eval_ci95", ()),
+            "step": found["step"],
+            "num_tasks": config.get("evaluation", {}).get("num_tasks"),
+        }
+        warn(f"{path} has not ended: its last evaluation is shown (`metarl resume {path}`)")
+    means, total_ci95 = found["return_mean"], found.get("total_ci95", ())
+    counted = _counted(config, len(means))
+    counted_ci95 = (
+        found["ci95"][counted[0]]
+        if len(counted) == 1 and found["ci95"]
+        else [x if x is None else x / len(means) for x in total_ci95]
+    )
+    return Row(
+        name="",
+        num_seeds=1,
+        num_tasks=found["num_tasks"],
+        env_steps=env_steps,
+        parameters=found.get("parameters", {}),
+        return_mean=means,
+        ci95=found["ci95"],
+        total_mean=found.get("total_mean"),
+        total_ci95=total_ci95,
+        counted=counted,
+        counted_ci95=counted_ci95,
+        step=found.get("step"),
+        checkpoint=found.get("checkpoint"),
+        is_finished=is_finished,
+        path=path,
+        config=config,
+    )
+
+
+def _counted(config: Config, num_rounds: int) -> list[int]:
+    """The rounds that `logbook.counted_rounds` says, from config.json; none where the learner is not registered."""
+    name = config.get("learner", {}).get("name")
+    if name not in learners.registry.names():
+        return []
+    if not learners.get(name).adapts_by_gradient:
+        return list(range(num_rounds))
+    return [min(config.get("num_rounds", num_rounds), num_rounds) - 1]
+
+
+def _controls(rows: Sequence[Row]) -> list[Row]:
+    """The controls of the first run in each environment, with the same number of rounds."""
+    first: dict[str, tuple[Row, dict[str, Any]]] = {}
+    for row in rows:
+        files = [row.path / "eval.json", *sorted((row.path / MEMBERS).glob("*/eval.json"))]
+        found = next((file for file in files if file.is_file()), None)
+        tasks = json.dumps([row.config.get("env"), len(row.return_mean)])
+        if found is not None and tasks not in first:
+            first[tasks] = row, _read(found)
+    controls = []
+    for row, evaluation in first.values():
+        of = "" if len(first) == 1 else f" of {row.name.splitlines()[0]}"
+        for name, control in evaluation["controls"].items():
+            means, total = control["return_mean"], control.get("total_mean")
+            mine = Row(f"control{of}: {name}", None, evaluation["num_tasks"], None, {}, means, [])
+            controls.append(mine._replace(total_mean=total, counted=row.counted))
+    return controls
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, without one that is being written."""
+    file = RunFolder(path).metrics
+    lines = []
+    for line in file.read_text(errors="replace").splitlines() if file.is_file() else ():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines
+
+
+def _last(lines: Sequence[dict[str, Any]], field: str) -> dict[str, Any]:
+    """The last line that has this field; empty where there is none."""
+    return next((line for line in reversed(lines) if field in line), {})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file of a run or sweep; raises `ValueError` where it is not there or cannot be read."""
+    if not path.is_file():
+        raise ValueError(
+            f"run_dir={str(path.parent)!r} has no {path.name}: name the folder of a run or sweep"
+        )
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): restore it") from error

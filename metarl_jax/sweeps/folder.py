@@ -1,0 +1,126 @@
+"""The folder of a sweep, in which every member has the folder of an ordinary run."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from metarl_jax.config import differing, from_dict, stamped
+from metarl_jax.core.paths import located
+from metarl_jax.core.writing import MEMBERS, SWEEP, sweep_around
+from metarl_jax.runs import folder as run_folder
+from metarl_jax.runs.checkpoint import saved_steps
+from metarl_jax.runs.folder import RunFolder
+from metarl_jax.sweeps.sweep import Member, Sweep
+
+
+class SweepFolder(NamedTuple):
+    """Paths of a sweep.
+
+    | path | what it holds |
+    |---|---|
+    | `sweep.json` | the common configuration, the grid and the seeds, written first |
+    | `members/<name>/` | the folder of a run, with a checkpoint of the member alone at the end |
+    | `checkpoints/` | the state of all members, from which the sweep is resumed |
+    | `results.json` | the combinations, ranked |
+    """
+
+    path: Path
+
+    @property
+    def sweep(self) -> Path:
+        return self.path / SWEEP
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    def member(self, member: Member) -> RunFolder:
+        """The folder of one member."""
+        return RunFolder(self.path / MEMBERS / member.name)
+
+
+def create(path: Path, sweep: Sweep, *, numbered: bool = False) -> SweepFolder:
+    """Makes the folder of a new sweep.
+
+    Args:
+      path: a folder that does not exist yet, or that is empty.
+      sweep: what is written first.
+      numbered: take `path-2`, `path-3`, … where `path` is taken.
+
+    Raises:
+      ValueError: if something lies at `path` already (it is left as it is), if `path` cannot be
+        written, or if the configuration could not be read back.
+    """
+    values = _to_dict(sweep)
+    with run_folder.new_folder(path, numbered=numbered) as made:
+        folder = SweepFolder(made)
+        run_folder.write_first(folder.sweep, values)
+    return folder
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether there is a sweep at `path`."""
+    return SweepFolder(path).sweep.is_file()
+
+
+def open_existing(path: Path) -> tuple[SweepFolder, Sweep]:
+    """The folder of a sweep that was begun, and what it sweeps; raises `ValueError` where there is none."""
+    path = located(path)
+    folder = SweepFolder(path)
+    if not is_sweep(path):
+        raise ValueError(
+            f"run_dir={str(path)!r} is not the folder of a sweep (it has no {SWEEP}): name a folder "
+            "that `metarl sweep` made"
+        )
+    return folder, run_folder.read(folder.sweep, _from_dict)
+
+
+def make_members(folder: SweepFolder, sweep: Sweep) -> list[RunFolder]:
+    """The folders of all members, made where they are missing."""
+    folders = []
+    for member in sweep.members():
+        mine = folder.member(member)
+        mine.path.mkdir(parents=True, exist_ok=True)
+        if not mine.config.is_file():
+            run_folder.write_first(mine.config, stamped(member.config))
+        folders.append(mine)
+    return folders
+
+
+def check_ended(folder: RunFolder) -> None:
+    """Raises `ValueError` if the run is a member of a sweep that trains it still: it has no checkpoint of its own."""
+    sweep = sweep_around(folder.path)
+    if sweep is not None and not saved_steps(folder.checkpoints):
+        raise ValueError(
+            f"run_dir={str(folder.path)!r} is a member of a sweep that has not ended: go on with "
+            f"all of its members, with `metarl resume {sweep}`"
+        )
+
+
+def edited_fields(folder: SweepFolder, member: Member) -> str:
+    """The fields of what is learned in which `sweep.json` differs from the member's own configuration, in words."""
+    written = folder.member(member).config
+    if not written.is_file():
+        return ""
+    return differing(run_folder.read(written, dict), member.config)
+
+
+def rewrite(folder: SweepFolder, sweep: Sweep) -> None:
+    """Writes what is swept, and the configurations of the members, over what was written before."""
+    for member in sweep.members():
+        run_folder.write_json(folder.member(member).config, stamped(member.config))
+    run_folder.write_json(folder.sweep, _to_dict(sweep))
+
+
+def _to_dict(sweep: Sweep) -> dict[str, Any]:
+    return {
+        "config": run_folder.serializable(sweep.config),
+        "grid": {name: list(values) for name, values in sweep.grid},
+        "num_seeds": sweep.num_seeds,
+        "group_size": sweep.group_size,
+    }
+
+
+def _from_dict(values: dict[str, Any]) -> Sweep:
+    grid = tuple((name, tuple(points)) for name, points in values["grid"].items())
+    sizes = {name: values[name] for name in ("num_seeds", "group_size")}
+    return Sweep(config=from_dict(values["config"]), grid=grid, **sizes)

@@ -1,0 +1,215 @@
+"""Many runs in one program: seeds and float hyperparameters are an axis `M` of members.
+
+A member is a whole run. Its meta-step is `build(config).step` with tracers in the place of the fields that differ, and
+the members are mapped over the devices as tasks are in a single run: each device trains members of its own, the tasks
+of a member stay together, and no device waits for another within a chunk.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.config import Config, validate
+from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.task_axis import MEMBERS, TaskAxis, make_task_axis
+from metarl_jax.core.types import Array, Key, PyTree, TrainState
+from metarl_jax.program.build import Program, build
+from metarl_jax.program.devices import allowed_devices, replicated
+from metarl_jax.program.step import take_steps
+from metarl_jax.runs.executables import RunFunctions
+from metarl_jax.sweeps.grid import Grid, check_axis, set_field
+
+LONGEST_LABEL = 120
+"""Bytes of a folder's name without the seed: the least that file systems in use allow for a whole name is 143."""
+
+Values = dict[str, Array]
+"""Dotted names of the fields that differ, with the values of one member or `[M]` of all."""
+
+
+class Member(NamedTuple):
+    """One run of a sweep.
+
+    Attributes:
+      name: of its folder: `inner_lr=0.1,seed=2`, or `combination=3,seed=2` where values would make it too long.
+      values: its values of the fields of the grid, by dotted name.
+      config: its own configuration, with these values and its seed.
+    """
+
+    name: str
+    values: dict[str, float]
+    config: Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Every combination of the values of a grid, each with every seed."""
+
+    config: Config
+    """What the members have in common. Its seed is that of the first of `num_seeds` members, then they count up."""
+    grid: Grid = ()
+    """Fields and values."""
+    num_seeds: int = 1
+    """Seeds of each combination."""
+    group_size: int | None = None
+    """Members that a device trains side by side; when not given, one on a CPU, and all on an accelerator."""
+
+    def combinations(self) -> list[dict[str, float]]:
+        """The combinations of values, the last field changing fastest."""
+        names = [name for name, _ in self.grid]
+        points = itertools.product(*(values for _, values in self.grid))
+        return [dict(zip(names, point, strict=True)) for point in points]
+
+    def members(self) -> list[Member]:
+        """All members: the seeds of the first combination, then those of the second, and so on."""
+        combinations = self.combinations()
+        members = []
+        for label, values in zip(_labels(combinations), combinations, strict=True):
+            config = self.config
+            for name, value in values.items():
+                config = set_field(config, name, value)
+            for seed in range(config.seed, config.seed + self.num_seeds):
+                name = ",".join([*label, f"seed={seed}"])
+                members.append(Member(name, values, dataclasses.replace(config, seed=seed)))
+        return members
+
+    def validate(self) -> None:
+        """Checks the grid, and the configuration of every member.
+
+        Raises:
+          ValueError: naming the field, the value and the remedy.
+        """
+        for name in ("num_seeds", "group_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        names = [name for name, _ in self.grid]
+        for name, values in self.grid:
+            check_axis(self.config, name)
+            if len(set(values)) < len(values) or names.count(name) > 1:
+                raise ValueError(
+                    f"grid field {name!r} is given twice, or a value of it: give each once"
+                )
+        for member in self.members():
+            validate(member.config)
+        folders = [member.name for member in self.members()]
+        if len(set(folders)) < len(folders):
+            raise ValueError("grid has values that agree in six digits: choose them farther apart")
+
+
+def sweep_functions(sweep: Sweep) -> RunFunctions:
+    """The functions of all members together: what a run has, with a leading axis `[M]` everywhere.
+
+    States lie on every device between two calls, because `M` need not be a multiple of the devices. They are small:
+    the memory of training goes to the trials, of which a device holds those of `group_size` members at a time.
+    """
+    members = sweep.members()
+    devices = allowed_devices(sweep.config)[: len(members)]
+    axis = make_task_axis(devices, MEMBERS)
+    values = {
+        name: jnp.array([m.values[name] for m in members], jnp.float32) for name, _ in sweep.grid
+    }
+    group_size = sweep.group_size or (1 if devices[0].platform == "cpu" else len(members))
+    layout = _layout(len(members), len(devices), group_size)
+
+    def over_members(fn: Callable[..., Any], *args: PyTree, shared: PyTree = ()) -> PyTree:
+        """`fn(program, shared, ...)` of every member."""
+
+        def one(shared: PyTree, values: Values, *args):
+            return fn(_member_program(sweep.config, values), shared, *args)
+
+        return map_members(axis, layout, one, shared, values, *args)
+
+    def init(keys: Key) -> TrainState:
+        return over_members(lambda program, _, key: program.init(key), keys)
+
+    def chunk(states: TrainState, num_steps: Array, length: int):
+        def train(program: Program, num_steps: Array, state: TrainState):
+            return take_steps(program.step, state, num_steps, length)
+
+        return over_members(train, states, shared=num_steps)
+
+    def evaluate(states: TrainState, keys: Key, split: str, num_tasks: int) -> Array:
+        def one(program: Program, _, state: TrainState, key: Key):
+            return program.evaluate(state, key, split, num_tasks)
+
+        return over_members(one, states, keys)
+
+    def evaluate_control(
+        control: str, keys: Key, split: str, num_tasks: int, steps: Array
+    ) -> Array:
+        def one(program: Program, _, key: Key, step: Array):
+            return program.evaluate_control(control, key, split, num_tasks, step)
+
+        return over_members(one, keys, steps)
+
+    return RunFunctions(
+        init=init,
+        chunk=chunk,
+        evaluate=evaluate,
+        evaluate_control=evaluate_control,
+        key=jnp.stack([make_key(member.config.seed) for member in members]),
+        sharding=replicated(axis, devices),
+        compiler_options=sweep.config.env.compiler_options(devices[0].platform),
+    )
+
+
+class Layout(NamedTuple):
+    """Where members lie.
+
+    Attributes:
+      places: `[M′]` the member at each place; the last one again where places are left over.
+      num_members: M.
+      block: how many a device trains side by side.
+    """
+
+    places: np.ndarray
+    num_members: int
+    block: int
+
+
+def map_members(
+    axis: TaskAxis, layout: Layout, fn: Callable, shared: PyTree, *args: PyTree
+) -> PyTree:
+    """`fn(shared, ...)` of every member: `args` `[M, ...]` to results `[M, ...]`, for any number of devices."""
+    if len(layout.places) > layout.num_members:
+        args = jax.tree.map(lambda x: x[layout.places], args)
+    results = axis.map(fn, shared, *args, block=layout.block)
+    return jax.tree.map(lambda x: x[: layout.num_members], results)
+
+
+def _layout(num_members: int, num_devices: int, group_size: int) -> Layout:
+    """Groups of equal size, so that each device has equally many members."""
+    local = -(-num_members // num_devices)
+    num_groups = -(-local // group_size)
+    block = -(-local // num_groups)
+    places = np.arange(num_devices * num_groups * block)
+    return Layout(np.minimum(places, num_members - 1), num_members, block)
+
+
+def _member_program(config: Config, values: Values) -> Program:
+    """The functions of one member, on one device."""
+    for name, value in values.items():
+        config = set_field(config, name, value)
+    runtime = dataclasses.replace(config.runtime, num_devices=1)
+    return build(dataclasses.replace(config, runtime=runtime))
+
+
+def _labels(combinations: list[dict[str, float]]) -> list[list[str]]:
+    """What tells combinations apart in names of folders: their values, or their numbers where names get too long."""
+    short = _short_names(list(combinations[0]))
+    labels = [[f"{short[n]}={x:g}" for n, x in values.items()] for values in combinations]
+    if max(len(",".join(label).encode()) for label in labels) <= LONGEST_LABEL:
+        return labels
+    digits = len(str(len(combinations)))
+    return [[f"combination={i:0{digits}}"] for i in range(1, len(combinations) + 1)]
+
+
+def _short_names(names: list[str]) -> dict[str, str]:
+    """The last word of each dotted name, or all of it where two have the same."""
+    last = [name.rpartition(".")[2] for name in names]
+    return {n: short if last.count(short) == 1 else n for n, short in zip(names, last, strict=True)}

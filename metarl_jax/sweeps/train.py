@@ -1,0 +1,173 @@
+"""A sweep, from its grid to the ranked table: `metarl sweep`, `metarl train --seeds`, and their `resume`."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.config import RuntimeConfig
+from metarl_jax.program import randomness
+from metarl_jax.program.build import build, check_memory
+from metarl_jax.program.devices import with_runtime
+from metarl_jax.runs import checkpoint as checkpointing
+from metarl_jax.runs import folder as run_folder
+from metarl_jax.runs import loop, report, warm_start
+from metarl_jax.runs.checkpoint import CheckpointWriter, DamagedCheckpointError, saved_steps
+from metarl_jax.runs.executables import Executables, RunFunctions
+from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.loop import Run, Trained
+from metarl_jax.runs.progress import Progress
+from metarl_jax.runs.reporter import Reporter
+from metarl_jax.runs.restore import warn_of_defaults
+from metarl_jax.runs.train import go_on, lengthened, refuse_edited
+from metarl_jax.sweeps import folder as sweep_folder
+from metarl_jax.sweeps.folder import SweepFolder
+from metarl_jax.sweeps.ranking import rank, results_table
+from metarl_jax.sweeps.sweep import Sweep, sweep_functions
+
+
+def train_sweep(
+    sweep: Sweep, run_dir: Path, *, numbered: bool = False, console: Reporter | None = None
+) -> dict[str, Any]:
+    """Trains all members to the end, in a new folder.
+
+    Args:
+      sweep: what is swept.
+      run_dir: a folder that does not exist yet, or that is empty.
+      numbered: train in `run_dir-2`, `run_dir-3`, … where `run_dir` is taken.
+      console: where to tell how it goes; standard output when not given.
+
+    Returns:
+      The content of `results.json`: the combinations ranked by held-out return.
+
+    Raises:
+      ValueError: for a sweep or folder that cannot work, before anything is compiled.
+      Interrupted: after Ctrl-C, SIGTERM or SIGHUP.
+      Diverged: when every member has skipped `config.max_skipped` updates in a row.
+    """
+    reporter = console or Reporter()
+    sweep.validate()
+    sweep = dataclasses.replace(sweep, config=warm_start.located(sweep.config))
+    functions = sweep_functions(sweep)
+    check_memory(sweep.config)
+    check_traceable(sweep, functions)
+    warm_start.check(build(sweep.members()[0].config), reporter, sweep.grid)
+    randomness.warn(sweep.config.env, reporter.warn)
+    folder = sweep_folder.create(Path(run_dir), sweep, numbered=numbered)
+    with _opened(folder, sweep, functions, reporter) as run:
+        progress = [Progress() for _ in run.folders]
+        return _finish(run, sweep, folder, loop.train_to_end(run, None, progress))
+
+
+def resume_sweep(
+    run_dir: Path,
+    *,
+    num_meta_steps: int | None = None,
+    runtime: RuntimeConfig | None = None,
+    console: Reporter | None = None,
+) -> dict[str, Any]:
+    """Goes on with all members, from the latest checkpoint that is whole; see `train.resume`."""
+    reporter = console or Reporter()
+    folder, sweep = sweep_folder.open_existing(Path(run_dir))
+    warn_of_defaults(folder.sweep, reporter.warn, "config")
+    for member in sweep.members():
+        refuse_edited(folder.sweep, sweep_folder.edited_fields(folder, member))
+    done = max(saved_steps(RunFolder(folder.path).checkpoints), default=0)
+    config = lengthened(sweep.config, num_meta_steps, done, reporter.say)
+    here = dataclasses.replace(sweep, config=with_runtime(config, runtime, reporter.warn))
+    here.validate()
+    asked = dataclasses.replace(config, runtime=runtime or config.runtime)
+    with _opened(folder, here, sweep_functions(here), reporter) as run:
+        if asked != sweep.config:
+            sweep_folder.rewrite(folder, dataclasses.replace(sweep, config=asked))
+        return _finish(run, here, folder, go_on(run))
+
+
+def check_traceable(sweep: Sweep, functions: RunFunctions) -> None:
+    """Raises `ValueError` if a field of the grid must be known when the program is compiled."""
+    try:
+        states = jax.eval_shape(functions.init, functions.key)
+        jax.eval_shape(lambda states: functions.chunk(states, jnp.int32(1), 1), states)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        names = ", ".join(name for name, _ in sweep.grid)
+        raise ValueError(
+            f"one of the grid fields {names} must be known at compilation, so that one program "
+            f"cannot sweep it ({str(error).splitlines()[0]}): train it once for each value"
+        ) from error
+
+
+@contextlib.contextmanager
+def _opened(
+    folder: SweepFolder, sweep: Sweep, functions: RunFunctions, reporter: Reporter
+) -> Iterator[Run]:
+    """What the loop needs, while no other process trains in the folder or in that of a member."""
+    with run_folder.locked(folder.path):
+        folders = sweep_folder.make_members(folder, sweep)
+        for mine in folders:
+            run_folder.check_unlocked(mine.path)
+        config = sweep.members()[0].config
+        reporter.say(str(folder.path))
+        yield Run(folder.path, folders, config, build(config), Executables(functions), reporter)
+
+
+def _finish(run: Run, sweep: Sweep, folder: SweepFolder, trained: Trained) -> dict[str, Any]:
+    """Completes the folder of each member; writes and prints the ranked results."""
+    returns, evaluations = report.evaluate_best(run, trained)
+    for mine, evaluation in zip(run.folders, evaluations, strict=True):
+        run_folder.write_json(mine.evaluation, evaluation)
+    _save_members(run, trained)
+    results = run_folder.finite(rank(run, sweep, returns, trained.progress))
+    run_folder.write_json(folder.results, results)
+    run.reporter.table(results_table(results))
+    warn = _once(run.reporter.warn)
+    for mine, member, evaluation in zip(run.folders, sweep.members(), evaluations, strict=True):
+        report.draw(mine, member.config, evaluation, warn)
+    run.reporter.say(str(folder.results))
+    return results
+
+
+def _once(warn: Callable[[str], None]) -> Callable[[str], None]:
+    """Warns of the first member that cannot be drawn: for the others the reason is the same."""
+    warned: list[str] = []
+
+    def first(message: str) -> None:
+        if not warned:
+            warn(message)
+        warned.append(message)
+
+    return first
+
+
+def _save_members(run: Run, trained: Trained) -> None:
+    """Checkpoints of each member alone: its best by held-out return, and its last."""
+
+    def on_damage(error: DamagedCheckpointError) -> None:
+        run.reporter.warn(f"{error}; members whose best state it holds keep their last one only")
+
+    abstract_state = run.executables.abstract_state
+    last = run.config.num_meta_steps
+    best = {member.best_step for member in trained.progress} - {None, last}
+    for step in sorted(filter(None, best)):
+        try:
+            found = checkpointing.load(run.checkpoints, step, abstract_state)
+        except DamagedCheckpointError as error:
+            on_damage(error)
+            continue
+        chosen = [member.best_step == step for member in trained.progress]
+        _save_each(run, found.state, found.progress, chosen)
+    _save_each(run, trained.state, trained.progress, [True] * len(run.folders))
+
+
+def _save_each(run: Run, states: Any, progress: list[Progress], chosen: list[bool]) -> None:
+    """Saves the states of the chosen members in their own folders."""
+    keep = run.config.checkpoint.keep
+    members = zip(run.folders, run.executables.by_member(states), progress, chosen, strict=True)
+    for folder, state, mine, is_chosen in members:
+        if is_chosen:
+            with CheckpointWriter(folder.checkpoints, keep=keep) as writer:
+                writer.save(state, [mine])
+                writer.wait()

@@ -1,0 +1,102 @@
+"""`metarl bench` measures what it says that it measures."""
+
+import json
+
+import jax
+import numpy as np
+
+from metarl_jax.analysis.throughput import make_simulate, measure
+from metarl_jax.baselines.policies import random_policy
+from metarl_jax.cli.main import main
+from metarl_jax.config import RuntimeConfig
+from metarl_jax.core import advantages as returns
+from metarl_jax.program.build import make_spec
+from metarl_jax.program.rollout import collect_trial
+from metarl_jax.program.step import sample_tasks
+
+
+def test_the_simulator_alone_simulates_every_trial(small_config):
+    """The sums are those of trials collected one by one: nothing of the simulation was left out."""
+    config = small_config("maml", "point_robot", num_tasks=4)
+    spec = make_spec(config)
+    key = jax.random.key(0)
+    sums = jax.jit(make_simulate(spec))(key)
+
+    task_key, trial_key = jax.random.split(key)
+    tasks = sample_tasks(spec, task_key, config.num_tasks, "train")
+    advantages = returns.make_estimator(
+        returns.AdvantageConfig(baseline="none", normalization="none")
+    )
+    expected = {"env_steps": 0.0, "reward": 0.0, "observation": 0.0}
+
+    @jax.jit
+    def collect(task, key):
+        learner = random_policy(spec.env)
+        sizes = {"num_rounds": config.num_rounds, "num_episodes": config.num_episodes}
+        return collect_trial(spec.env, learner, advantages, (), (), None, task, key, **sizes)
+
+    for index, key in enumerate(jax.random.split(trial_key, config.num_tasks)):
+        trial = collect(tasks[index], key)
+        expected["env_steps"] += float(trial.rollout.timestep.valid.sum())
+        expected["reward"] += float(trial.rollout.reward.sum())
+        expected["observation"] += float(trial.rollout.timestep.observation.sum())
+    for name, value in expected.items():
+        np.testing.assert_allclose(float(sums[name]), value, rtol=1e-4, err_msg=name)
+
+
+def test_where_the_time_of_maml_goes(small_config):
+    config = small_config("maml", "bandit", num_rounds=2, runtime=RuntimeConfig(num_devices=2))
+    report = measure(config, repeats=3, steps=1)
+    assert report["device"]["count"] == 2
+    ratio, step = report["ratio"], report["meta_step_env_steps_per_second"]
+    assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
+    assert 0 < step["min"] <= step["max"]
+    parts = report["where_the_time_goes"]
+    assert list(parts) == ["simulating", "acting and recording", "adapting", "updating"]
+    assert parts["adapting"]["median"] != 0.0
+    assert report["compile_seconds"]["simulator"] > 0
+    assert report["peak_memory"]["host_bytes"] > 2**20
+
+
+def test_command(capsys, monkeypatch):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
+    words = (
+        "bench rl2-bandit --num-tasks 2 --num-episodes 2 --num-rounds 2 --learner.hidden-size 8 "
+        "--outer.num-minibatches 1 --runtime.num-devices 1 --repeats 1 --steps 1 --json"
+    )
+    assert main(words.split()) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["preset"] == "rl2-bandit"
+    assert report["sizes"] == {
+        "num_tasks": 2,
+        "num_rounds": 2,
+        "num_episodes": 2,
+        "episode_length": 1,
+    }
+    assert report["where_the_time_goes"]["adapting"]["median"] == 0.0
+
+    from metarl_jax.cli.bench import print_report
+
+    print_report(report)
+    assert "whole meta-step" in capsys.readouterr().out
+
+
+def test_variants_are_measured_in_turns(capsys):
+    tiny = "--num-tasks 2 --num-rounds 2 --outer.num-minibatches 1 --learner.hidden-size 4 --steps 1 --json"
+    words = ["--against", "learner.core=lstm", "learner.core=min_gru,num-tasks=4"]
+    assert main(["bench", "rl2-bandit", *tiny.split(), "--repeats", "2", *words]) == 0
+    variants = json.loads(capsys.readouterr().out)["variants"]
+    assert list(variants) == ["as given", *words[1:]]
+    assert variants["as given"]["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+    for found in variants.values():
+        rate, seconds = found["env_steps_per_second"], found["meta_step_seconds"]
+        assert 0 < rate["min"] <= rate["median"]
+        assert found["compile_seconds"] > 0
+        steps = 2 * (4 if found is variants[words[2]] else 2)
+        np.testing.assert_allclose(rate["max"] * seconds["min"], steps, rtol=1e-6)
+
+
+def test_a_bad_variant_is_refused(capsys):
+    assert main(["bench", "rl2-bandit", "--against", "min_gru"]) == 2
+    assert "against='min_gru' must be FIELD=VALUE" in capsys.readouterr().err
+    assert main(["bench", "rl2-bandit", "--against", "learner.core=gur"]) == 2
