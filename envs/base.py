@@ -159,7 +159,7 @@ class TaskDistribution:
 
 
 def knows_regret(env: TaskDistribution) -> bool:
-    """Whether training can be told what actions cost in a task (`advantage.payoff`)."""
+    """Whether training can be told what actions cost in a task (`advantage.training_reward`)."""
     return type(env).regret is not TaskDistribution.regret
 
 

@@ -16,7 +16,7 @@ MOVES = np.array([[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0]], np.int32)
 """Stay, up, right, down, left, as steps in (x, y)."""
 
 
-class Walk(NamedTuple):
+class GridState(NamedTuple):
     """Where an episode is: the cell `[2]` and the steps done `[]`, int32."""
 
     cell: jax.Array
@@ -69,14 +69,14 @@ class GridNavi(TaskDistribution):
 
     def reset(self, task: jax.Array, key: jax.Array) -> EnvState:
         del task, key
-        start = Walk(jnp.zeros(2, jnp.int32), jnp.zeros((), jnp.int32))
+        start = GridState(jnp.zeros(2, jnp.int32), jnp.zeros((), jnp.int32))
         return self._observe(start, jnp.zeros((), jnp.float32))
 
     def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
-        walk: Walk = state.simulator
+        walk: GridState = state.simulator
         cell = jnp.clip(walk.cell + jnp.asarray(MOVES)[action], 0, self.size - 1)
         reward = jnp.where(jnp.all(cell == task), 1.0, -0.1).astype(jnp.float32)
-        return self._observe(Walk(cell, walk.time + 1), reward)
+        return self._observe(GridState(cell, walk.time + 1), reward)
 
     def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
         """A shortest way: first along x, then along y, then stay."""
@@ -89,7 +89,7 @@ class GridNavi(TaskDistribution):
     def regret(self, task: jax.Array) -> Regret:
         """With h steps to go and d to the goal, V* = max(h − 1.1 max(d − 1, 0), −0.1 h): +1 from the d-th step on."""
 
-        def best(walk: Walk) -> jax.Array:
+        def best(walk: GridState) -> jax.Array:
             left, distance = self.horizon - walk.time, jnp.abs(walk.cell - task).sum()
             return jnp.maximum(left - 1.1 * jnp.maximum(distance - 1, 0), -0.1 * left)
 
@@ -103,7 +103,7 @@ class GridNavi(TaskDistribution):
         goals = tuple((x, y) for x, y in self.goals().tolist())
         return search_ceiling(self.size, goals, self.horizon, num_rounds)
 
-    def _observe(self, walk: Walk, reward: jax.Array) -> EnvState:
+    def _observe(self, walk: GridState, reward: jax.Array) -> EnvState:
         x, y = walk.cell
         observation = jax.nn.one_hot(x * self.size + y, self.size**2, dtype=jnp.float32)
         return EnvState(observation, reward, jnp.zeros((), bool), walk)

@@ -43,7 +43,7 @@ SMALL = Config(
         rounds="all",
         value_coefficient=0.5,
         worst_fraction=0.25,
-        worst_fraction_after=50,
+        worst_fraction_anneal_steps=50,
     ),
     advantage=AdvantageConfig(
         discount=0.99,
@@ -65,7 +65,7 @@ SMALL = Config(
 SMALL_MEAN = dataclasses.replace(
     SMALL,
     name="epopt-hopper-small-mean",
-    outer=dataclasses.replace(SMALL.outer, worst_fraction=1.0, worst_fraction_after=0),
+    outer=dataclasses.replace(SMALL.outer, worst_fraction=1.0, worst_fraction_anneal_steps=0),
 )
 """The same hoppers, trained on the mean over all of them."""
 

@@ -63,7 +63,7 @@ RL2_TABULAR_MDP = replace(
         discount=0.99,
         gae_lambda=0.9,
         reward_scaling=0.03,
-        payoff="regret",
+        training_reward="regret",
     ),
     num_meta_steps=1000,
     num_tasks=256,
@@ -80,10 +80,10 @@ SYMMETRIC_RL2_BANDIT = replace(
     rl2_bandit.CONFIG,
     name="symmetric-rl2-bandit",
     env=Bandit(num_arms=10),
-    learner=SymmetricRL2(longest_memory=100.0),
+    learner=SymmetricRL2(init_timescale=100.0),
     outer=replace(RL2_TABULAR_MDP.outer, learning_rate=2e-3, entropy_coefficient=0.02),
     advantage=replace(
-        rl2_bandit.CONFIG.advantage, gae_lambda=0.98, reward_scaling=0.1, payoff="regret"
+        rl2_bandit.CONFIG.advantage, gae_lambda=0.98, reward_scaling=0.1, training_reward="regret"
     ),
     num_meta_steps=1600,
     num_tasks=256,

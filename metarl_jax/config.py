@@ -171,15 +171,15 @@ def _check_credit(config: Config) -> None:
             f"advantage.baseline='value' does not fit learner {config.learner.name!r}, which has no value head: "
             "choose 'linear' or 'none'"
         )
-    if advantage.payoff == "regret" and config.learner.adapts_by_gradient:
+    if advantage.training_reward == "regret" and config.learner.adapts_by_gradient:
         raise ValueError(
-            f"advantage.payoff='regret' does not fit learner {config.learner.name!r}, whose inner step would be told "
-            "the task: choose advantage.payoff='reward'"
+            f"advantage.training_reward='regret' does not fit learner {config.learner.name!r}, whose inner step would "
+            "be told the task: choose advantage.training_reward='reward'"
         )
-    if advantage.payoff == "regret" and not knows_regret(config.env):
+    if advantage.training_reward == "regret" and not knows_regret(config.env):
         raise ValueError(
-            f"advantage.payoff='regret' is not known in env {config.env.name!r}, which defines no regret: choose "
-            "advantage.payoff='reward'"
+            f"advantage.training_reward='regret' is not known in env {config.env.name!r}, which defines no regret: "
+            "choose advantage.training_reward='reward'"
         )
     if advantage.credit == "trial" and advantage.normalization == "round":
         raise ValueError(

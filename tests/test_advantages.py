@@ -133,14 +133,14 @@ def test_equal_rewards_are_no_credit_beside_a_baseline():
             policy=None,
             log_prob=zeros,
             reward=zeros + reward,
-            payoff=zeros + reward,
+            training_reward=zeros + reward,
             advantage=zeros,
             target=zeros,
         )
         estimator = advantages.make_estimator(advantages.AdvantageConfig())
-        np.testing.assert_array_equal(estimator.after_round(rollout).advantage, zeros)
-        told = rollout.replace(payoff=reward * (1 + seen[..., 0]))
-        assert float(estimator.after_round(told).advantage.std()) > 0.9
+        np.testing.assert_array_equal(estimator.on_round_end(rollout).advantage, zeros)
+        told = rollout.replace(training_reward=reward * (1 + seen[..., 0]))
+        assert float(estimator.on_round_end(told).advantage.std()) > 0.9
 
 
 def test_a_padded_mean_is_the_same_for_short_episodes():

@@ -18,8 +18,8 @@ from metarl_jax.runs.checkpoint import (
     load,
     load_best,
     load_latest,
+    quarantine,
     saved_steps,
-    set_aside,
     structure,
 )
 from metarl_jax.runs.progress import Progress
@@ -36,7 +36,7 @@ def make_state(step: int, size: int = 3000) -> TrainState:
         memory=jnp.zeros((0, 2)),
         normalizer=None,
         key=key,
-        skipped_in_row=jnp.int32(0),
+        consecutive_skips=jnp.int32(0),
     )
 
 
@@ -231,7 +231,7 @@ def test_a_damaged_checkpoint_set_aside_lets_its_step_be_saved_again(directory):
         content = largest_file(directory / "3").read_bytes()
         reported = []
         load_latest(directory, abstract_state(), on_damage=reported.append)
-        kept = set_aside(reported[0])
+        kept = quarantine(reported[0])
         assert kept == directory / expected
         assert largest_file(kept).read_bytes() == content
         save_all(directory, {3: None})

@@ -150,8 +150,8 @@ def test_an_outer_method_that_does_not_fit_the_learner_is_refused():
     no_bonus = changed(experiments.get("rl2-point-robot"), "outer.first_round_entropy_factor", 3.0)
     with pytest.raises(ValueError, match=r"factor=3\.0 has no effect.*entropy_coefficient=0\.0"):
         metarl_jax.build(no_bonus)
-    told = changed(replace(config, outer=ES()), "advantage.payoff", "regret")
-    with pytest.raises(ValueError, match=r"advantage\.payoff='regret'.*es.*'reward'"):
+    told = changed(replace(config, outer=ES()), "advantage.training_reward", "regret")
+    with pytest.raises(ValueError, match=r"advantage\.training_reward='regret'.*es.*'reward'"):
         metarl_jax.build(told)
 
 

@@ -69,7 +69,7 @@ def test_what_is_written_knows_the_last_reward(config):
 
     def written(reward):
         changed = trials.replace(rollout=trials.rollout.replace(reward=reward))
-        return program.learner.consolidate(state.meta_params, state.memory, changed)
+        return program.learner.update_memory(state.meta_params, state.memory, changed)
 
     reward = trials.rollout.reward  # [N, K, T, E]
     before, last = written(reward), written(reward.at[:, -1, -1].add(1.0))

@@ -215,7 +215,7 @@ def test_only_the_worst_trials_contribute(small_config, learner):
     """With γ = λ = 1 and no baseline, a step counts (min(R, q) − min(S, q))/ε, with S what its trial had earned before.
     The data of inner steps and the targets of the value function stay as they were."""
     config = small_config(learner, "point_robot", "policy_gradient", num_rounds=2)
-    options = {"worst_fraction": 0.25, "worst_fraction_after": 3}
+    options = {"worst_fraction": 0.25, "worst_fraction_anneal_steps": 3}
     outer = dataclasses.replace(config.outer, **options)
     plain = dataclasses.replace(
         config.advantage, baseline="none", normalization="none", discount=1.0, reward_scaling=0.5
@@ -240,7 +240,7 @@ def test_only_the_worst_trials_contribute(small_config, learner):
         np.testing.assert_array_equal(
             trials.rollout.advantage[:, :first], counted.rollout.advantage[:, :first]
         )
-        for name in ("target", "reward", "payoff"):
+        for name in ("target", "reward", "training_reward"):
             now, then = (getattr(x.rollout, name) for x in (counted, trials))
             np.testing.assert_array_equal(now, then)
 
@@ -279,8 +279,8 @@ def test_reptile_follows_all_rounds(collected):
     )
     # A replay of one more round answers with the parameters after the rounds before it.
     answers = jax.jit(lambda p: batch.replay(p, (), doubled, 2))(meta_params).distribution.mean[0]
-    assert batch.absorb is not None
-    moved = batch.absorb(meta_params, adapted)
+    assert batch.to_meta_params is not None
+    moved = batch.to_meta_params(meta_params, adapted)
     again = jax.jit(lambda p: batch.replay(p, (), trial.replace(rollout=first), 0))(moved)
     np.testing.assert_allclose(again.distribution.mean[0], answers, atol=1e-6)
 

@@ -101,9 +101,9 @@ def test_only_advantages_are_told(name):
     meta_params = learner.init(jax.random.key(0))
     task = env.sample(jax.random.key(1))
 
-    def collect(payoff):
+    def collect(training_reward):
         config = AdvantageConfig(
-            payoff=payoff, baseline="value", credit="trial", normalization="none"
+            training_reward=training_reward, baseline="value", credit="trial", normalization="none"
         )
         estimator, key = make_estimator(config), jax.random.key(2)
         return jax.jit(
@@ -125,23 +125,23 @@ def test_only_advantages_are_told(name):
     for field in ("timestep", "action", "reward"):
         pair = getattr(by_reward, field), getattr(by_regret, field)
         jax.tree.map(np.testing.assert_array_equal, *pair)
-    np.testing.assert_array_equal(by_reward.payoff, by_reward.reward)
-    assert (by_regret.payoff <= 1e-6).all()
+    np.testing.assert_array_equal(by_reward.training_reward, by_reward.reward)
+    assert (by_regret.training_reward <= 1e-6).all()
     assert np.abs(np.asarray(by_regret.advantage - by_reward.advantage)).max() > 1e-3
 
 
 @pytest.mark.parametrize(
     ("preset", "words"),
     [
-        ("maml-point-robot", ["advantage.payoff='regret'", "maml", "inner step"]),
-        ("rl2-point-robot", ["advantage.payoff='regret'", "point_robot", "'reward'"]),
+        ("maml-point-robot", ["advantage.training_reward='regret'", "maml", "inner step"]),
+        ("rl2-point-robot", ["advantage.training_reward='regret'", "point_robot", "'reward'"]),
     ],
 )
 def test_who_must_not_or_cannot_be_told_is_refused(preset, words):
     from metarl_jax import build
 
     config = experiments.get(preset)
-    told = dataclasses.replace(config.advantage, payoff="regret")
-    with pytest.raises(ValueError, match="payoff") as error:
+    told = dataclasses.replace(config.advantage, training_reward="regret")
+    with pytest.raises(ValueError, match="training_reward") as error:
         build(dataclasses.replace(config, advantage=told))
     assert all(word in str(error.value) for word in words), str(error.value)

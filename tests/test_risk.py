@@ -49,7 +49,7 @@ def test_the_arm_with_the_better_worst_quarter_is_found():
             num_epochs=4,
             value_coefficient=0.5,
             worst_fraction=0.25,
-            worst_fraction_after=50,
+            worst_fraction_anneal_steps=50,
             entropy_coefficient=0.01,
         ),
         advantage=AdvantageConfig(

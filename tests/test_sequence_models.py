@@ -157,7 +157,7 @@ def test_key_value_fills_empty_slots_before_it_overwrites():
 @pytest.mark.parametrize("name", ["gru", "lstm", "min_gru"])
 def test_entries_forget_within_two_steps_to_the_longest_memory(name):
     """Where inputs and weights say nothing, entry i keeps 1 − 1/τ_i of itself at a step."""
-    core = make_core(name, 8, 1, 2, 6, longest_memory=100.0)
+    core = make_core(name, 8, 1, 2, 6, init_timescale=100.0)
     carry = core.init_carry(1)
     params = core.init(jax.random.key(0), carry, jnp.zeros((1, 3)), method=step_once)
     params = jax.tree.map(lambda x: x * (x.ndim == 1), params)  # biases alone

@@ -57,7 +57,7 @@ def record(learner, meta_params, inner_state, actions, weights):
         policy=PolicyOut(out.distribution, zeros),
         log_prob=out.distribution.log_prob(action),
         reward=REWARD[action],
-        payoff=REWARD[action],
+        training_reward=REWARD[action],
         advantage=weights * REWARD[action],
         target=zeros,
     )
@@ -76,7 +76,7 @@ def meta_gradient(learner, meta_params, inner, outer_actions, weights, sampling_
         memory=(),
         replay=partial(replay_trial, learner),
         adapted=None,
-        absorb=None,
+        to_meta_params=None,
         aux_loss=lambda *_: (jnp.zeros(()), {}),
         advantages=make_estimator(AdvantageConfig()),
         axis=TaskAxis(),

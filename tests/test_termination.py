@@ -104,11 +104,11 @@ def recorded():
         policy=PolicyOut(distribution, zeros),
         log_prob=distribution.log_prob(jnp.asarray(action)[..., None]),
         reward=jnp.asarray(reward),
-        payoff=jnp.asarray(reward),
+        training_reward=jnp.asarray(reward),
         advantage=zeros,
         target=zeros,
     )
-    estimate = make_estimator(dataclasses.replace(PLAIN, credit="episode")).after_round
+    estimate = make_estimator(dataclasses.replace(PLAIN, credit="episode")).on_round_end
     return jax.vmap(estimate)(rollout)
 
 

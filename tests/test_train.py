@@ -289,9 +289,9 @@ def test_the_division_of_chunks_into_calls_does_not_show(tmp_path, reference, si
 
 def test_a_run_is_saved_within_a_chunk(tmp_path, reference, single_steps):
     run_dir = tmp_path / "run"
-    for go_on, stop_at in ((partial(train, PROBE), 3), (resume, 7)):
+    for continue_training, stop_at in ((partial(train, PROBE), 3), (resume, 7)):
         with pytest.raises(Interrupted, match=f"after step {stop_at} of 11; to go on from step"):
-            go_on(run_dir, console=Silent({stop_at: interrupt}))
+            continue_training(run_dir, console=Silent({stop_at: interrupt}))
         assert saved_steps(run_dir / "checkpoints")[-1] == stop_at
     resume(run_dir, console=Silent())
     assert_same_run(run_dir, reference(PROBE), PROBE)

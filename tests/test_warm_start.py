@@ -75,7 +75,7 @@ def test_a_run_begins_with_what_another_has_learned(source, config):
     assert equal(state.normalizer, learned.normalizer)
     own = first(replace(longer, init_from=None))
     assert not equal(own.meta_params, learned.meta_params)
-    kept = ("step", "opt_state", "memory", "skipped_in_row")
+    kept = ("step", "opt_state", "memory", "consecutive_skips")
     assert all(equal(getattr(state, name), getattr(own, name)) for name in kept)
     assert np.array_equal(jax.random.key_data(state.key), jax.random.key_data(own.key))
 
@@ -159,15 +159,15 @@ def test_filled_parameters_are_those_that_the_field_fills(name):
 
 def test_what_only_initialises_is_told_and_not_swept(tmp_path, source, config):
     """The slowest memory of a core is there from the start, and the core of the other run has learned."""
-    forgetful = replace(config.learner, longest_memory=50.0)
+    forgetful = replace(config.learner, init_timescale=50.0)
     begun = replace(config, learner=forgetful, init_from=str(source))
     reporter = Reporter(Console(file=io.StringIO()), Console(file=io.StringIO()))
     check(build(begun), reporter)
-    assert "learner.longest_memory=50.0 does nothing" in reporter.errors.file.getvalue()
+    assert "learner.init_timescale=50.0 does nothing" in reporter.errors.file.getvalue()
     said = reporter.console.file.getvalue().replace("\n", " ")
     assert "best checkpoint, step 2 (last: 2)" in said
-    sweep = Sweep(begun, (("learner.longest_memory", (10.0, 50.0)),))
-    with pytest.raises(ValueError, match=r"'learner\.longest_memory' initialises"):
+    sweep = Sweep(begun, (("learner.init_timescale", (10.0, 50.0)),))
+    with pytest.raises(ValueError, match=r"'learner\.init_timescale' initialises"):
         train_sweep(sweep, tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
 

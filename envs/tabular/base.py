@@ -13,7 +13,7 @@ from metarl_jax.envs.base import EnvState, Regret, Task, TaskDistribution
 from metarl_jax.envs.tabular.planning import TabularMDP, optimal_action_values
 
 
-class Episode(NamedTuple):
+class TabularState(NamedTuple):
     """The simulator of a tabular task: the state, the steps done, γᵗ, and the chances of all steps, drawn at the start.
 
     `chances` `[T]` are uniform in (0, 1] and choose the next states; `noise` `[T]` is standard normal, or None where
@@ -68,7 +68,7 @@ class TabularTasks(TaskDistribution):
         noise = jax.random.normal(noise_key, chances[1:].shape) if self.reward_std else None
         state = _choose(self.mdp(task).start, chances[0])
         time, weight = jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32)
-        episode = Episode(state, time, weight, chances[1:], noise)
+        episode = TabularState(state, time, weight, chances[1:], noise)
         return self._observe(episode, jnp.zeros((), jnp.float32))
 
     def step(self, task: Task, state: EnvState, action: Array) -> EnvState:
@@ -96,12 +96,12 @@ class TabularTasks(TaskDistribution):
         of_actions = action_values.max(axis=-1, keepdims=True) - action_values
 
         def regret(state: EnvState, action: Array) -> Array:
-            episode: Episode = state.simulator
+            episode: TabularState = state.simulator
             return episode.weight * of_actions[episode.time, episode.state, action]
 
         return regret
 
-    def _observe(self, episode: Episode, reward: Array) -> EnvState:
+    def _observe(self, episode: TabularState, reward: Array) -> EnvState:
         observation = jnp.asarray(self.observations)[episode.state]
         return EnvState(observation, reward, jnp.zeros((), bool), episode)
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
-from metarl_jax.core.paths import located
+from metarl_jax.core.paths import local_path
 from metarl_jax.envs.grid_navi import GridNavi
 from metarl_jax.program.build import greedy_trial
 
@@ -35,7 +35,7 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run_dirs", type=located, nargs="+")
+    parser.add_argument("run_dirs", type=local_path, nargs="+")
     options = parser.parse_args(args)
 
     from metarl_jax.runs.restore import load

@@ -23,7 +23,7 @@ import numpy as np
 from metarl_jax.analysis.plots import returns_against
 from metarl_jax.cli.output import check_picture
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
-from metarl_jax.core.paths import located
+from metarl_jax.core.paths import local_path
 from metarl_jax.core.statistics import t_ci95
 from metarl_jax.envs.brax.hopper import HopperBody, HopperEnsemble
 from metarl_jax.program.build import greedy_trial
@@ -110,9 +110,9 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run_dirs", type=located, nargs="+")
+    parser.add_argument("run_dirs", type=local_path, nargs="+")
     parser.add_argument("--num-tasks", type=int, default=1000, help="held-out bodies")
-    parser.add_argument("--out", type=located, default=Path("hopper.png"))
+    parser.add_argument("--out", type=local_path, default=Path("hopper.png"))
     options = parser.parse_args(args)
 
     check_picture("out", options.out)

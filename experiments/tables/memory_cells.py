@@ -118,7 +118,7 @@ def configuration(problem: str, learner: str, root: Path = ROOT, effort: float =
 def with_objective_of_bandits(config: Config, num_arms: int) -> Config:
     """The configuration, paid by regrets and with an entropy bonus for so many arms."""
     # Values of the order of 1: their gradient would otherwise be nearly all of one whose norm is bounded.
-    advantage = replace(config.advantage, payoff="regret", reward_scaling=0.1)
+    advantage = replace(config.advantage, training_reward="regret", reward_scaling=0.1)
     # The more arms there are, the longer a policy stays uniform; a long training has the time for it among few.
     entropy = 0.05 * min(1.0, 10 / num_arms)
     if num_arms <= 10 and config.num_rounds >= 100 and config.num_meta_steps >= 1000:
@@ -145,7 +145,7 @@ def sized(learner: SequenceLearner, num_steps: int, has_dynamics: bool) -> Seque
         options["context_length"] = num_steps
     if num_steps >= 100 and not learner.make_core().is_parallel:
         # The parallel cores remember long before they are trained.
-        options["longest_memory"] = num_steps
+        options["init_timescale"] = num_steps
     if isinstance(learner, VariBAD):
         # Of a mean step, not of the sum over all of them, which would take nearly all of the bounded gradient.
         options["elbo_coefficient"] = 1.0 / num_steps

@@ -9,9 +9,9 @@ standard error over tasks, of the greedy policy of the best checkpoint of one tr
 nothing), beside known strategies; below it the env-steps and the seconds of its training, and at the end the machines.
 Bandits have ten times as many held-out tasks as MDPs, for what separates good policies in them is less than 1%.
 
-Trainings are told what actions cost (`advantage.payoff`), the learners are not. Some begin with the result of another
-cell (`memory_cells.begins_from`), which is trained first and counts as training too. Each takes some minutes on one
-core of a CPU, times `--effort`.
+Trainings are told what actions cost (`advantage.training_reward`), the learners are not. Some begin with the result of
+another cell (`memory_cells.begins_from`), which is trained first and counts as training too. Each takes some minutes on
+one core of a CPU, times `--effort`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any
 
 from metarl_jax.config import Config, changes
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
-from metarl_jax.core.paths import located
+from metarl_jax.core.paths import local_path
 from metarl_jax.experiments.tables.memory_cells import (
     LEARNERS,
     PROBLEMS,
@@ -63,7 +63,7 @@ def cell(
     """
     import jax
 
-    from metarl_jax.core.machine import in_words
+    from metarl_jax.core.machine import describe
     from metarl_jax.runs import train
     from metarl_jax.runs.folder import RunFolder, open_existing
     from metarl_jax.runs.restore import load
@@ -92,7 +92,7 @@ def cell(
         found = {name: last[name] + before[name] for name in ("env_steps", "seconds")}
         found |= total(evaluate(state, make_key(HELD_OUT_SEED))) | {
             "num_tasks": num_tasks,
-            "machines": sorted({*before["machines"], *map(in_words, folder.starts())}),
+            "machines": sorted({*before["machines"], *map(describe, folder.starts())}),
         }
         kept.write_text(json.dumps(found))
     return found
@@ -177,7 +177,7 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", type=located, default=ROOT, help="folder of the runs")
+    parser.add_argument("--root", type=local_path, default=ROOT, help="folder of the runs")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS)
     parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
     parser.add_argument(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from metarl_jax import experiments
 from metarl_jax.config import Config
-from metarl_jax.core.paths import located
+from metarl_jax.core.paths import local_path
 
 
 class Entry(NamedTuple):
@@ -155,7 +155,7 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", type=located, default=Path("runs/structure"))
+    parser.add_argument("--root", type=local_path, default=Path("runs/structure"))
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args(args)

@@ -20,7 +20,7 @@ import numpy as np
 from metarl_jax.analysis.plots import grid_belief
 from metarl_jax.cli.output import check_picture
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
-from metarl_jax.core.paths import located
+from metarl_jax.core.paths import local_path
 from metarl_jax.core.spaces import encode_action
 from metarl_jax.core.trees import join_leading
 from metarl_jax.core.types import TrainState
@@ -71,9 +71,9 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run_dir", type=located)
+    parser.add_argument("run_dir", type=local_path)
     parser.add_argument("--goal", type=int, nargs=2, default=(4, 1), metavar=("X", "Y"))
-    parser.add_argument("--out", type=located, default=Path("belief.png"))
+    parser.add_argument("--out", type=local_path, default=Path("belief.png"))
     options = parser.parse_args(args)
     check_picture("out", options.out)
 

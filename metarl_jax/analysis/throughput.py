@@ -127,7 +127,7 @@ def measure(
     simulator_rates, step_rates = rates["simulator"], rates["meta-step"]
     return {
         "preset": config.name,
-        "device": machine.describe(devices),
+        "device": machine.specification(devices),
         "sizes": {
             "num_tasks": config.num_tasks,
             "num_rounds": config.num_rounds,
@@ -197,7 +197,7 @@ def measure_variants(
         }
         for name, program in programs.items()
     }
-    device = machine.describe(select_devices(configs[first]))
+    device = machine.specification(select_devices(configs[first]))
     return {"preset": configs[first].name, "device": device, "variants": variants}
 
 

@@ -13,7 +13,7 @@ from metarl_jax.cli.train import missing_preset, preset_help, split_preset
 from metarl_jax.console.activity import Activity
 from metarl_jax.console.tables import Column, Table, show
 from metarl_jax.core.jax_settings import under_fixed_settings
-from metarl_jax.core.machine import in_words
+from metarl_jax.core.machine import describe
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.runs.stopping import interruptible
 
@@ -112,7 +112,7 @@ def print_variants(report: dict[str, Any]) -> None:
     ratios = [f"{found['ratio']['median']:.2f}" for found in variants.values()]
     seconds = [f"{found['compile_seconds']:.1f}" for found in variants.values()]
     columns += [Column("ratio", ratios), Column("compile, s", seconds)]
-    title = f"{report['preset']} on {in_words(device)}, jax {device['jax']}: whole meta-step"
+    title = f"{report['preset']} on {describe(device)}, jax {device['jax']}: whole meta-step"
     show(Table(title, columns))
 
 
@@ -121,7 +121,7 @@ def print_report(report: dict[str, Any]) -> None:
     device, sizes = report["device"], report["sizes"]
     batch = ", ".join(f"{sizes[f'num_{axis}']} {axis}" for axis in ("tasks", "rounds", "episodes"))
     show(
-        f"[bold]{report['preset']}[/] on {in_words(device)}, jax {device['jax']}: {batch} of "
+        f"[bold]{report['preset']}[/] on {describe(device)}, jax {device['jax']}: {batch} of "
         f"{sizes['episode_length']} steps"
     )
     show(_throughput_table(report))

@@ -18,7 +18,7 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 
 from metarl_jax import experiments
 from metarl_jax.config import REGISTRIES, Config, validate
-from metarl_jax.core.paths import locate_fields, located
+from metarl_jax.core.paths import local_path, with_local_paths
 from metarl_jax.core.registry import suggestion
 from metarl_jax.runs.folder import is_begun
 
@@ -101,7 +101,7 @@ def parse(
                 default=tyro.MISSING_NONPROP if default is None else default,
                 registry=_unwrapped_docstrings(),
             )
-        return locate_fields(options)
+        return with_local_paths(options)
     except SystemExit as exit_:
         if not exit_.code:
             raise
@@ -156,7 +156,9 @@ def _unwrapped(text: str | Callable[[], str | None] | None) -> str | None:
     return found and "\n\n".join(" ".join(part.split()) for part in found.split("\n\n"))
 
 
-def take_word(args: Sequence[str], is_meant: Callable[[str], bool]) -> tuple[str | None, list[str]]:
+def split_positional(
+    args: Sequence[str], is_meant: Callable[[str], bool]
+) -> tuple[str | None, list[str]]:
     """What a command is about, and the other words; it is the first word, or any that is meant to be that."""
     if args and not args[0].startswith("-"):
         return args[0], list(args[1:])
@@ -172,9 +174,9 @@ def take_run_dir(command: str, args: Sequence[str], usage: str) -> tuple[Path | 
     Raises:
       ValueError: if no folder is named.
     """
-    found, rest = take_word(args, lambda word: is_begun(Path(word)))
+    found, rest = split_positional(args, lambda word: is_begun(Path(word)))
     if found is not None:
-        return located(found), rest
+        return local_path(found), rest
     if {"-h", "--help"} & set(rest):
         print(reflow(usage))
         return None, rest

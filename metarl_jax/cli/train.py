@@ -8,7 +8,14 @@ import tyro
 
 from metarl_jax import experiments
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.options import RunOptions, parse, parse_run, reflow, take_run_dir, take_word
+from metarl_jax.cli.options import (
+    RunOptions,
+    parse,
+    parse_run,
+    reflow,
+    split_positional,
+    take_run_dir,
+)
 from metarl_jax.config import RuntimeConfig
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.runs.folder import open_existing
@@ -74,7 +81,7 @@ class ResumeOptions:
 
 def split_preset(args: list[str]) -> tuple[str | None, list[str]]:
     """The preset and the other words; the preset is the first word, or any that names one."""
-    return take_word(args, lambda word: word in experiments.names())
+    return split_positional(args, lambda word: word in experiments.names())
 
 
 def preset_help(command: str, what: str) -> str:

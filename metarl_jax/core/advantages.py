@@ -39,7 +39,7 @@ class AdvantageConfig:
     head; `none`."""
     credit: Literal["episode", "trial"] = "episode"
     """`episode`: each episode alone (MAML); `trial`: across the episodes of a trial (RL²)."""
-    payoff: Literal["reward", "regret"] = "reward"
+    training_reward: Literal["reward", "regret"] = "reward"
     """What a step counts for: its `reward` or, where the task distribution knows it, the negative of its `regret`, what
     the action costs by itself in the task at hand. Policies are trained for the same, with far less noise; only
     training is told the task."""
@@ -60,20 +60,20 @@ class Quantile(NamedTuple):
 
 
 class AdvantageEstimator(NamedTuple):
-    """Fills `advantage` and `target` of a record, each function at its own clock, from the payoffs of its steps.
+    """Fills `advantage` and `target` of a record, each at its own clock, from the training rewards of its steps.
 
-    `payoff` is what a step counts for in the units of advantages, scaled but not discounted, and `episode_payoff` the
-    discounted sum of an episode. `up_to_quantile` gives the advantages of a trial where payoffs count until it has
-    earned so much. `pays_regret` says that payoffs are regrets, and not rewards.
+    `training_reward` is what a step counts for in the units of advantages, scaled but not discounted, and
+    `episode_training_reward` the discounted sum of an episode. `up_to_quantile` gives the advantages of a trial where
+    training rewards count until it has earned so much. `uses_regret` says that training rewards are regrets.
     """
 
-    after_round: Callable[[Transition], Transition]  # [T, E]
-    after_trial: Callable[[Trial], Trial]  # [K, T, E]
-    after_batch: Callable[[Trial], Trial]  # [N, K, T, E]
-    payoff: Callable[[Transition], Array]  # of any axes
-    episode_payoff: Callable[[Transition], Array]  # [T, E] to [E]
+    on_round_end: Callable[[Transition], Transition]  # [T, E]
+    on_trial_end: Callable[[Trial], Trial]  # [K, T, E]
+    on_batch: Callable[[Trial], Trial]  # [N, K, T, E]
+    training_reward: Callable[[Transition], Array]  # of any axes
+    episode_training_reward: Callable[[Transition], Array]  # [T, E] to [E]
     up_to_quantile: Callable[[Trial, Quantile], Array]  # [K, T, E]
-    pays_regret: bool
+    uses_regret: bool
 
 
 def gae(
@@ -198,21 +198,21 @@ def solve_positive_definite(matrix: Array, target: Array) -> Array:
 def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
     """Builds the estimator; `config.validate` checks that the options fit together."""
 
-    def payoff(rollout: Transition) -> Array:
-        return config.reward_scaling * rollout.payoff
+    def training_reward(rollout: Transition) -> Array:
+        return config.reward_scaling * rollout.training_reward
 
     def estimate(rollout: Transition, quantile: Quantile | None = None) -> Transition:
         value, valid = _baseline(config, rollout), rollout.timestep.valid
         scopes = config.discount, config.gae_lambda
-        advantage = gae(payoff(rollout), value, valid, *scopes, quantile)
+        advantage = gae(training_reward(rollout), value, valid, *scopes, quantile)
         return rollout.replace(advantage=advantage, target=advantage + value)
 
-    def after_round(rollout: Transition, quantile: Quantile | None = None) -> Transition:
+    def on_round_end(rollout: Transition, quantile: Quantile | None = None) -> Transition:
         if config.credit == "episode":
             rollout = estimate(rollout, quantile)
         return _normalized(rollout) if config.normalization == "round" else rollout
 
-    def after_trial(trial: Trial, quantile: Quantile | None = None) -> Trial:
+    def on_trial_end(trial: Trial, quantile: Quantile | None = None) -> Trial:
         rollout = trial.rollout
         if config.credit == "trial":
             num_steps = rollout.reward.shape[1]
@@ -223,30 +223,30 @@ def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
             rollout = _normalized(rollout)
         return trial.replace(rollout=rollout)
 
-    def after_batch(trials: Trial) -> Trial:
+    def on_batch(trials: Trial) -> Trial:
         if config.normalization != "batch":
             return trials
         return trials.replace(rollout=_normalized(trials.rollout))
 
     def up_to_quantile(trial: Trial, quantile: Quantile) -> Array:
         def of_round(rollout: Transition, earned: Array) -> Transition:
-            return after_round(rollout, Quantile(earned, quantile.bound))
+            return on_round_end(rollout, Quantile(earned, quantile.bound))
 
         rollout = jax.vmap(of_round)(trial.rollout, quantile.earned)
-        return after_trial(trial.replace(rollout=rollout), quantile).rollout.advantage
+        return on_trial_end(trial.replace(rollout=rollout), quantile).rollout.advantage
 
-    def episode_payoff(rollout: Transition) -> Array:
+    def episode_training_reward(rollout: Transition) -> Array:
         valid = rollout.timestep.valid
-        return discounted_returns(payoff(rollout), valid, config.discount)[0]
+        return discounted_returns(training_reward(rollout), valid, config.discount)[0]
 
     return AdvantageEstimator(
-        after_round,
-        after_trial,
-        after_batch,
-        payoff,
-        episode_payoff,
+        on_round_end,
+        on_trial_end,
+        on_batch,
+        training_reward,
+        episode_training_reward,
         up_to_quantile,
-        config.payoff == "regret",
+        config.training_reward == "regret",
     )
 
 
@@ -256,7 +256,7 @@ def _baseline(config: AdvantageConfig, rollout: Transition) -> Array:
     if config.baseline == "none":
         return jnp.zeros_like(rollout.reward)
     valid = rollout.timestep.valid
-    reward = config.reward_scaling * rollout.payoff
+    reward = config.reward_scaling * rollout.training_reward
     returns = discounted_returns(reward, valid, config.discount)
     return linear_feature_baseline(rollout.timestep.observation, returns, valid)
 

@@ -11,7 +11,7 @@ import jax
 from metarl_jax.core.types import Device
 
 
-def describe(devices: Sequence[Device]) -> dict[str, Any]:
+def specification(devices: Sequence[Device]) -> dict[str, Any]:
     """What a figure that these devices, of one kind, gave should be told with."""
     return {
         "platform": devices[0].platform,
@@ -23,7 +23,7 @@ def describe(devices: Sequence[Device]) -> dict[str, Any]:
     }
 
 
-def in_words(machine: dict[str, Any]) -> str:
+def describe(machine: dict[str, Any]) -> str:
     """As in `2 x cpu device(s), AMD EPYC, 2 core(s)`."""
     devices = f"{machine['count']} x {machine['kind']} device(s)"
     return f"{devices}, {machine['processor']}, {machine['cores']} core(s)"

@@ -13,7 +13,7 @@ _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """`gs://bucket`, which `pathlib` shortens to `gs:/bucket`; one letter is a drive of Windows."""
 
 
-def located(path: str | os.PathLike[str], name: str = "run_dir") -> Path:
+def local_path(path: str | os.PathLike[str], name: str = "run_dir") -> Path:
     """The path with its `~` expanded.
 
     Args:
@@ -37,19 +37,19 @@ def located(path: str | os.PathLike[str], name: str = "run_dir") -> Path:
         ) from error
 
 
-def locate_fields(options: Options) -> Options:
-    """`options`, a dataclass, with `located` applied to every field that is a path or a tuple of paths.
+def with_local_paths(options: Options) -> Options:
+    """`options`, a dataclass, with `local_path` applied to every field that is a path or a tuple of paths.
 
     Raises:
-      ValueError: as in `located`.
+      ValueError: as in `local_path`.
     """
     changed: dict[str, Any] = {}
     for field in dataclasses.fields(options):  # type: ignore[arg-type]
         value = getattr(options, field.name)
         if isinstance(value, Path):
-            changed[field.name] = located(value, field.name)
+            changed[field.name] = local_path(value, field.name)
         elif isinstance(value, tuple) and value and all(isinstance(x, Path) for x in value):
-            changed[field.name] = tuple(located(x, field.name) for x in value)
+            changed[field.name] = tuple(local_path(x, field.name) for x in value)
     return dataclasses.replace(options, **changed) if changed else options  # type: ignore[type-var]
 
 

@@ -82,8 +82,8 @@ class Transition(struct.PyTreeNode):
       policy: what the learner answered when the step was recorded.
       log_prob: `[...]` log-likelihood of `action` under `policy`.
       reward: `[...]`, zero on invalid steps.
-      payoff: `[...]`, what advantages count for the step (`advantage.payoff`): its reward, or the negative of what its
-        action costs. Zero on invalid steps.
+      training_reward: `[...]`, what advantages are made of (`advantage.training_reward`): the reward, or minus the
+        regret of the action. Zero on invalid steps.
       advantage: `[...]`, zero on invalid steps (see `metarl_jax.core.advantages`).
       target: `[...]` regression target of the value function.
     """
@@ -93,7 +93,7 @@ class Transition(struct.PyTreeNode):
     policy: PolicyOut
     log_prob: Array
     reward: Array
-    payoff: Array
+    training_reward: Array
     advantage: Array
     target: Array
 
@@ -128,7 +128,7 @@ class TrainState(struct.PyTreeNode):
       normalizer: running statistics of the observations, used frozen within a meta-step; None where the run does not
         normalise.
       key: the key from which every later draw of the run descends.
-      skipped_in_row: int32, how many updates up to now were skipped one after another for not being finite.
+      consecutive_skips: int32, how many updates up to now were skipped one after another for not being finite.
     """
 
     step: Array
@@ -137,4 +137,4 @@ class TrainState(struct.PyTreeNode):
     memory: Memory
     normalizer: RunningStatistics | None
     key: Key
-    skipped_in_row: Array
+    consecutive_skips: Array

@@ -56,10 +56,10 @@ class MetaLearner(NamedTuple):
     | `adapt(meta_params, inner_state, rollout[T, E])` | after every round but the last | the adapted inner state |
     | `unroll(meta_params, inner_state, timesteps[T, E])` | in a replay | as `act` step after step, faster |
     | `aux_loss(meta_params, memory, out, trial)` | every outer step | a loss beside the policy's, and metrics |
-    | `absorb(meta_params, inner_state)` | by Reptile | the meta-parameters that begin with this inner state |
+    | `to_meta_params(meta_params, inner_state)` | by Reptile | the meta-parameters that begin with this inner state |
     | `metrics(meta_params)` | once a meta-step | numbers `[]` to report of what was learned |
     | `init_memory()` | once a run | what outlives trials, when empty |
-    | `consolidate(meta_params, memory, trials)` | once a meta-step | the memory after these trials `[N, ...]` |
+    | `update_memory(meta_params, memory, trials)` | once a meta-step | the memory after these trials `[N, ...]` |
 
     `None` stands for the default: `adapt` does nothing, so that the rounds of a trial are one sequence (`unroll` then
     gets `[K·T, E]`); `unroll` scans `act`; `aux_loss` is zero; an inner state is nothing that meta-parameters could
@@ -77,10 +77,10 @@ class MetaLearner(NamedTuple):
     adapt: Callable[[MetaParams, InnerState, Transition], InnerState] | None = None
     unroll: Callable[[MetaParams, InnerState, TimeStep], tuple[PolicyOut, InnerState]] | None = None
     aux_loss: AuxLoss | None = None
-    absorb: Callable[[MetaParams, InnerState], MetaParams] | None = None
+    to_meta_params: Callable[[MetaParams, InnerState], MetaParams] | None = None
     metrics: Callable[[MetaParams], Metrics] | None = None
     init_memory: Callable[[], Memory] | None = None
-    consolidate: Callable[[MetaParams, Memory, Trial], Memory] | None = None
+    update_memory: Callable[[MetaParams, Memory, Trial], Memory] | None = None
     parameter_groups: ParameterGroups = ()
     weights_per_task: bool = False
 

@@ -39,8 +39,8 @@ class Episodic(RL2):
     When a task begins its first observation is the query, and so is every later one: the policy sees the value of the
     nearest keys and how near they are. If nothing similar is stored it sees zeros, and has to explore. When a trial
     ends, its first observation is written, with the features of having seen all of it, the last reward included
-    (`consolidate`). Within a meta-step the store is frozen, as are the values in it: no gradient passes from one trial
-    to another.
+    (`update_memory`). Within a meta-step the store is frozen, as are the values in it: no gradient passes from one
+    trial to another.
 
     References:
       Ritter et al., «Been There, Done That: Meta-Learning with Episodic Recall», ICML 2018.
@@ -94,7 +94,7 @@ class Episodic(RL2):
             start = learner.begin(meta_params, memory, trial.key, num_episodes)
             return read_sequence(module, meta_params, start, seen)[1][-1]
 
-        def consolidate(meta_params: MetaParams, memory: episodic_store.Store, trials: Trial):
+        def update_memory(meta_params: MetaParams, memory: episodic_store.Store, trials: Trial):
             if not self.store_enabled:
                 return memory
             values = jax.vmap(lambda trial: what_remains(meta_params, memory, trial))(trials)
@@ -102,4 +102,4 @@ class Episodic(RL2):
             keys, values = join_leading((keys, values))
             return episodic_store.write(memory, keys, values, self.merge_distance, self.bandwidth)
 
-        return learner._replace(consolidate=consolidate)
+        return learner._replace(update_memory=update_memory)

@@ -246,7 +246,7 @@ class GradientLearner(LearnerConfig):
                 fast = gradient_step(loss, fast, slow, inner_lr, rollout)
             return FastState(fast, state.num_steps + 1)
 
-        def absorb(meta_params, state: FastState):
+        def to_meta_params(meta_params, state: FastState):
             adapted = fast_parameters.merge(slow_part(meta_params), state.fast)
             return {**meta_params, "policy": adapted}
 
@@ -256,7 +256,7 @@ class GradientLearner(LearnerConfig):
             act=act,
             adapt=adapt,
             unroll=unroll,
-            absorb=None if self.starts_at_zero else absorb,
+            to_meta_params=None if self.starts_at_zero else to_meta_params,
             metrics=None if self.learn_inner_lr == "none" else metrics,
             weights_per_task=True,
         )

@@ -39,5 +39,5 @@ class KeyValue(SequenceLearner):
             self.slot_size,
             self.num_heads,
             self.usage_decay,
-            self.longest_memory,
+            self.init_timescale,
         )

@@ -46,5 +46,5 @@ class RL2(SequenceLearner):
             self.num_layers,
             self.num_heads,
             self.context_length,
-            self.longest_memory,
+            self.init_timescale,
         )

@@ -113,7 +113,7 @@ class SequenceLearner(LearnerConfig):
     reward_input_scale: float = bounded(1.0, above=0)
     """What rewards are multiplied by before they are read. Larger ones than 1 or so saturate the core.
     `advantage.reward_scaling` changes what is learned of rewards, and not how they are read."""
-    longest_memory: float | None = bounded(None, above=2)
+    init_timescale: float | None = bounded(None, above=2)
     """Steps over which the slowest entries of a gated core remember before training; the fastest forget within two.
     The length of a trial is a good choice. When not given, 256 in `min_gru`, and `gru` and `lstm` forget at once."""
 

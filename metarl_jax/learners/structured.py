@@ -240,7 +240,7 @@ class ModularOptions(StructureOptions):
             loss = self.balance_coefficient * imbalance + self.sparsity_coefficient * cost
             return loss, {"imbalance": imbalance, "connection_cost": cost}
 
-        def consolidate(meta_params: MetaParams, memory: Memory, trials: Trial) -> Memory:
+        def update_memory(meta_params: MetaParams, memory: Memory, trials: Trial) -> Memory:
             del meta_params
             # Before a learner has descended, its routing is the same in all tasks.
             first = -1 if self.adapts_by_gradient else 0
@@ -251,7 +251,7 @@ class ModularOptions(StructureOptions):
         return learner._replace(
             aux_loss=aux_loss,
             init_memory=lambda: jnp.full(shape, 1.0 / self.num_modules, jnp.float32),
-            consolidate=consolidate,
+            update_memory=update_memory,
         )
 
 

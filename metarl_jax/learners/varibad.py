@@ -139,7 +139,7 @@ class VariBAD(SequenceLearner):
     given."""
 
     def make_core(self) -> nn.Module:
-        return GRU(self.hidden_size, self.longest_memory)
+        return GRU(self.hidden_size, self.init_timescale)
 
     def make_policy(self, env: TaskDistribution) -> BeliefPolicy:
         return BeliefPolicy(

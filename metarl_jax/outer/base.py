@@ -36,7 +36,7 @@ class MetaBatch(NamedTuple):
       replay: (meta_params, memory, trial of one task, first round) to the answers in the rounds from that one on,
         `[K', T, E]`, differentiable in the meta-parameters.
       adapted: (meta_params, memory, trial of one task) to the inner state after all of its rounds, the last included.
-      absorb: the learner's `absorb`, where it has one.
+      to_meta_params: the learner's `to_meta_params`, where it has one.
       aux_loss: (meta_params, memory, answers, trial of one task) to the learner's own loss and metrics; of a trial that
         was replayed, the rounds that the objective counts.
       advantages: how rewards become advantages.
@@ -50,7 +50,7 @@ class MetaBatch(NamedTuple):
     memory: Memory
     replay: Callable[[MetaParams, Memory, Trial, int], PolicyOut]
     adapted: Callable[[MetaParams, Memory, Trial], InnerState]
-    absorb: Callable[[MetaParams, InnerState], MetaParams] | None
+    to_meta_params: Callable[[MetaParams, InnerState], MetaParams] | None
     aux_loss: AuxLoss
     advantages: AdvantageEstimator
     axis: TaskAxis

@@ -47,10 +47,10 @@ class ES(AdamOptions, OuterConfig):
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         del learner
-        if advantage.payoff == "regret":
+        if advantage.training_reward == "regret":
             raise ValueError(
-                "advantage.payoff='regret' does not fit outer method 'es', whose fitness is the return and which makes "
-                "no advantages of it: choose advantage.payoff='reward'"
+                "advantage.training_reward='regret' does not fit outer method 'es', whose fitness is the return and "
+                "which makes no advantages of it: choose advantage.training_reward='reward'"
             )
 
     def make(self, num_meta_steps: int, parameter_groups: ParameterGroups = ()) -> Outer:

@@ -80,7 +80,7 @@ class ReplayObjective(OuterConfig):
     """Weight of the squared error of the learner's value function; 0 for learners without one."""
     worst_fraction: float = bounded(1.0, above=0, at_most=1)
     """Share ε of the trials of a meta-batch that count, those with the lowest returns (EPOpt); 1 counts all alike."""
-    worst_fraction_after: int = bounded(0, at_least=0)
+    worst_fraction_anneal_steps: int = bounded(0, at_least=0)
     """Meta-steps over which that share falls from 1, linearly: at first, failure says little."""
 
     def gain(self, ratio: Array, advantage: Array) -> Array:
@@ -205,26 +205,26 @@ def counted_trials(config: ReplayObjective, batch: MetaBatch, trials: Trial) -> 
     credit = last_round_credit(batch.advantages, trials)
     if not config.is_risk_averse:
         return trials, credit
-    fallen = jnp.minimum((batch.step + 1) / (config.worst_fraction_after + 1), 1.0)
+    fallen = jnp.minimum((batch.step + 1) / (config.worst_fraction_anneal_steps + 1), 1.0)
     fraction = 1.0 + (config.worst_fraction - 1.0) * fallen
     rounds = slice(*config.counted_rounds(trials.rollout.reward.shape[1]))
 
     counted = trials.replace(rollout=jax.tree.map(lambda x: x[:, rounds], trials.rollout))
-    payoff = batch.advantages.payoff(counted.rollout)
-    quantile = worst_quantile(payoff.sum(axis=(1, 2)), fraction)
+    training_reward = batch.advantages.training_reward(counted.rollout)
+    quantile = worst_quantile(training_reward.sum(axis=(1, 2)), fraction)
 
-    def up_to_quantile(shared: tuple[Array, Array], trial: Trial, payoff: Array) -> Array:
+    def up_to_quantile(shared: tuple[Array, Array], trial: Trial, training_reward: Array) -> Array:
         bound, fraction = shared
-        in_time = join_leading(payoff)
-        earned = split_leading(jnp.cumsum(in_time, axis=0) - in_time, payoff.shape[1])
+        in_time = join_leading(training_reward)
+        earned = split_leading(jnp.cumsum(in_time, axis=0) - in_time, training_reward.shape[1])
         return batch.advantages.up_to_quantile(trial, Quantile(earned, bound)) / fraction
 
     shared = quantile, fraction
-    found = batch.axis.map(up_to_quantile, shared, counted, payoff, block=batch.block)
+    found = batch.axis.map(up_to_quantile, shared, counted, training_reward, block=batch.block)
     # The rounds before are the data of inner steps, which learn from all of the reward.
     advantage = trials.rollout.advantage.at[:, rounds].set(found)
     trials = trials.replace(rollout=trials.rollout.replace(advantage=advantage))
-    return batch.advantages.after_batch(trials), credit
+    return batch.advantages.on_batch(trials), credit
 
 
 def worst_quantile(returns: Array, fraction: float | Array) -> Array:
@@ -239,10 +239,10 @@ def worst_quantile(returns: Array, fraction: float | Array) -> Array:
 def last_round_credit(advantages: AdvantageEstimator, trials: Trial) -> Array:
     """R_i − mean_{j≠i} R_j, with R_i the mean over the episodes of the last round of task i: `[N]`.
 
-    R is what advantages are made of: discounted, scaled payoffs.
+    R is what advantages are made of: discounted, scaled training rewards.
     """
     last = jax.tree.map(lambda x: x[:, -1], trials.rollout)
-    returns = jax.vmap(advantages.episode_payoff)(last).mean(-1)
+    returns = jax.vmap(advantages.episode_training_reward)(last).mean(-1)
     num_tasks = returns.shape[0]
     others = (returns.sum() - returns) / max(num_tasks - 1, 1)
     return returns - others

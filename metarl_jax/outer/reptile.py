@@ -47,8 +47,10 @@ class Reptile(AdamOptions, OuterConfig):
 
             def displacement(shared, trial):
                 meta_params, memory = shared
-                assert batch.absorb is not None  # `validate` has seen to it
-                adapted = batch.absorb(meta_params, batch.adapted(meta_params, memory, trial))
+                assert batch.to_meta_params is not None  # `validate` has seen to it
+                adapted = batch.to_meta_params(
+                    meta_params, batch.adapted(meta_params, memory, trial)
+                )
                 return jax.tree.map(jnp.subtract, meta_params, adapted)
 
             shared = meta_params, batch.memory

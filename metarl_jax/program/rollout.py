@@ -66,16 +66,16 @@ def collect_trial(
     carry = inner_state, no_action, jnp.zeros(num_episodes, jnp.float32)
 
     explores = learner.adapt is not None
-    regret = env.regret(task) if advantages.pays_regret else None
+    regret = env.regret(task) if advantages.uses_regret else None
     act = partial(_act, learner, meta_params, normalizer)
-    starts, noise = _draw_chances(
+    starts, noise = _sample_noise(
         env, act, task, carry, rounds_key, num_rounds, stochastic=explores or not deterministic
     )
 
     def live(carry, start, noise):
         carry, raw = _collect_round(env, act, task, regret, carry, start, noise)
         statistics, rollout = _observe(normalizer, raw)
-        return carry, statistics, advantages.after_round(rollout)
+        return carry, statistics, advantages.on_round_end(rollout)
 
     def round_(begun, inputs):
         index, start, noise = inputs
@@ -96,7 +96,7 @@ def collect_trial(
     _, (rollout, statistics) = jax.lax.scan(round_, carry, inputs)
     if statistics is not None:
         statistics = normalize.merge(statistics)
-    return advantages.after_trial(Trial(rollout, begin_key, statistics))
+    return advantages.on_trial_end(Trial(rollout, begin_key, statistics))
 
 
 def replay_trial(
@@ -152,7 +152,7 @@ def replay_trial(
     return jax.tree.map(lambda *outs: jnp.concatenate(outs), *answers)
 
 
-def adapt_through(
+def final_inner_state(
     learner: MetaLearner, meta_params: MetaParams, memory: Memory, trial: Trial
 ) -> InnerState:
     """The inner state after all K rounds of a trial, the last included.
@@ -181,7 +181,7 @@ def _act(learner, meta_params, normalizer, inner_state, timestep: TimeStep):
     return learner.act(meta_params, inner_state, timestep)
 
 
-def _draw_chances(env, act, task, carry, key, num_rounds: int, *, stochastic: bool):
+def _sample_noise(env, act, task, carry, key, num_rounds: int, *, stochastic: bool):
     """All that is random in a trial, drawn at once: where its episodes start, and the noise of its actions.
 
     A draw within the step scan would be a dozen small kernels at every step, which cost more than a small policy does.
@@ -232,9 +232,9 @@ def _collect_round(env, act, task, regret, carry, start: EnvState, noise):
         next_state = env_step(task, env_state, action)
         _check_env_state(env, next_state, (num_episodes,))
         reward = jnp.where(valid, next_state.reward, 0.0)
-        payoff = reward
+        training_reward = reward
         if regret is not None:
-            payoff = jnp.where(valid, -jax.vmap(regret)(env_state, action), 0.0)
+            training_reward = jnp.where(valid, -jax.vmap(regret)(env_state, action), 0.0)
         # Invalid steps show the observation of the last valid one: physics that end an episode because they blow up
         # may answer NaN there, and a NaN that is masked out of a loss is a NaN in its derivative.
         alive = valid & ~next_state.done
@@ -247,20 +247,20 @@ def _collect_round(env, act, task, regret, carry, start: EnvState, noise):
             jnp.where(valid, reward, previous_reward),
             alive,
         )
-        return carry, (timestep, action, out, reward, payoff)
+        return carry, (timestep, action, out, reward, training_reward)
 
     all_valid = jnp.ones(num_episodes, bool)
     carry = start, inner_state, previous_action, previous_reward, all_valid
     is_first = jnp.arange(env.episode_length) == 0
     carry, recorded = jax.lax.scan(step, carry, (is_first, noise))
-    timestep, action, policy, reward, payoff = recorded
+    timestep, action, policy, reward, training_reward = recorded
     rollout = Transition(
         timestep=timestep,
         action=action,
         policy=policy,
         log_prob=policy.distribution.log_prob(action),
         reward=reward,
-        payoff=payoff,
+        training_reward=training_reward,
         advantage=jnp.zeros_like(reward),
         target=jnp.zeros_like(reward),
     )

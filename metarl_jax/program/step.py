@@ -14,7 +14,7 @@ from metarl_jax.core.types import Array, Key, Metrics, PyTree, TrainState, Trial
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.base import MetaLearner, rematerialized
 from metarl_jax.outer.base import MetaBatch, Outer, schedule_progress
-from metarl_jax.program.rollout import adapt_through, collect_trial, replay_trial
+from metarl_jax.program.rollout import collect_trial, final_inner_state, replay_trial
 
 
 class StepSpec(NamedTuple):
@@ -51,7 +51,7 @@ def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
             memory=memory,
             normalizer=statistics if spec.normalize_observations else None,
             key=run_key,
-            skipped_in_row=jnp.zeros((), jnp.int32),
+            consecutive_skips=jnp.zeros((), jnp.int32),
         )
 
     return init
@@ -72,8 +72,8 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
         if normalizer is not None and seen is not None:
             normalizer = normalize.update(normalizer, seen)
         memory = state.memory
-        if spec.learner.consolidate is not None:
-            memory = spec.learner.consolidate(meta_params, memory, trials)
+        if spec.learner.update_memory is not None:
+            memory = spec.learner.update_memory(meta_params, memory, trials)
 
         learned = state.replace(
             meta_params=meta_params, opt_state=opt_state, memory=memory, normalizer=normalizer
@@ -82,7 +82,7 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
         next_state = learned.replace(
             step=state.step + 1,
             key=key,
-            skipped_in_row=jnp.where(skipped, state.skipped_in_row + 1, 0),
+            consecutive_skips=jnp.where(skipped, state.consecutive_skips + 1, 0),
         )
         learned_metrics = spec.learner.metrics or (lambda _: {})
         metrics = learned_metrics(next_state.meta_params) | metrics
@@ -187,7 +187,7 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
         keys = keys_by_index(key, spec.num_tasks)
         shared = meta_params, state.memory, state.normalizer
         trials = spec.axis.map(one, shared, tasks, keys, block=spec.collect_block)
-        return spec.advantages.after_batch(trials)
+        return spec.advantages.on_batch(trials)
 
     replayed = rematerialized(learner) if spec.remat else learner
 
@@ -195,7 +195,7 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
         return replay_trial(replayed, meta_params, memory, trial, first_round)
 
     def adapted(meta_params, memory, trial):
-        return adapt_through(learner, meta_params, memory, trial)
+        return final_inner_state(learner, meta_params, memory, trial)
 
     def no_aux_loss(meta_params, memory, out, trial):
         del meta_params, memory, out, trial
@@ -206,7 +206,7 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
         collect=collect,
         replay=replay,
         adapted=adapted,
-        absorb=learner.absorb,
+        to_meta_params=learner.to_meta_params,
         aux_loss=learner.aux_loss or no_aux_loss,
         advantages=spec.advantages,
         axis=spec.axis,

@@ -272,7 +272,7 @@ def load_best(
     return best or load_latest(directory, abstract_state, on_damage=on_damage)
 
 
-def set_aside(error: DamagedCheckpointError) -> Path:
+def quarantine(error: DamagedCheckpointError) -> Path:
     """Renames a damaged checkpoint, so that its step can be saved again; answers its new path."""
     path = error.path.with_name(f"{error.path.name}.damaged")
     number = 1

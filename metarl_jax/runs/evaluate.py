@@ -79,7 +79,7 @@ def evaluate_run(
     check_strategies(config.env, strategies)
     changed = _changed_tasks(trained, config)
     if changed:
-        reporter.say(f"other tasks than in training: {_in_words(changed)}")
+        reporter.say(f"other tasks than in training: {_describe(changed)}")
     saved = open_run(folder, config, reporter.warn, checkpoint)
     run = Run(folder.path, [folder], config, saved.program, saved.executables, reporter)
     state = saved.state
@@ -110,7 +110,7 @@ def _evaluated(trained: Config, env: TaskDistribution | None, **options: Any) ->
     differs = first_difference(_structure(trained), _structure(config))
     if differs is not None:
         raise ValueError(
-            f"{_in_words(changed)}: the learner of the run has other parameters there; state{differs.name} is "
+            f"{_describe(changed)}: the learner of the run has other parameters there; state{differs.name} is "
             f"{differs.found} in it, and would be {differs.wanted}: leave observations and actions as they were"
         )
     return config
@@ -125,7 +125,7 @@ def _changed_tasks(trained: Config, config: Config) -> dict[str, tuple[Any, Any]
     return changes(trained, dataclasses.replace(trained, env=config.env))
 
 
-def _in_words(changed: dict[str, tuple[Any, Any]]) -> str:
+def _describe(changed: dict[str, tuple[Any, Any]]) -> str:
     return ", ".join(
         f"{name}={now!r} (trained with {before!r})" for name, (before, now) in changed.items()
     )

@@ -13,7 +13,7 @@ import filelock
 import numpy as np
 
 from metarl_jax.config import Config, from_dict, stamped
-from metarl_jax.core.paths import check_plain, located
+from metarl_jax.core.paths import check_plain, local_path
 from metarl_jax.core.writing import MEMBERS, SWEEP, append, sweep_around, write_text
 
 Result = TypeVar("Result")
@@ -74,7 +74,7 @@ class RunFolder(NamedTuple):
 
         Starts from this step or a later one are forgotten: what came of them is not gone on with.
         """
-        keep_before(self.machines, step)
+        truncate_jsonl(self.machines, step)
         config = json.loads(self.config.read_text())
         append(self.machines, json.dumps({"step": step} | machine | {"config": config}) + "\n")
 
@@ -84,7 +84,7 @@ class RunFolder(NamedTuple):
         return [json.loads(line) for line in text.splitlines() if _step_of(line) < math.inf]
 
 
-def keep_before(path: Path, step: int) -> None:
+def truncate_jsonl(path: Path, step: int) -> None:
     """Drops lines of a file of objects: those of this `step` or a later one, and those that were cut off in writing."""
     if not path.exists():
         return
@@ -140,7 +140,7 @@ def new_folder(path: Path, *, numbered: bool = False) -> Iterator[Path]:
       TakenError: if something lies at `path` already, or if what is above it is a file or a link to nothing.
       ValueError: if it cannot be made, or if checkpoints cannot be written there.
     """
-    first, number = located(path), 1
+    first, number = local_path(path), 1
     check_plain(first)
     path = first
     while True:
@@ -238,7 +238,7 @@ def open_existing(path: Path) -> tuple[RunFolder, Config]:
     Raises:
       ValueError: if there is no run at `path`, or its configuration cannot be read.
     """
-    path = located(path)
+    path = local_path(path)
     folder = RunFolder(path)
     if (path / SWEEP).is_file():
         raise ValueError(

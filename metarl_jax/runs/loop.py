@@ -109,7 +109,7 @@ def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -
         checkpoints = CheckpointWriter(run.checkpoints, keep=run.config.checkpoint.keep)
         stack.enter_context(checkpoints)
         writers = [MetricsWriter(folder, logged) for folder in run.folders]
-        trains_on = machine.describe(run.executables.devices)
+        trains_on = machine.specification(run.executables.devices)
         for folder in run.folders:
             folder.note_start(step, trains_on)
         at_hand = _AtHand(None, "while compiling")
@@ -194,15 +194,15 @@ def _train_loop(
                 _write(writers, lines)
                 best = len(lines) == 1 and trained.progress[0].best_return != before
                 run.reporter.evaluation(logbook.mean_line(lines), best=best)
-            skipped_in_row = np.atleast_1d(trained.state.skipped_in_row)
-            trained = _mark_diverged(run, trained, skipped_in_row)
+            consecutive_skips = np.atleast_1d(trained.state.consecutive_skips)
+            trained = _mark_diverged(run, trained, consecutive_skips)
             if all(member.diverged_step is not None for member in trained.progress):
                 checkpoints.wait()
                 saved = checkpoints.latest_step()
-                raise _diverged(run, int(skipped_in_row.max()), step, saved, fault)
+                raise _diverged(run, int(consecutive_skips.max()), step, saved, fault)
             is_best = any(member.best_step == step for member in trained.progress)
             due = is_best or is_due(config.checkpoint.every, start, step)
-            if step == num_steps or (due and (skipped_in_row == 0).any()):
+            if step == num_steps or (due and (consecutive_skips == 0).any()):
                 checkpoints.save(trained.state, trained.progress)
             at_hand.trained, at_hand.doing = trained, f"after step {step} of {num_steps}"
             if stop.signal is not None:
@@ -252,7 +252,7 @@ def _save_at_hand(run: Run, at_hand: _AtHand, checkpoints: CheckpointWriter) -> 
     """Saves what a signal has found, unless its last updates were skipped; returns when it is on disk."""
     if at_hand.trained is not None:
         state, progress = at_hand.trained.state, at_hand.trained.progress
-        is_sound = (np.asarray(state.skipped_in_row) == 0).any()
+        is_sound = (np.asarray(state.consecutive_skips) == 0).any()
         if is_sound or step_of(state) == run.config.num_meta_steps:
             checkpoints.save(state, progress, is_last=True)
     checkpoints.wait()
@@ -263,7 +263,7 @@ def _evaluate_held_out(run: Run, trained: Trained) -> tuple[Trained, list[dict]]
     key = run.executables.evaluation_key(TRAINING_EVALUATIONS)
     returns = run.executables.evaluate(trained.state, key, options.split, options.num_tasks)
     # What is not saved cannot be the best.
-    saved = np.atleast_1d(trained.state.skipped_in_row) == 0
+    saved = np.atleast_1d(trained.state.consecutive_skips) == 0
     saved = saved | (step == run.config.num_meta_steps)
     members = zip(trained.progress, run.executables.by_member(returns), saved, strict=True)
     noted = [logbook.note_evaluation(p, run.program, step, r, bool(s)) for p, r, s in members]
@@ -271,22 +271,22 @@ def _evaluate_held_out(run: Run, trained: Trained) -> tuple[Trained, list[dict]]
     return Trained(trained.state, progress), lines
 
 
-def _mark_diverged(run: Run, trained: Trained, skipped_in_row: np.ndarray) -> Trained:
+def _mark_diverged(run: Run, trained: Trained, consecutive_skips: np.ndarray) -> Trained:
     step = step_of(trained.state)
     # A shorter run has learned nothing where all of its updates were skipped.
     limit = min(run.config.max_skipped, run.config.num_meta_steps)
-    diverged = skipped_in_row >= limit
+    diverged = consecutive_skips >= limit
     members = zip(trained.progress, diverged, strict=True)
     progress = [logbook.note_divergence(p, step) if d else p for p, d in members]
     return trained._replace(progress=progress)
 
 
 def _diverged(
-    run: Run, skipped_in_row: int, step: int, saved: int | None, fault: str | None
+    run: Run, consecutive_skips: int, step: int, saved: int | None, fault: str | None
 ) -> stopping.Diverged:
     what = "training" if len(run.folders) == 1 else "every member of the sweep"
     limit = run.config.max_skipped
-    return stopping.diverged(run.path, skipped_in_row, step, limit, saved, what, fault)
+    return stopping.diverged(run.path, consecutive_skips, step, limit, saved, what, fault)
 
 
 def _write(writers: list[MetricsWriter], lines: list[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from metarl_jax.core.writing import append
 from metarl_jax.runs.event_file import EventFile, scalars
-from metarl_jax.runs.folder import RunFolder, finite, keep_before
+from metarl_jax.runs.folder import RunFolder, finite, truncate_jsonl
 
 SUMMED = (
     "env_steps",
@@ -49,7 +49,7 @@ class MetricsWriter:
         Raises:
           WriteError: if the folder cannot be written.
         """
-        keep_before(folder.metrics, step + 1)
+        truncate_jsonl(folder.metrics, step + 1)
         self._metrics = folder.metrics
         self._events = EventFile(folder.path, step)
 

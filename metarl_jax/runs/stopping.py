@@ -50,7 +50,7 @@ def interrupted(
 
 def diverged(
     path: Path,
-    skipped_in_row: int,
+    consecutive_skips: int,
     step: int,
     max_skipped: int,
     saved: int | None,
@@ -70,7 +70,7 @@ def diverged(
     )
     advice = "Train anew, for example with smaller step sizes" if fault is None else f"{fault}"
     return Diverged(
-        f"{what} diverged: the last {skipped_in_row} updates up to step {step} were not finite "
+        f"{what} diverged: the last {consecutive_skips} updates up to step {step} were not finite "
         f"and were skipped (max_skipped={max_skipped}); {kept}. {advice}"
     )
 

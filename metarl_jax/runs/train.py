@@ -44,7 +44,7 @@ def train(
       Diverged: when `config.max_skipped` updates in a row were skipped.
     """
     reporter = console or Reporter()
-    config = warm_start.located(config)
+    config = warm_start.with_absolute_init_from(config)
     program = build(config)
     check_memory(config)
     warm_start.check(program, reporter)
@@ -93,7 +93,7 @@ def resume(
             run_folder.write_json(folder.config, run_folder.serializable(wanted))
         run = _make_run(folder, program, reporter)
         run.reporter.say(str(folder.path))
-        return _finish(run, go_on(run))
+        return _finish(run, continue_training(run))
 
 
 def refuse_edited(path: Path, edited: str) -> None:
@@ -105,11 +105,11 @@ def refuse_edited(path: Path, edited: str) -> None:
         )
 
 
-def go_on(run: Run) -> Trained:
+def continue_training(run: Run) -> Trained:
     """Trains to the end from where the checkpoints of this run, or sweep, leave off."""
 
     def on_damage(error: DamagedCheckpointError) -> None:
-        kept_at = checkpointing.set_aside(error)
+        kept_at = checkpointing.quarantine(error)
         run.reporter.warn(f"{error}; it is kept as {kept_at.name}, and the one before it is used")
 
     found = checkpointing.load_latest(

@@ -13,7 +13,7 @@ import numpy as np
 
 from metarl_jax.config import Config, RuntimeConfig
 from metarl_jax.core.jax_settings import make_key
-from metarl_jax.core.paths import located as located_path
+from metarl_jax.core.paths import local_path
 from metarl_jax.core.types import Array, Key, PyTree, TrainState
 from metarl_jax.program.build import Program
 from metarl_jax.runs.checkpoint import first_difference, structure
@@ -23,12 +23,12 @@ from metarl_jax.runs.restore import Saved, open_run, reopen
 from metarl_jax.sweeps.grid import Grid
 
 
-def located(config: Config) -> Config:
+def with_absolute_init_from(config: Config) -> Config:
     """The configuration with an absolute `init_from`, which holds wherever the run is resumed."""
     if config.init_from is None:
         return config
     return dataclasses.replace(
-        config, init_from=str(located_path(config.init_from, "init_from").resolve())
+        config, init_from=str(local_path(config.init_from, "init_from").resolve())
     )
 
 

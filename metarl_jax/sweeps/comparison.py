@@ -113,13 +113,13 @@ def label(rows: Sequence[Row]) -> list[Row]:
         values = {name: flat[name] for name in differing[preset] if name in flat} | row.values
         folder = os.path.relpath(path, parent) if parent else str(path)
         is_told = len(set(presets)) == 1 or preset in folder
-        remarks = [*([] if is_told else [preset]), *_in_words(values)]
+        remarks = [*([] if is_told else [preset]), *_describe(values)]
         name = folder + (f"\n({', '.join(remarks)})" if remarks else "")
         labelled.append(row._replace(name=name, values=values))
     return labelled
 
 
-def _in_words(values: dict[str, Any]) -> list[str]:
+def _describe(values: dict[str, Any]) -> list[str]:
     """As in `inner_lr=0.1`; with the whole dotted name where the last part says too little."""
     short = [name.rpartition(".")[2] for name in values]
     return [

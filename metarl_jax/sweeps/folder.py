@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metarl_jax.config import differing, from_dict, stamped
-from metarl_jax.core.paths import located
+from metarl_jax.core.paths import local_path
 from metarl_jax.core.writing import MEMBERS, SWEEP, sweep_around
 from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs.checkpoint import saved_steps
@@ -64,7 +64,7 @@ def is_sweep(path: Path) -> bool:
 
 def open_existing(path: Path) -> tuple[SweepFolder, Sweep]:
     """The folder of a sweep that was begun, and what it sweeps; raises `ValueError` where there is none."""
-    path = located(path)
+    path = local_path(path)
     folder = SweepFolder(path)
     if not is_sweep(path):
         raise ValueError(

@@ -23,7 +23,7 @@ from metarl_jax.runs.loop import Run, Trained
 from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter
 from metarl_jax.runs.restore import warn_of_defaults
-from metarl_jax.runs.train import go_on, lengthened, refuse_edited
+from metarl_jax.runs.train import continue_training, lengthened, refuse_edited
 from metarl_jax.sweeps import folder as sweep_folder
 from metarl_jax.sweeps.folder import SweepFolder
 from metarl_jax.sweeps.ranking import rank, results_table
@@ -51,7 +51,7 @@ def train_sweep(
     """
     reporter = console or Reporter()
     sweep.validate()
-    sweep = dataclasses.replace(sweep, config=warm_start.located(sweep.config))
+    sweep = dataclasses.replace(sweep, config=warm_start.with_absolute_init_from(sweep.config))
     functions = sweep_functions(sweep)
     check_memory(sweep.config)
     check_traceable(sweep, functions)
@@ -84,7 +84,7 @@ def resume_sweep(
     with _opened(folder, here, sweep_functions(here), reporter) as run:
         if asked != sweep.config:
             sweep_folder.rewrite(folder, dataclasses.replace(sweep, config=asked))
-        return _finish(run, here, folder, go_on(run))
+        return _finish(run, here, folder, continue_training(run))
 
 
 def check_traceable(sweep: Sweep, functions: RunFunctions) -> None:

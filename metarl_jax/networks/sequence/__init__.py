@@ -28,7 +28,7 @@ def make_core(
     num_layers: int,
     num_heads: int,
     context_length: int,
-    longest_memory: float | None = None,
+    init_timescale: float | None = None,
 ) -> nn.Module:
     """A core by name.
 
@@ -37,12 +37,12 @@ def make_core(
       num_layers: layers of the parallel cores.
       num_heads: attention heads of the transformer.
       context_length: steps that the transformer looks back on.
-      longest_memory: steps over which the slowest entries of the others remember before training, if that is chosen.
+      init_timescale: steps over which the slowest entries of the others remember before training, if that is chosen.
     """
     if name == "gru":
-        return GRU(size, longest_memory)
+        return GRU(size, init_timescale)
     if name == "lstm":
-        return LSTM(size, longest_memory)
+        return LSTM(size, init_timescale)
     if name == "min_gru":
-        return MinGRU(size, num_layers, longest_memory)
+        return MinGRU(size, num_layers, init_timescale)
     return Transformer(size, num_layers, num_heads, context_length)

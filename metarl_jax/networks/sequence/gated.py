@@ -46,7 +46,7 @@ class GRU(nn.Module):
     """A gated recurrent unit; the carry is the features `[E, H]`.
 
     r = σ(xW_r + hU_r), z = σ(xW_z + hU_z), n = tanh(xW_n + r ∘ (hU_n + b)), h' = (1 − z) ∘ n + z ∘ h. With
-    `longest_memory`, the biases of z are `spread_memory`, and zeros otherwise.
+    `init_timescale`, the biases of z are `spread_memory`, and zeros otherwise.
 
     References:
       Cho et al., «Learning Phrase Representations using RNN Encoder–Decoder», EMNLP 2014.
@@ -55,13 +55,13 @@ class GRU(nn.Module):
     is_parallel: ClassVar[bool] = False
 
     size: int
-    longest_memory: float | None = None
+    init_timescale: float | None = None
 
     def setup(self):
         self.input_projection = nn.Dense(
             3 * self.size,
             kernel_init=orthogonal(1.0),
-            bias_init=bias_of_gates({1: 1.0}, 3, self.longest_memory),
+            bias_init=bias_of_gates({1: 1.0}, 3, self.init_timescale),
         )
         self.gates = nn.Dense(2 * self.size, use_bias=False, kernel_init=orthogonal(1.0))
         self.candidate = nn.Dense(self.size, kernel_init=orthogonal(1.0))
@@ -84,7 +84,7 @@ class GRU(nn.Module):
 class LSTM(nn.Module):
     """A long short-term memory; the carry is h and c, both `[E, H]`, and h the features.
 
-    i, f, o = σ(xW + hU), g = tanh(xW_g + hU_g), c' = f ∘ c + i ∘ g, h' = o ∘ tanh c'. With `longest_memory`, the biases
+    i, f, o = σ(xW + hU), g = tanh(xW_g + hU_g), c' = f ∘ c + i ∘ g, h' = o ∘ tanh c'. With `init_timescale`, the biases
     of f are `spread_memory` and those of i its negative; otherwise f has a bias of 1.
 
     References:
@@ -94,13 +94,13 @@ class LSTM(nn.Module):
     is_parallel: ClassVar[bool] = False
 
     size: int
-    longest_memory: float | None = None
+    init_timescale: float | None = None
 
     def setup(self):
         self.input_projection = nn.Dense(
             4 * self.size,
             kernel_init=orthogonal(1.0),
-            bias_init=bias_of_gates({0: -1.0, 1: 1.0}, 4, self.longest_memory),
+            bias_init=bias_of_gates({0: -1.0, 1: 1.0}, 4, self.init_timescale),
         )
         self.recurrence = nn.Dense(4 * self.size, use_bias=False, kernel_init=orthogonal(1.0))
 
@@ -115,7 +115,7 @@ class LSTM(nn.Module):
         hidden, cell = carry
         total = projected + self.recurrence(hidden)
         write, forget, out, candidate = jnp.split(total, 4, axis=-1)
-        always = 1.0 if self.longest_memory is None else 0.0
+        always = 1.0 if self.init_timescale is None else 0.0
         next_cell = jax.nn.sigmoid(forget + always) * cell
         next_cell += jax.nn.sigmoid(write) * jnp.tanh(candidate)
         next_hidden = jax.nn.sigmoid(out) * jnp.tanh(next_cell)

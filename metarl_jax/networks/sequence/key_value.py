@@ -50,10 +50,10 @@ class KeyValueCore(nn.Module):
     slot_size: int
     num_heads: int
     usage_decay: float
-    longest_memory: float | None = None
+    init_timescale: float | None = None
 
     def setup(self):
-        self.controller = GRU(self.size, self.longest_memory)
+        self.controller = GRU(self.size, self.init_timescale)
         self.recall_projection = nn.Dense(
             3 * self.size, use_bias=False, kernel_init=orthogonal(1.0)
         )

@@ -22,13 +22,13 @@ class MinGRULayer(nn.Module):
     """
 
     size: int
-    longest_memory: float
+    init_timescale: float
 
     def setup(self):
         self.update = nn.Dense(
             self.size,
             kernel_init=orthogonal(1.0),
-            bias_init=bias_of_gates({0: -1.0}, 1, self.longest_memory),
+            bias_init=bias_of_gates({0: -1.0}, 1, self.init_timescale),
         )
         self.candidate = nn.Dense(self.size, kernel_init=orthogonal(1.0))
         self.gate = nn.Dense(self.size, kernel_init=orthogonal(1.0))
@@ -57,10 +57,10 @@ class MinGRU(nn.Module):
 
     size: int
     num_layers: int = 1
-    longest_memory: float | None = None
+    init_timescale: float | None = None
 
     def setup(self):
-        longest = LONGEST_MEMORY if self.longest_memory is None else self.longest_memory
+        longest = LONGEST_MEMORY if self.init_timescale is None else self.init_timescale
         self.layers = [MinGRULayer(self.size, longest) for _ in range(self.num_layers)]
 
     def init_carry(self, num_episodes: int) -> Array:
