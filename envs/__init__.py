@@ -38,7 +38,7 @@ def names() -> list[str]:
 
 
 def get(name: str) -> type[TaskDistribution]:
-    """The class of this name; raises `ValueError` that suggests the nearest name."""
+    """The class of this name; raises `UserError` that suggests the nearest name."""
     return registry.get(name)
 
 

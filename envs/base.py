@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import ActionSpace
 
 if TYPE_CHECKING:
@@ -136,10 +137,10 @@ class TaskDistribution:
           options: fields of the strategy, where others than the defaults are wanted.
 
         Raises:
-          ValueError: for another name, or options that it does not have.
+          UserError: for another name, or options that it does not have.
         """
         del num_rounds, options
-        raise ValueError(f"strategy={name!r}: env {self.name!r} has no known strategies")
+        raise UserError(f"strategy={name!r}: env {self.name!r} has no known strategies")
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
         """The expected return of each round `[K]` of the policy that is best on average over the tasks of `sample`.
@@ -155,7 +156,7 @@ class TaskDistribution:
         return {CPU_LIBRARY: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"} if platform == "cpu" else {}
 
     def validate(self) -> None:
-        """Raises `ValueError` (field, value, remedy) for options that cannot work."""
+        """Raises `UserError` (field, value, remedy) for options that cannot work."""
 
 
 def knows_regret(env: TaskDistribution) -> bool:
@@ -164,12 +165,10 @@ def knows_regret(env: TaskDistribution) -> bool:
 
 
 def check_split(distribution: TaskDistribution, split: str) -> None:
-    """Raises `ValueError` where the distribution has no such split."""
+    """Raises `UserError` where the distribution has no such split."""
     if split not in distribution.splits:
         known = ", ".join(distribution.splits)
-        raise ValueError(
-            f"split={split!r} is unknown to {distribution.name}: choose one of {known}"
-        )
+        raise UserError(f"split={split!r} is unknown to {distribution.name}: choose one of {known}")
 
 
 def has_oracle(env: TaskDistribution) -> bool:

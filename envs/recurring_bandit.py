@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.validation import bounded
@@ -117,7 +118,7 @@ class RecurringBandit(TaskDistribution):
 
     def validate(self) -> None:
         if self.pool_size > self._num_cues:
-            raise ValueError(
+            raise UserError(
                 f"env.pool_size={self.pool_size} is more than the {self._num_cues} cues of env.num_bits="
                 f"{self.num_bits} that are not kept for held-out tasks: choose fewer tasks, or more bits"
             )

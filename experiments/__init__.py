@@ -72,5 +72,5 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Config:
-    """The configuration of this name; raises `ValueError` that suggests the nearest name."""
+    """The configuration of this name; raises `UserError` that suggests the nearest name."""
     return registry.get(name)

@@ -8,6 +8,7 @@ from flax.traverse_util import flatten_dict
 
 from metarl_jax import envs, learners, outer
 from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.envs.base import TaskDistribution, knows_regret
@@ -125,7 +126,7 @@ def validate(config: Config) -> None:
     """Checks a configuration as far as it is concrete.
 
     Raises:
-      ValueError: naming the field, the value and the remedy.
+      UserError: naming the field, the value and the remedy.
     """
     check_fields(config)
     config.env.validate()
@@ -136,18 +137,18 @@ def validate(config: Config) -> None:
     _check_evaluation(config)
     config.outer.validate(config.learner, config.advantage)
     if config.learner.adapts_by_gradient and config.num_rounds < 2:
-        raise ValueError(
+        raise UserError(
             f"num_rounds={config.num_rounds} leaves learner {config.learner.name!r} no step to adapt: choose 2 or more"
         )
     group = config.outer.task_group
     if config.num_tasks % group:
-        raise ValueError(
+        raise UserError(
             f"num_tasks={config.num_tasks} is not a multiple of outer.num_minibatches={group}: "
             f"choose num_tasks={config.num_tasks - config.num_tasks % group or group}, or other minibatches"
         )
     devices = config.runtime.num_devices
     if devices is not None and config.num_tasks % (devices * group):
-        raise ValueError(
+        raise UserError(
             f"num_tasks={config.num_tasks} is not a multiple of runtime.num_devices={devices}"
             + (f" times outer.num_minibatches={group}" if group > 1 else "")
             + ": choose sizes that divide, or leave runtime.num_devices out"
@@ -157,37 +158,37 @@ def validate(config: Config) -> None:
 def _check_credit(config: Config) -> None:
     advantage = config.advantage
     if config.learner.adapts_by_gradient and advantage.credit == "trial":
-        raise ValueError(
+        raise UserError(
             f"advantage.credit='trial' does not fit learner {config.learner.name!r}, which needs advantages at the "
             "end of each round: choose advantage.credit='episode'"
         )
     if config.learner.adapts_by_gradient and advantage.normalization in ("trial", "batch"):
-        raise ValueError(
+        raise UserError(
             f"advantage.normalization={advantage.normalization!r} does not fit learner {config.learner.name!r}, whose "
             "inner step would see other advantages than the outer one: choose 'round' or 'none'"
         )
     if config.learner.adapts_by_gradient and advantage.baseline == "value":
-        raise ValueError(
+        raise UserError(
             f"advantage.baseline='value' does not fit learner {config.learner.name!r}, which has no value head: "
             "choose 'linear' or 'none'"
         )
     if advantage.training_reward == "regret" and config.learner.adapts_by_gradient:
-        raise ValueError(
+        raise UserError(
             f"advantage.training_reward='regret' does not fit learner {config.learner.name!r}, whose inner step would "
             "be told the task: choose advantage.training_reward='reward'"
         )
     if advantage.training_reward == "regret" and not knows_regret(config.env):
-        raise ValueError(
+        raise UserError(
             f"advantage.training_reward='regret' is not known in env {config.env.name!r}, which defines no regret: "
             "choose advantage.training_reward='reward'"
         )
     if advantage.credit == "trial" and advantage.normalization == "round":
-        raise ValueError(
+        raise UserError(
             "advantage.normalization='round' needs advantage.credit='episode': with credit='trial' advantages are "
             "known when the trial ends; choose normalization='trial', 'batch' or 'none'"
         )
     if advantage.credit == "trial" and advantage.baseline == "linear":
-        raise ValueError(
+        raise UserError(
             "advantage.baseline='linear' needs advantage.credit='episode': it is a function of the time in one "
             "episode; choose baseline='value' or 'none'"
         )
@@ -210,13 +211,13 @@ def _check_normalization(config: Config) -> None:
     for field, num_episodes in episodes.items():
         few = f"{field}={num_episodes} with episodes of {length} step(s) in env {config.env.name!r}"
         if outside.get(advantage.normalization, 2) * num_episodes * length < 2:
-            raise ValueError(
+            raise UserError(
                 f"advantage.normalization={advantage.normalization!r} would make all advantages 0: {few} leave one in "
                 f"each {advantage.normalization}: choose {field}=2 or more, or advantage.normalization='none'"
             )
         # The constant and three powers of time go through so many returns of a single episode.
         if advantage.baseline == "linear" and num_episodes == 1 and length <= 4:
-            raise ValueError(
+            raise UserError(
                 f"advantage.baseline='linear' would make all advantages 0: it fits the returns of {few} exactly: "
                 f"choose {field}=2 or more, or advantage.baseline='none'"
             )
@@ -227,7 +228,7 @@ def _check_worst_fraction(config: Config) -> None:
     fraction = getattr(config.outer, "worst_fraction", 1.0)
     num_trials = config.num_tasks * config.num_episodes
     if isinstance(fraction, int | float) and fraction < 1 and fraction * num_trials <= 1:
-        raise ValueError(
+        raise UserError(
             f"outer.worst_fraction={fraction} of num_tasks={config.num_tasks} times "
             f"num_episodes={config.num_episodes} is a single trial, from which nothing can be learned: choose more "
             "tasks, or a larger fraction"
@@ -237,7 +238,7 @@ def _check_worst_fraction(config: Config) -> None:
 def _check_evaluation(config: Config) -> None:
     evaluation, learner = config.evaluation, config.learner
     if evaluation.split not in config.env.splits:
-        raise ValueError(
+        raise UserError(
             f"evaluation.split={evaluation.split!r} is unknown to env {config.env.name!r}: "
             f"choose one of {', '.join(config.env.splits)}"
         )
@@ -245,12 +246,12 @@ def _check_evaluation(config: Config) -> None:
     if factors is None:
         return
     if not hasattr(learner, "inner_lr_factors"):
-        raise ValueError(
+        raise UserError(
             f"evaluation.inner_lr_factors={factors} does not fit learner {learner.name!r}, which takes no inner "
             "gradient steps: leave it out"
         )
     if not factors:
-        raise ValueError(
+        raise UserError(
             "evaluation.inner_lr_factors=() has no factor: choose 1 for constant steps, or leave it out"
         )
 
@@ -321,7 +322,7 @@ def from_dict(values: dict[str, Any]) -> Config:
     """The inverse of `to_dict` and of `stamped`.
 
     Raises:
-      ValueError: for an unknown name or field, with the nearest one, and the version that wrote it if that is another.
+      UserError: for an unknown name or field, with the nearest one, and the version that wrote it if that is another.
     """
     from metarl_jax import __version__
 
@@ -329,10 +330,10 @@ def from_dict(values: dict[str, Any]) -> Config:
     written_by = fields.pop(WRITTEN_BY, __version__)
     try:
         return _from_dict(Config, fields, "")
-    except ValueError as error:
+    except UserError as error:
         if written_by == __version__:
             raise
-        raise ValueError(
+        raise UserError(
             f"{error}; written by metarl_jax {written_by}, and this is {__version__}"
         ) from error
 
@@ -344,7 +345,7 @@ def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:
     for name, value in values.items():
         if name not in known:
             hint = suggestion(name, sorted(known))
-            raise ValueError(f"unknown field {prefix}{name}{hint}")
+            raise UserError(f"unknown field {prefix}{name}{hint}")
         if name in REGISTRIES and isinstance(value, dict):
             value = dict(value)
             value = _from_dict(REGISTRIES[name].get(value.pop("name")), value, f"{prefix}{name}.")

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
 from metarl_jax.core.spaces import Box
 from metarl_jax.envs.base import CPU_LIBRARY, EnvState, Task, TaskDistribution
@@ -192,15 +193,15 @@ class BraxFamily(TaskDistribution):
 
     def validate(self) -> None:
         if self.horizon < 1:
-            raise ValueError(f"env.horizon={self.horizon} must be at least 1")
+            raise UserError(f"env.horizon={self.horizon} must be at least 1")
         check_choice("backend", self.backend, self.backends)
 
 
 def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises `ValueError` that names the field, the value, the choices and the nearest of them."""
+    """Raises `UserError` that names the field, the value, the choices and the nearest of them."""
     if value not in choices:
         hint = suggestion(value, list(choices))
-        raise ValueError(f"env.{field}={value!r}: choose one of {', '.join(choices)}{hint}")
+        raise UserError(f"env.{field}={value!r}: choose one of {', '.join(choices)}{hint}")
 
 
 def _simulate(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.envs.base import check_split
 from metarl_jax.envs.tabular.base import TabularTasks
 from metarl_jax.envs.tabular.planning import TabularMDP
@@ -51,6 +52,6 @@ class SoftmaxBandit(TabularTasks):
 
     def validate(self) -> None:
         if len(self.rewards) < 2:
-            raise ValueError(
+            raise UserError(
                 f"env.rewards={self.rewards} has nothing to choose from: give two or more"
             )

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl_jax.config import Config, changes
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
 from metarl_jax.core.paths import local_path
 from metarl_jax.experiments.tables.memory_cells import (
@@ -59,7 +60,7 @@ def cell(
     """What is printed of a cell, trained if need be, after the one that it begins from; kept in its run folder.
 
     Raises:
-      ValueError: if something else was trained in this folder.
+      UserError: if something else was trained in this folder.
     """
     import jax
 
@@ -79,7 +80,7 @@ def cell(
     if not run_dir.exists():
         train.train(config, run_dir)
     elif changed := differing(open_existing(run_dir)[1], config):
-        raise ValueError(
+        raise UserError(
             f"{run_dir} holds a run with other settings ({', '.join(changed)}): give another --root"
         )
     elif not folder.evaluation.exists():

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from metarl_jax import experiments
 from metarl_jax.config import Config
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path
 
 
@@ -134,7 +135,7 @@ def train_sweep(config: Config, run_dir: Path, num_seeds: int) -> None:
     """Trains the seeds of a preset as one sweep, unless that was done.
 
     Raises:
-      ValueError: if something else was trained in this folder.
+      UserError: if something else was trained in this folder.
     """
     from metarl_jax.sweeps import train
     from metarl_jax.sweeps.folder import open_existing
@@ -146,7 +147,7 @@ def train_sweep(config: Config, run_dir: Path, num_seeds: int) -> None:
         return
     _, found = open_existing(run_dir)
     if found != sweep:
-        raise ValueError(f"{run_dir} holds a sweep with other settings: give another --root")
+        raise UserError(f"{run_dir} holds a sweep with other settings: give another --root")
     if not (run_dir / "results.json").exists():
         train.resume_sweep(run_dir)
 

@@ -21,6 +21,7 @@ from metarl_jax import learners, outer
 from metarl_jax.analysis.exact_gradients import exact_adapted, exact_return, policy_matrix
 from metarl_jax.config import Config, RuntimeConfig
 from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
 from metarl_jax.core.task_axis import make_task_axis
 from metarl_jax.core.types import Array, Key, MetaParams
@@ -83,7 +84,7 @@ def measure(config: BiasConfig, progress: Callable[[str], None] = lambda _: None
       `num_episodes` of `bias`, `std`, `cosine` and their standard errors, as `summarize` has them.
 
     Raises:
-      ValueError: naming the field, the value and the remedy.
+      UserError: naming the field, the value and the remedy.
     """
     env = validate(config)
     task_key, weights_key, sample_key = jax.random.split(make_key(config.seed), 3)
@@ -117,22 +118,22 @@ def validate(config: BiasConfig) -> TabularTasks:
     """Checks the configuration and gives its environment.
 
     Raises:
-      ValueError: naming the field, the value and the remedy.
+      UserError: naming the field, the value and the remedy.
     """
     check_fields(config)
     if not isinstance(config.env, TabularTasks):
-        raise ValueError(
+        raise UserError(
             f"env.name={config.env.name!r} has no tables to compute with: choose random_mdp, tabular_mdp, point_1d, "
             "softmax_bandit, or a TabularTasks of your own"
         )
     config.env.validate()
     unknown = [name for name in config.estimators if name not in ESTIMATORS]
     if unknown or not config.estimators:
-        raise ValueError(
+        raise UserError(
             f"estimators={' '.join(config.estimators)!r}: choose some of {', '.join(ESTIMATORS)}"
         )
     if not config.num_episodes:
-        raise ValueError("num_episodes=() leaves nothing to measure: give one number or more")
+        raise UserError("num_episodes=() leaves nothing to measure: give one number or more")
     return config.env
 
 

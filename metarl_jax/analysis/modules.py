@@ -8,6 +8,7 @@ import numpy as np
 
 from metarl_jax.config import evaluated_learner
 from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
 from metarl_jax.core.types import TrainState
 from metarl_jax.learners.structured import ModularOptions, connection_gates, mean_routing
@@ -57,12 +58,12 @@ def learned_structure(
     """Lives through one trial in each of `num_tasks` held-out tasks, as an evaluation of the run would.
 
     Raises:
-      ValueError: if the learner has no modules.
+      UserError: if the learner has no modules.
     """
     config, options = program.config, program.config.evaluation
     env = program.env.at(max(int(state.step) - 1, 0))
     if not isinstance(config.learner, ModularOptions):
-        raise ValueError(
+        raise UserError(
             f"learner={config.learner.name!r} has no modules: give a run of 'modular' or 'tuned_modular'"
         )
     task_key, trial_key = jax.random.split(make_key(seed))

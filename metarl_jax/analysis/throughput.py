@@ -109,7 +109,7 @@ def measure(
       bytes.
 
     Raises:
-      ValueError: for a bad configuration, naming the field.
+      UserError: for a bad configuration, naming the field.
     """
     spec = make_spec(config)
     check_memory(config)
@@ -168,7 +168,7 @@ def measure_variants(
       first in the same turn, seconds of a meta-step and of compiling.
 
     Raises:
-      ValueError: for a bad configuration, naming the field.
+      UserError: for a bad configuration, naming the field.
     """
     specs = {name: (make_spec(config), config) for name, config in configs.items()}
     for config in configs.values():

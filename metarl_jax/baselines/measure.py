@@ -11,6 +11,7 @@ from metarl_jax import learners, outer
 from metarl_jax.baselines.policies import control_names, control_spec
 from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.statistics import bootstrap_ci95
 from metarl_jax.core.validation import bounded, check_fields
@@ -47,16 +48,14 @@ def measure(
       is exact, only the means are there.
 
     Raises:
-      ValueError: naming the field, the value and the remedy.
+      UserError: naming the field, the value and the remedy.
     """
     check_fields(config)
     config.env.validate()
     check_split(config.env, config.split)
     names = control_names(config.env) if config.controls is None else config.controls
     if not names:
-        raise ValueError(
-            f"controls=() names none: choose of {', '.join(control_names(config.env))}"
-        )
+        raise UserError(f"controls=() names none: choose of {', '.join(control_names(config.env))}")
     run = _run_config(config)
     for name in names:  # a bad one is told before anything is compiled
         control_spec(make_spec(run), name)

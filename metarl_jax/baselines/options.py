@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
 from metarl_jax.core.validation import check_fields
 
@@ -14,7 +15,7 @@ def parse_strategy(text: str) -> tuple[str, dict[str, float]]:
     """`name:field=number,field=number` as the name and the fields.
 
     Raises:
-      ValueError: where it cannot be read so.
+      UserError: where it cannot be read so.
     """
     name, colon, fields = text.partition(":")
     options = {}
@@ -23,7 +24,7 @@ def parse_strategy(text: str) -> tuple[str, dict[str, float]]:
         try:
             number = float(value)
         except ValueError as error:
-            raise ValueError(
+            raise UserError(
                 f"control={text!r} must be NAME or NAME:FIELD=NUMBER,FIELD=NUMBER"
             ) from error
         whole = number.is_integer() and "." not in value
@@ -37,18 +38,18 @@ def build_strategy(
     """The dataclass of this name with these fields set.
 
     Raises:
-      ValueError: for an unknown name or field, with the known ones, and for a bad value.
+      UserError: for an unknown name or field, with the known ones, and for a bad value.
     """
     if name not in known:
         hint = suggestion(name, list(known))
-        raise ValueError(
+        raise UserError(
             f"strategy={name!r} is unknown to env {env!r}{hint or ':'} known are {', '.join(known)}"
         )
     cls: Any = known[name]
     fields = [field.name for field in dataclasses.fields(cls)]
     for field in options:
         if field not in fields:
-            raise ValueError(
+            raise UserError(
                 f"strategy {name!r} has no field {field!r}: it has {', '.join(fields) or 'none'}"
             )
     strategy = cls(**options)

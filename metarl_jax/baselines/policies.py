@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from metarl_jax.baselines.options import parse_strategy
 from metarl_jax.core.distributions import Categorical, Uniform
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.types import PolicyOut
 from metarl_jax.envs.base import SPLITS, EnvState, TaskDistribution, has_oracle
@@ -78,7 +79,7 @@ def control_names(env: TaskDistribution) -> list[str]:
 
 
 def check_strategies(env: TaskDistribution, strategies: Sequence[str]) -> None:
-    """Raises `ValueError` where the task distribution has no such strategy, or the strategy no such option."""
+    """Raises `UserError` where the task distribution has no such strategy, or the strategy no such option."""
     for text in strategies:
         name, options = parse_strategy(text)
         env.make_strategy(name, 1, **options)
@@ -93,15 +94,15 @@ def control_spec(spec: StepSpec, control: str, num_rounds: int | None = None) ->
       num_rounds: rounds of the trials that the strategy is for; those of `spec` when not given.
 
     Raises:
-      ValueError: for another name, and for an oracle that the task distribution does not know.
+      UserError: for another name, and for an oracle that the task distribution does not know.
     """
     env, (name, options) = spec.env, parse_strategy(control)
     if control == "oracle" and not has_oracle(env):
-        raise ValueError(
+        raise UserError(
             f"control='oracle': env {env.name!r} defines no oracle_action; choose 'random'"
         )
     if control not in ("random", "oracle") and name not in env.strategies:
-        raise ValueError(
+        raise UserError(
             f"control={control!r} must be one of {', '.join(map(repr, control_names(env)))}"
         )
     learner = random_policy(env)

@@ -4,6 +4,7 @@ import os
 
 import jax
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.machine import num_usable_cores
 
 
@@ -17,13 +18,13 @@ def start_backend(platform: str = "auto") -> None:
     """`prepare_backend`, and starts it.
 
     Raises:
-      ValueError: if JAX finds none of the platforms that the environment asks for.
+      UserError: if JAX finds none of the platforms that the environment asks for.
     """
     prepare_backend(platform)
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # jax 0.10 asserts where no platform is left
-        raise ValueError(
+        raise UserError(
             f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')!r} was asked for, but JAX finds no "
             "such device: unset it, or install JAX for it"
         ) from error

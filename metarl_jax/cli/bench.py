@@ -12,6 +12,7 @@ from metarl_jax.cli.options import RunOptions, parse_run, reflow
 from metarl_jax.cli.train import missing_preset, preset_help, split_preset
 from metarl_jax.console.activity import Activity
 from metarl_jax.console.tables import Column, Table, show
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import under_fixed_settings
 from metarl_jax.core.machine import describe
 from metarl_jax.core.validation import bounded, check_fields
@@ -89,13 +90,13 @@ def variant_flags(variant: str) -> list[str]:
     """`learner.core=lstm,num-tasks=8` as the words of a command line.
 
     Raises:
-      ValueError: for another form.
+      UserError: for another form.
     """
     words = []
     for setting in variant.split(","):
         field, equals, value = setting.partition("=")
         if not (field and equals and value):
-            raise ValueError(
+            raise UserError(
                 f"against={variant!r} must be FIELD=VALUE[,FIELD=VALUE …]: learner.core=min_gru"
             )
         words.append(f"--{field.strip().lstrip('-')}={value}")

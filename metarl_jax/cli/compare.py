@@ -13,6 +13,7 @@ from rich.console import Console
 from metarl_jax.cli.options import parse
 from metarl_jax.cli.output import check_output, say_written
 from metarl_jax.console.tables import Column, Table, interval, number, show, thousands
+from metarl_jax.core.errors import UserError
 from metarl_jax.runs.folder import finite
 from metarl_jax.sweeps.comparison import Interval, Row, read_all
 
@@ -51,9 +52,7 @@ def main(args: list[str]) -> int:
     """`metarl compare RUN_DIR …`."""
     options = parse(CompareOptions, args, prog="metarl compare", description=HELP)
     if not options.run_dirs:
-        raise ValueError(
-            "metarl compare needs folders of runs or sweeps: see metarl compare --help"
-        )
+        raise UserError("metarl compare needs folders of runs or sweeps: see metarl compare --help")
     _check_rounds(options.rounds)
     check_output("csv", options.csv)
     errors = Console(stderr=True, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -110,9 +109,7 @@ def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
 def _check_rounds(rounds: Sequence[str]) -> None:
     for word in rounds:
         if word not in WORDS and not (word.isdecimal() and int(word) >= 1):
-            raise ValueError(
-                f"rounds={word!r} must be a number from 1 or one of {', '.join(WORDS)}"
-            )
+            raise UserError(f"rounds={word!r} must be a number from 1 or one of {', '.join(WORDS)}")
 
 
 def _chosen_rounds(rows: Sequence[Row], rounds: Sequence[str]) -> list[str]:

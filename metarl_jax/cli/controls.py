@@ -14,6 +14,7 @@ from metarl_jax.cli.backend import start_backend
 from metarl_jax.cli.options import parse, reflow
 from metarl_jax.console.activity import Activity
 from metarl_jax.console.tables import Column, Table, show
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import under_fixed_settings
 from metarl_jax.runs.stopping import interruptible
 
@@ -51,7 +52,7 @@ def main(args: list[str]) -> int:
         if {"-h", "--help"} & set(args):
             print(reflow(_overview()))
             return 0
-        raise ValueError(
+        raise UserError(
             f"metarl controls needs an environment: choose one of {', '.join(envs.names())}"
         )
     env = envs.make(name)

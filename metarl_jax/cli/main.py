@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import FrameType
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
 from metarl_jax.runs.stopping import Diverged, Interrupted, handle_signals, is_working, tell_stderr
 
@@ -93,8 +94,8 @@ def _guarded(args: list[str]) -> int:
         return _fail("interrupted", INTERRUPTED)
     except OSError as error:
         return _fail(str(error), BAD_INPUT)
-    except ValueError as error:
-        if "METARL_TRACEBACK" in os.environ or not _is_ours(error):
+    except UserError as error:
+        if "METARL_TRACEBACK" in os.environ:
             raise
         return _fail(str(error), BAD_INPUT)
 
@@ -117,7 +118,7 @@ def _dispatch(args: list[str]) -> int:
     name, *rest = args
     if name not in COMMANDS:
         hint = suggestion(name, list(COMMANDS))
-        raise ValueError(f"unknown command {name!r}{hint or ': see metarl --help'}")
+        raise UserError(f"unknown command {name!r}{hint or ': see metarl --help'}")
     module, function = COMMANDS[name][0].split(":")
     command: Callable[[list[str]], int] = getattr(import_module(module), function)
     return _run(command, rest)
@@ -134,18 +135,6 @@ def _run(command: Callable[[list[str]], int], args: list[str]) -> int:
         return _fail(str(stop), INTERRUPTED, kind="")
     except Diverged as error:
         return _fail(str(error), DIVERGED)
-
-
-def _is_ours(error: ValueError) -> bool:
-    """Whether our own code raised it, as it does for bad input.
-
-    Any other is a bug, and keeps its traceback.
-    """
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    module = "" if traceback is None else traceback.tb_frame.f_globals.get("__name__", "")
-    return module.split(".")[0] == "metarl_jax"
 
 
 def _fail(message: str, code: int, kind: str = "error: ") -> int:

@@ -18,6 +18,7 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 
 from metarl_jax import experiments
 from metarl_jax.config import REGISTRIES, Config, validate
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path, with_local_paths
 from metarl_jax.core.registry import suggestion
 from metarl_jax.runs.folder import is_begun
@@ -41,7 +42,7 @@ class RunOptions(Config):
         """The configuration, checked.
 
         Raises:
-          ValueError: naming the field, the value and the remedy.
+          UserError: naming the field, the value and the remedy.
         """
         config = Config(
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
@@ -59,7 +60,7 @@ def parse_run(
     """The flags `args` on top of the preset of this name, as a `cls`.
 
     Raises:
-      ValueError: for an unknown preset, part, flag or a bad value, with the nearest name.
+      UserError: for an unknown preset, part, flag or a bad value, with the nearest name.
       SystemExit: after `--help`.
     """
     config = experiments.get(preset)
@@ -86,7 +87,7 @@ def parse(
     """`tyro.cli`, with its errors as one line and the `~` of paths expanded.
 
     Raises:
-      ValueError: for an unknown flag, with the nearest name, or a bad value, or a path on another machine.
+      UserError: for an unknown flag, with the nearest name, or a bad value, or a path on another machine.
       SystemExit: after `--help`.
     """
     _check_flags(args, sorted(_flags(cls if default is None else default)))
@@ -105,7 +106,7 @@ def parse(
     except SystemExit as exit_:
         if not exit_.code:
             raise
-    raise ValueError(_one_line(errors.getvalue()))
+    raise UserError(_one_line(errors.getvalue()))
 
 
 def reflow(text: str, width: int | None = None) -> str:
@@ -172,7 +173,7 @@ def take_run_dir(command: str, args: Sequence[str], usage: str) -> tuple[Path | 
     """The folder that a command is about, and the other words; None where `usage` was asked for, and printed.
 
     Raises:
-      ValueError: if no folder is named.
+      UserError: if no folder is named.
     """
     found, rest = split_positional(args, lambda word: is_begun(Path(word)))
     if found is not None:
@@ -180,7 +181,7 @@ def take_run_dir(command: str, args: Sequence[str], usage: str) -> tuple[Path | 
     if {"-h", "--help"} & set(rest):
         print(reflow(usage))
         return None, rest
-    raise ValueError(f"metarl {command} needs RUN_DIR, the folder of a run; see --help")
+    raise UserError(f"metarl {command} needs RUN_DIR, the folder of a run; see --help")
 
 
 def last_value(args: Sequence[str], flag: str) -> str | None:
@@ -219,7 +220,7 @@ def _check_flags(args: Sequence[str], known: list[str]) -> None:
             continue
         near = [name for name in known if name.endswith("." + flag[2:])]
         hint = f"; did you mean {near[0]!r}?" if near else suggestion(flag, known)
-        raise ValueError(f"unknown option {flag}{hint or '; see --help'}")
+        raise UserError(f"unknown option {flag}{hint or '; see --help'}")
 
 
 def _one_line(message: str) -> str:

@@ -17,6 +17,7 @@ from metarl_jax.cli.options import (
     take_run_dir,
 )
 from metarl_jax.config import RuntimeConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.runs.folder import open_existing
 from metarl_jax.sweeps import folder
@@ -94,9 +95,9 @@ def preset_help(command: str, what: str) -> str:
     )
 
 
-def missing_preset(command: str) -> ValueError:
+def missing_preset(command: str) -> UserError:
     """The error where no preset was named."""
-    return ValueError(f"metarl {command} needs a preset: `metarl list` shows all")
+    return UserError(f"metarl {command} needs a preset: `metarl list` shows all")
 
 
 def train(args: list[str]) -> int:

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any, TypeVar
 
+from metarl_jax.core.errors import UserError
+
 Options = TypeVar("Options")
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -21,18 +23,18 @@ def local_path(path: str | os.PathLike[str], name: str = "run_dir") -> Path:
       name: the option, for the message.
 
     Raises:
-      ValueError: if it names a place on another machine, as `gs://bucket/run` does, or an unknown home.
+      UserError: if it names a place on another machine, as `gs://bucket/run` does, or an unknown home.
     """
     text = os.fspath(path)
     if _REMOTE.match(text):
-        raise ValueError(
+        raise UserError(
             f"{name}={text!r} is a remote address: name a local path, for example one where the "
             "remote storage is mounted"
         )
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise ValueError(
+        raise UserError(
             f"{name}={text!r} names a home folder that is unknown: write out the path"
         ) from error
 
@@ -41,7 +43,7 @@ def with_local_paths(options: Options) -> Options:
     """`options`, a dataclass, with `local_path` applied to every field that is a path or a tuple of paths.
 
     Raises:
-      ValueError: as in `local_path`.
+      UserError: as in `local_path`.
     """
     changed: dict[str, Any] = {}
     for field in dataclasses.fields(options):  # type: ignore[arg-type]
@@ -57,11 +59,11 @@ def check_plain(path: Path) -> None:
     """Checks that the absolute path is no pattern of file names, which Orbax would take it for.
 
     Raises:
-      ValueError: if there is one of `*`, `?` and `[` in it.
+      UserError: if there is one of `*`, `?` and `[` in it.
     """
     absolute = str(path.absolute())
     if glob.escape(absolute) != absolute:
-        raise ValueError(
+        raise UserError(
             f"run_dir={str(path)!r} is {absolute!r}, and checkpoints cannot be written to a path "
             "with *, ? or [ in it: choose or rename a folder"
         )

@@ -5,6 +5,8 @@ import importlib
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
+from metarl_jax.core.errors import UserError
+
 T = TypeVar("T")
 
 
@@ -32,9 +34,9 @@ class Registry(Generic[T]):
         self._loaded: dict[str, T] = {}
 
     def register(self, name: str, entry: T) -> None:
-        """Adds a thing under a new name; raises `ValueError` if the name is taken."""
+        """Adds a thing under a new name; raises `UserError` if the name is taken."""
         if name in self.names():
-            raise ValueError(f"{self._kind} {name!r} is already registered: choose another name")
+            raise UserError(f"{self._kind} {name!r} is already registered: choose another name")
         self._loaded[name] = entry
 
     def names(self) -> list[str]:
@@ -42,12 +44,12 @@ class Registry(Generic[T]):
         return sorted(self._unloaded | self._loaded)
 
     def get(self, name: str) -> T:
-        """The thing of this name; raises `ValueError` that suggests the nearest name."""
+        """The thing of this name; raises `UserError` that suggests the nearest name."""
         if name not in self.names():
             names = self.names()
             known = f" Known: {', '.join(names)}" if len(names) <= MANY else ""
             hint = suggestion(name, names) + known or "; `metarl list` shows all"
-            raise ValueError(f"unknown {self._kind} {name!r}{hint}")
+            raise UserError(f"unknown {self._kind} {name!r}{hint}")
         if name in self._unloaded:
             module, attribute = self._unloaded[name].split(":")
             self._loaded[name] = getattr(importlib.import_module(module), attribute)

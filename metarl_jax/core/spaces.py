@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from metarl_jax.core.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Discrete:
@@ -15,11 +17,9 @@ class Discrete:
     num_actions: int
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` where there is no action."""
+        """Raises `UserError` where there is no action."""
         if self.num_actions < 1:
-            raise ValueError(
-                f"Discrete(num_actions={self.num_actions}) must have at least 1 action"
-            )
+            raise UserError(f"Discrete(num_actions={self.num_actions}) must have at least 1 action")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Box:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` where the bounds are not finite, or leave no room between them."""
+        """Raises `UserError` where the bounds are not finite, or leave no room between them."""
         if self.size < 1:
-            raise ValueError(f"Box(size={self.size}) must have at least 1 entry")
+            raise UserError(f"Box(size={self.size}) must have at least 1 entry")
         if isinstance(self.low, Tracer) or isinstance(self.high, Tracer):
             return
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(
+            raise UserError(
                 f"Box(low={self.low}, high={self.high}) must have finite bounds, with low below high"
             )
 

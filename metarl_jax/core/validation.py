@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from metarl_jax.core.errors import UserError
+
 
 def bounded(
     default: Any,
@@ -36,7 +38,7 @@ def check_fields(config: Any, prefix: str = "") -> None:
     Tracers and arrays, which a sweep puts in the place of floats, pass.
 
     Raises:
-      ValueError: naming the field, the value and the remedy.
+      UserError: naming the field, the value and the remedy.
     """
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
@@ -47,7 +49,7 @@ def check_fields(config: Any, prefix: str = "") -> None:
         if isinstance(value, jax.Array | np.ndarray):
             hint = hints[field.name]
             if float not in (hint, *typing.get_args(hint)):
-                raise ValueError(
+                raise UserError(
                     f"{name} must be a plain value: only floats may be arrays or tracers"
                 )
             if isinstance(value, Tracer) or value.ndim:
@@ -67,9 +69,9 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
         repr(c) for o in options if typing.get_origin(o) is Literal for c in typing.get_args(o)
     ]
     if choices:
-        raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}")
+        raise UserError(f"{name}={value!r} must be one of {', '.join(choices)}")
     wanted = " or ".join(getattr(option, "__name__", str(option)) for option in options)
-    raise ValueError(f"{name}={value!r} must be of type {wanted}, not {type(value).__name__}")
+    raise UserError(f"{name}={value!r} must be of type {wanted}, not {type(value).__name__}")
 
 
 def _matches(value: Any, hint: Any) -> bool:
@@ -88,10 +90,10 @@ def _matches(value: Any, hint: Any) -> bool:
 
 def _check_bounds(name: str, value: Any, bounds: typing.Mapping[str, Any]) -> None:
     if isinstance(value, float | np.floating) and not math.isfinite(value):
-        raise ValueError(f"{name}={value} must be finite")
+        raise UserError(f"{name}={value} must be finite")
     if "at_least" in bounds and value < bounds["at_least"]:
-        raise ValueError(f"{name}={value} must be at least {bounds['at_least']}")
+        raise UserError(f"{name}={value} must be at least {bounds['at_least']}")
     if "above" in bounds and value <= bounds["above"]:
-        raise ValueError(f"{name}={value} must be above {bounds['above']}")
+        raise UserError(f"{name}={value} must be above {bounds['above']}")
     if "at_most" in bounds and value > bounds["at_most"]:
-        raise ValueError(f"{name}={value} must be at most {bounds['at_most']}")
+        raise UserError(f"{name}={value} must be at most {bounds['at_most']}")

@@ -29,7 +29,7 @@ def names() -> list[str]:
 
 
 def get(name: str) -> type[LearnerConfig]:
-    """The configuration class of this name; raises `ValueError` that suggests the nearest name."""
+    """The configuration class of this name; raises `UserError` that suggests the nearest name."""
     return registry.get(name)
 
 

@@ -115,7 +115,7 @@ class LearnerConfig:
         return {}
 
     def validate(self) -> None:
-        """Raises `ValueError` (field, value, remedy) for options that cannot work."""
+        """Raises `UserError` (field, value, remedy) for options that cannot work."""
 
 
 def unroll(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.types import Array
 from metarl_jax.networks.layers import inverse_squareplus, squareplus
 
@@ -70,17 +71,17 @@ def _group(kind: LearnedInnerLR, path: str) -> str:
 
 
 def check_pattern(params: Any, pattern: str) -> None:
-    """Raises `ValueError` where the expression is none, or no path of the parameters (of shapes) matches it."""
+    """Raises `UserError` where the expression is none, or no path of the parameters (of shapes) matches it."""
     paths = ", ".join(flatten(params))
     try:
         fast, _ = select(params, pattern)
     except re.error as error:
-        raise ValueError(
+        raise UserError(
             f"learner.adapts={pattern!r} is no regular expression ({error}): choose 'all', 'head', 'context', or "
             f"an expression that is found in some of {paths}"
         ) from error
     if not fast:
-        raise ValueError(
+        raise UserError(
             f"learner.adapts={pattern!r} matches no parameter: choose 'all', 'head', 'context', or an expression "
             f"that is found in some of {paths}"
         )

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.trees import join_leading, split_leading
 from metarl_jax.core.types import Array, Metrics, PyTree, Transition
@@ -127,11 +128,11 @@ class GradientLearner(LearnerConfig):
     def validate(self) -> None:
         super().validate()
         if not self.inner_lr_factors:
-            raise ValueError(
+            raise UserError(
                 "learner.inner_lr_factors=() has no factor: choose 1 for constant steps"
             )
         if self.learn_inner_lr not in ("none", "parameter") and is_off(self.inner_lr):
-            raise ValueError(
+            raise UserError(
                 f"learner.inner_lr={self.inner_lr} is no first value of step sizes that stay above zero, as with "
                 f"learner.learn_inner_lr={self.learn_inner_lr!r}: choose 0.1 for example, or learn_inner_lr='parameter'"
             )
@@ -285,7 +286,7 @@ class MAML(GradientLearner):
     def validate(self) -> None:
         super().validate()
         if self.adapts == "context" and self.context_size == 0:
-            raise ValueError(
+            raise UserError(
                 "learner.context_size=0 leaves learner.adapts='context' nothing to adapt: choose 5 for example"
             )
 

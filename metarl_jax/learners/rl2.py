@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import flax.linen as nn
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.validation import bounded
 from metarl_jax.learners.sequence import SequenceLearner
 from metarl_jax.networks.sequence import CoreName, make_core
@@ -33,7 +34,7 @@ class RL2(SequenceLearner):
 
     def validate(self) -> None:
         if self.core == "transformer" and self.hidden_size % (2 * self.num_heads):
-            raise ValueError(
+            raise UserError(
                 f"learner.hidden_size={self.hidden_size} must be a multiple of twice learner.num_heads="
                 f"{self.num_heads}: choose {2 * self.num_heads * max(1, self.hidden_size // (2 * self.num_heads))} "
                 "for example"

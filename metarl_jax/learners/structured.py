@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.types import Array, Memory, MetaParams, Metrics, PolicyOut, TimeStep, Trial
 from metarl_jax.core.validation import bounded, is_off
 from metarl_jax.envs.base import TaskDistribution
@@ -199,12 +200,12 @@ class ModularOptions(StructureOptions):
     def validate(self) -> None:
         super().validate()
         if self.discrete_connections and not is_off(self.sparsity_coefficient):
-            raise ValueError(
+            raise UserError(
                 f"learner.sparsity_coefficient={self.sparsity_coefficient} cuts nothing with "
                 "learner.discrete_connections: choose 0"
             )
         if self.routing == "top_k" and self.num_active > self.num_modules:
-            raise ValueError(
+            raise UserError(
                 f"learner.num_active={self.num_active} is more than learner.num_modules={self.num_modules}: with "
                 f"learner.routing='top_k' choose {self.num_modules} or fewer"
             )

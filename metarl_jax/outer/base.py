@@ -97,7 +97,7 @@ class OuterConfig:
         return 1
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
-        """Raises `ValueError` (field, value, remedy) for options that cannot work with this learner."""
+        """Raises `UserError` (field, value, remedy) for options that cannot work with this learner."""
 
 
 def schedule_progress(step: int | Array, num_meta_steps: int) -> Array:

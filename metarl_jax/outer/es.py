@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.trees import normal_like, standardize
 from metarl_jax.core.types import Array, Key, MetaParams, Trial
 from metarl_jax.core.validation import bounded
@@ -48,7 +49,7 @@ class ES(AdamOptions, OuterConfig):
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         del learner
         if advantage.training_reward == "regret":
-            raise ValueError(
+            raise UserError(
                 "advantage.training_reward='regret' does not fit outer method 'es', whose fitness is the return and "
                 "which makes no advantages of it: choose advantage.training_reward='reward'"
             )

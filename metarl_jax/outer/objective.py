@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.advantages import AdvantageConfig, AdvantageEstimator, Quantile
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.trees import join_leading, masked_mean, padded_mean, split_leading
 from metarl_jax.core.types import (
     Array,
@@ -94,26 +95,26 @@ class ReplayObjective(OuterConfig):
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         if self.rounds != "all" and not learner.adapts_by_gradient:
-            raise ValueError(
+            raise UserError(
                 f"outer.rounds={self.rounds!r} does not fit learner {learner.name!r}, to which a trial is one "
                 "episode: choose outer.rounds='all'"
             )
         if advantage.baseline == "value" and is_off(self.value_coefficient):
-            raise ValueError(
+            raise UserError(
                 f"outer.value_coefficient={self.value_coefficient} leaves advantage.baseline='value' untrained: "
                 "choose 0.5 for example, or another baseline"
             )
         self._validate_entropy()
         surrogate = getattr(learner, "surrogate", None)
         if not is_off(self.sampling_correction) and surrogate != "log_likelihood":
-            raise ValueError(
+            raise UserError(
                 f"outer.sampling_correction={self.sampling_correction} counts the score of the data twice beside "
                 f"learner.surrogate={surrogate!r}: choose surrogate='log_likelihood', or 0"
             )
         if self.is_risk_averse:
             self._validate_risk(learner, advantage)
         if not is_off(self.sampling_correction) and self.rounds != "last":
-            raise ValueError(
+            raise UserError(
                 f"outer.sampling_correction={self.sampling_correction} pays the rounds before the last by the return "
                 f"of the last: choose outer.rounds='last' instead of {self.rounds!r}, or 0"
             )
@@ -121,17 +122,17 @@ class ReplayObjective(OuterConfig):
     def _validate_risk(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         fraction = f"outer.worst_fraction={self.worst_fraction}"
         if advantage.normalization in ("round", "trial"):
-            raise ValueError(
+            raise UserError(
                 f"{fraction} does not fit advantage.normalization={advantage.normalization!r}, by which the worst "
                 "tasks count as much as others: choose 'none', or 'batch' for a learner that reads trials"
             )
         if learner.adapts_by_gradient and self.rounds in ("adapted", "all"):
-            raise ValueError(
+            raise UserError(
                 f"{fraction} with outer.rounds={self.rounds!r} would change the rewards that inner steps learn from: "
                 "choose outer.rounds='last', or worst_fraction=1"
             )
         if not learner.adapts_by_gradient and advantage.credit == "episode":
-            raise ValueError(
+            raise UserError(
                 f"{fraction} is about the return of a trial, and does not fit advantage.credit='episode': choose "
                 "advantage.credit='trial'"
             )
@@ -144,7 +145,7 @@ class ReplayObjective(OuterConfig):
     def _validate_entropy(self) -> None:
         first, last = self.entropy_coefficient, self.final_entropy_coefficient
         if self.entropy_schedule == "geometric" and (last is None or is_off(first) or is_off(last)):
-            raise ValueError(
+            raise UserError(
                 f"outer.entropy_schedule='geometric' does not fit outer.entropy_coefficient={first} and "
                 f"outer.final_entropy_coefficient={last}, which must both be above 0: choose 0.1 and 0.001 for "
                 "example, or 'linear'"
@@ -153,12 +154,12 @@ class ReplayObjective(OuterConfig):
         if not isinstance(factor, int | float) or factor == 1:
             return
         if self.rounds in ("last", "adapted"):
-            raise ValueError(
+            raise UserError(
                 f"outer.first_round_entropy_factor={factor} has no effect with outer.rounds={self.rounds!r}, which "
                 "leaves the first round out: choose 1, or outer.rounds='all'"
             )
         if is_off(first) and (last is None or is_off(last)):
-            raise ValueError(
+            raise UserError(
                 f"outer.first_round_entropy_factor={factor} has no effect with outer.entropy_coefficient={first}: "
                 "choose 1, or 0.01 for the coefficient"
             )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.validation import bounded
 from metarl_jax.learners.base import LearnerConfig, ParameterGroups
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer, OuterConfig
@@ -29,12 +30,12 @@ class Reptile(AdamOptions, OuterConfig):
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         del advantage
         if getattr(learner, "fast_pattern", None) != "":
-            raise ValueError(
+            raise UserError(
                 f"outer method 'reptile' moves the weights to where a task adapts them, and learner {learner.name!r} "
                 "does not adapt them all: choose learner 'maml' with adapts='all', or another outer method"
             )
         if getattr(learner, "learn_inner_lr", "none") != "none":
-            raise ValueError(
+            raise UserError(
                 "learner.learn_inner_lr does not fit outer method 'reptile', which has no derivative in a step size: "
                 "choose learn_inner_lr='none'"
             )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.trees import padded_mean
 from metarl_jax.core.types import Array, Memory, MetaParams, Metrics, PyTree, Trial
 from metarl_jax.core.validation import bounded
@@ -48,7 +49,7 @@ class TRPO(ReplayObjective):
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         super().validate(learner, advantage)
         if advantage.baseline == "value":
-            raise ValueError(
+            raise UserError(
                 "advantage.baseline='value' does not fit outer method 'trpo', whose step has no place for a value "
                 "loss: choose 'linear' or 'none', or another outer method"
             )

@@ -10,6 +10,7 @@ from metarl_jax.baselines.policies import control_spec
 from metarl_jax.config import Config, evaluated_learner, validate
 from metarl_jax.core import advantages, machine
 from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import under_fixed_settings
 from metarl_jax.core.spaces import Discrete, encoded_action_size
 from metarl_jax.core.task_axis import TaskAxis, make_task_axis
@@ -66,7 +67,7 @@ def build(config: Config) -> Program:
     program. Only concrete values are validated.
 
     Raises:
-      ValueError: naming the field, the value and the remedy.
+      UserError: naming the field, the value and the remedy.
     """
     spec = make_spec(config)
     evaluate, evaluate_control = _make_evaluations(config, spec)
@@ -88,7 +89,7 @@ def make_spec(config: Config) -> StepSpec:
     """The parts and sizes of the meta-step of a configuration.
 
     Raises:
-      ValueError: naming the field, the value and the remedy.
+      UserError: naming the field, the value and the remedy.
     """
     validate(config)
     axis = make_task_axis(select_devices(config))
@@ -126,7 +127,7 @@ def check_memory(config: Config) -> None:
     What else a meta-step needs is known only when it is compiled.
 
     Raises:
-      ValueError: naming the sizes and the remedy.
+      UserError: naming the sizes and the remedy.
     """
     sizes = {name: getattr(config, name) for name in ("num_tasks", "num_rounds", "num_episodes")}
     num_steps = math.prod(sizes.values()) * config.env.episode_length
@@ -134,7 +135,7 @@ def check_memory(config: Config) -> None:
     memory = machine.memory_bytes(allowed_devices(config))
     if memory is not None and num_bytes > memory:
         given = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise ValueError(
+        raise UserError(
             f"{given} of {config.env.episode_length} steps need at least {num_bytes / 2**30:,.0f} GiB, and the "
             f"memory has {memory / 2**30:,.0f} GiB: choose a smaller {max(sizes, key=lambda name: sizes[name])}"
         )

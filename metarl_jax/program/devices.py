@@ -7,6 +7,7 @@ import jax
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from metarl_jax.config import Config, RuntimeConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.task_axis import TaskAxis
 from metarl_jax.core.trees import largest_divisor
@@ -40,7 +41,7 @@ def select_devices(config: Config) -> list[Device]:
     """The devices of a run: those asked for, or as many as share the tasks evenly.
 
     Raises:
-      ValueError: if the platform or the number of devices is not there.
+      UserError: if the platform or the number of devices is not there.
     """
     devices = allowed_devices(config)
     if config.runtime.num_devices is None:
@@ -53,12 +54,12 @@ def allowed_devices(config: Config) -> list[Device]:
     """The devices that a run may use: as many of its platform as it asks for, or all of them.
 
     Raises:
-      ValueError: if the platform or the number of devices is not there.
+      UserError: if the platform or the number of devices is not there.
     """
     wanted, platform = config.runtime.num_devices, platform_of(config.runtime)
     devices = jax.devices(platform)
     if wanted is not None and wanted > len(devices):
-        raise ValueError(
+        raise UserError(
             f"runtime.num_devices={wanted}, but there are {len(devices)} {platform} devices: ask for fewer, or leave "
             "it out"
         )
@@ -108,7 +109,7 @@ def platform_of(runtime: RuntimeConfig) -> str:
     if wanted == "auto":
         return jax.default_backend()
     if not _has(wanted):
-        raise ValueError(
+        raise UserError(
             f"runtime.platform={wanted!r} was asked for, but JAX finds no such device (it has "
             f"{jax.default_backend()}): install JAX for it, or choose runtime.platform=auto"
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import as_fixed_key, under_fixed_settings
 from metarl_jax.core.types import Array, Key, TrainState
 from metarl_jax.envs.base import check_split
@@ -24,7 +25,7 @@ def make_evaluate(
     def evaluate(state: TrainState, key: Key, split: str, num_tasks: int) -> Array:
         check_split(spec.env, split)
         if num_tasks < 1:
-            raise ValueError(f"num_tasks={num_tasks} must be at least 1")
+            raise UserError(f"num_tasks={num_tasks} must be at least 1")
         task_key, trial_key = jax.random.split(as_fixed_key(key))
         num_padded = -(-num_tasks // spec.axis.num_devices) * spec.axis.num_devices
         # Of the last meta-step, so that those of a distribution that changes are tasks that training has met.

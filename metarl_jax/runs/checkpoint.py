@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import check_plain
 from metarl_jax.core.types import PyTree, TrainState
 from metarl_jax.core.writing import WriteError, write_text
@@ -64,7 +65,7 @@ class CheckpointWriter:
         """Writes to `directory`.
 
         Raises:
-          ValueError: if nothing can be saved at such a path.
+          UserError: if nothing can be saved at such a path.
           WriteError: if it cannot be written.
         """
         check_plain(directory)
@@ -224,7 +225,7 @@ def load(directory: Path, step: int, abstract_state: PyTree) -> Checkpoint:
 
     Raises:
       DamagedCheckpointError: if it cannot be read, or its checksum is wrong.
-      ValueError: if it is whole, but of a run with another configuration.
+      UserError: if it is whole, but of a run with another configuration.
     """
     path = directory.absolute() / str(step)
     values = _read(path, progress=ocp.args.JsonRestore())["progress"]
@@ -394,7 +395,7 @@ def _read(path: Path, **items: ocp.args.CheckpointArgs) -> Any:
 def _check_structure(path: Path, saved: dict[str, str], wanted: dict[str, str]) -> None:
     differs = first_difference(saved, wanted)
     if differs is not None:
-        raise ValueError(
+        raise UserError(
             f"the checkpoint {path} is of another configuration: state{differs.name} is "
             f"{differs.found} in it, and {differs.wanted} by "
             "config.json: restore the config.json that it was trained with"

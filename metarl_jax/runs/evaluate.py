@@ -9,6 +9,7 @@ import jax
 
 from metarl_jax.baselines.policies import check_strategies
 from metarl_jax.config import Config, RuntimeConfig, Which, changes
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.envs.base import TaskDistribution, check_split
 from metarl_jax.program.build import build
@@ -61,7 +62,7 @@ def evaluate_run(
       are not as they were in training.
 
     Raises:
-      ValueError: if there is no run, no whole checkpoint, no such split or strategy, fewer than two tasks, or if the
+      UserError: if there is no run, no whole checkpoint, no such split or strategy, fewer than two tasks, or if the
         learner has other parameters in `env`.
       Diverged: if no task has a return that is finite.
     """
@@ -96,7 +97,7 @@ def _evaluated(trained: Config, env: TaskDistribution | None, **options: Any) ->
     """The configuration of a run with what is given of its evaluation, checked against what the run has learned.
 
     Raises:
-      ValueError: naming the field, the value and the remedy.
+      UserError: naming the field, the value and the remedy.
     """
     given = {name: value for name, value in options.items() if value is not None}
     config = dataclasses.replace(
@@ -109,7 +110,7 @@ def _evaluated(trained: Config, env: TaskDistribution | None, **options: Any) ->
         return config
     differs = first_difference(_structure(trained), _structure(config))
     if differs is not None:
-        raise ValueError(
+        raise UserError(
             f"{_describe(changed)}: the learner of the run has other parameters there; state{differs.name} is "
             f"{differs.found} in it, and would be {differs.wanted}: leave observations and actions as they were"
         )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.types import Array, Device, Key, Metrics, PyTree, TrainState
 from metarl_jax.program.build import Program
@@ -207,7 +208,7 @@ def _run(call: Callable[[], Result]) -> Result:
     """The result of a call of what was compiled; made on this thread under `jax.disable_jit()`, which holds only here.
 
     Raises:
-      ValueError: if the memory of the devices does not hold what the call needs.
+      UserError: if the memory of the devices does not hold what the call needs.
     """
     try:
         return call() if _jit_is_disabled() else interruptible(call)
@@ -215,7 +216,7 @@ def _run(call: Callable[[], Result]) -> Result:
         message = str(error)
         if "RESOURCE_EXHAUSTED" not in message:
             raise
-        raise ValueError(
+        raise UserError(
             f"the arrays of this run do not fit into memory ({message.splitlines()[0]}): choose a smaller num_tasks, "
             "num_rounds or num_episodes (or evaluation.num_tasks, or fewer members of a sweep), a "
             "runtime.collect_block or runtime.update_block, or runtime.remat"

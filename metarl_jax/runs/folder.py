@@ -13,6 +13,7 @@ import filelock
 import numpy as np
 
 from metarl_jax.config import Config, from_dict, stamped
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import check_plain, local_path
 from metarl_jax.core.writing import MEMBERS, SWEEP, append, sweep_around, write_text
 
@@ -111,7 +112,7 @@ def create(path: Path, config: Config, *, numbered: bool = False) -> RunFolder:
       numbered: take `path-2`, `path-3`, … where `path` is taken.
 
     Raises:
-      ValueError: if something lies at `path` already (it is left as it is), if `path` cannot be
+      UserError: if something lies at `path` already (it is left as it is), if `path` cannot be
         written, or if the configuration could not be read back.
     """
     values = serializable(config)
@@ -121,7 +122,7 @@ def create(path: Path, config: Config, *, numbered: bool = False) -> RunFolder:
     return folder
 
 
-class TakenError(ValueError):
+class TakenError(UserError):
     """Something lies where a new folder was to be made."""
 
 
@@ -138,7 +139,7 @@ def new_folder(path: Path, *, numbered: bool = False) -> Iterator[Path]:
 
     Raises:
       TakenError: if something lies at `path` already, or if what is above it is a file or a link to nothing.
-      ValueError: if it cannot be made, or if checkpoints cannot be written there.
+      UserError: if it cannot be made, or if checkpoints cannot be written there.
     """
     first, number = local_path(path), 1
     check_plain(first)
@@ -169,7 +170,7 @@ def _claim(path: Path) -> bool:
     The file `CLAIM` is in it until it has its first other file, so that of two processes one gets it.
 
     Raises:
-      TakenError, ValueError: as in `new_folder`.
+      TakenError, UserError: as in `new_folder`.
     """
     is_new = False
     try:
@@ -220,7 +221,7 @@ def _taken(path: Path) -> TakenError:
 
 
 def write_first(path: Path, values: Any) -> None:
-    """`write_json` of the first file of a folder; raises `ValueError` if it cannot be written."""
+    """`write_json` of the first file of a folder; raises `UserError` if it cannot be written."""
     try:
         write_json(path, values)
     except OSError as error:
@@ -236,17 +237,17 @@ def open_existing(path: Path) -> tuple[RunFolder, Config]:
     """The folder of a run that was begun, and its configuration.
 
     Raises:
-      ValueError: if there is no run at `path`, or its configuration cannot be read.
+      UserError: if there is no run at `path`, or its configuration cannot be read.
     """
     path = local_path(path)
     folder = RunFolder(path)
     if (path / SWEEP).is_file():
-        raise ValueError(
+        raise UserError(
             f"run_dir={str(path)!r} is the folder of a sweep: name that of a run in {path / MEMBERS}"
         )
     if not folder.config.is_file():
         reason = "has no config.json" if path.is_dir() else "is not a folder"
-        raise ValueError(
+        raise UserError(
             f"run_dir={str(path)!r} is not the folder of a run (it {reason}): name a folder that "
             "`metarl train` made"
         )
@@ -254,15 +255,15 @@ def open_existing(path: Path) -> tuple[RunFolder, Config]:
 
 
 def read(path: Path, from_values: Callable[[Any], Result]) -> Result:
-    """What `from_values` makes of a JSON file; raises `ValueError` where it cannot be read so."""
+    """What `from_values` makes of a JSON file; raises `UserError` where it cannot be read so."""
     try:
         values = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): restore it") from error
+        raise UserError(f"{path} cannot be read ({error}): restore it") from error
     try:
         return from_values(values)
     except (TypeError, AttributeError, KeyError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} does not describe a run ({error}): restore it, or register what is missing "
             "first"
         ) from error
@@ -276,7 +277,7 @@ def locked(path: Path) -> Iterator[None]:
     of the other then, so that at least one of them sees the other.
 
     Raises:
-      ValueError: if a process trains in it now, or if the folder cannot be written.
+      UserError: if a process trains in it now, or if the folder cannot be written.
     """
     with _lock(path):
         sweep = sweep_around(path)
@@ -286,7 +287,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def check_unlocked(path: Path) -> None:
-    """Raises `ValueError` if a process trains in this folder now, or if it cannot be written."""
+    """Raises `UserError` if a process trains in this folder now, or if it cannot be written."""
     with _lock(path):
         pass
 
@@ -297,7 +298,7 @@ def _lock(path: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except filelock.Timeout as error:
-        raise ValueError(
+        raise UserError(
             f"run_dir={str(path)!r} is in use by a process that trains in it: wait for "
             "it, or stop it"
         ) from error
@@ -330,20 +331,20 @@ def serializable(config: Config) -> dict[str, Any]:
     try:
         same = from_dict(json.loads(json.dumps(values))) == config
     except (TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"config cannot be written to config.json and read again ({error}): use plain numbers, "
             "and register your own env, learner or outer method by name"
         ) from error
     if not same:
-        raise ValueError(
+        raise UserError(
             "config is not the same after it was written to config.json and read again: let every "
             "field be plain data that compares by value, and register your own classes by name"
         )
     return values
 
 
-def _unwritable(path: Path, error: BaseException) -> ValueError:
+def _unwritable(path: Path, error: BaseException) -> UserError:
     reason = getattr(error, "strerror", None) or str(error)
-    return ValueError(
+    return UserError(
         f"run_dir={str(path)!r} cannot be written ({reason}): choose a folder that you may write to"
     )

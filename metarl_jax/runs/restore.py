@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metarl_jax.config import Config, RuntimeConfig, Which, differing, missing
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.types import TrainState
 from metarl_jax.core.writing import sweep_around, to_resume
 from metarl_jax.program.build import Program, build
@@ -51,7 +52,7 @@ def reopen(
       runtime: where to compute; as in training when not given.
 
     Raises:
-      ValueError: if there is no run at `path`, or its configuration cannot be read.
+      UserError: if there is no run at `path`, or its configuration cannot be read.
     """
     folder, config = run_folder.open_existing(path)
     warn_of_defaults(folder.config, warn)
@@ -89,7 +90,7 @@ def open_run(folder: RunFolder, config: Config, warn: Warn, which: Which = "best
       which: the checkpoint.
 
     Raises:
-      ValueError: if there is no whole checkpoint, or none of the meta-step that is asked for.
+      UserError: if there is no whole checkpoint, or none of the meta-step that is asked for.
     """
     program = build(config)
     executables = Executables(run_functions(program))
@@ -109,7 +110,7 @@ def _steps(folder: RunFolder) -> list[int]:
 def _load(folder: RunFolder, executables: Executables, warn: Warn, which: Which) -> Checkpoint:
     directory, like, steps = folder.checkpoints, executables.abstract_state, _steps(folder)
     if (which not in steps) if isinstance(which, int) else (which not in ("best", "last")):
-        raise ValueError(
+        raise UserError(
             f"checkpoint={which!r} is not there: choose 'best', 'last' or a meta-step of {steps}"
         )
 
@@ -125,9 +126,9 @@ def _load(folder: RunFolder, executables: Executables, warn: Warn, which: Which)
             found = checkpointing.load(directory, which, like)
         found = found or load_member(folder, like, which, on_damage=on_damage)
     except DamagedCheckpointError as error:
-        raise ValueError(f"{error}: choose another one of {steps}") from error
+        raise UserError(f"{error}: choose another one of {steps}") from error
     if found is None:
-        raise ValueError(
+        raise UserError(
             f"run_dir={str(folder.path)!r} has no checkpoint that can be read: train it first, "
             f"with `metarl resume {to_resume(folder.path)}`"
         )
@@ -145,7 +146,7 @@ def load(
       runtime: where to compute; as in training when not given, as far as it is here.
 
     Raises:
-      ValueError: if there is no run, or no whole checkpoint.
+      UserError: if there is no run, or no whole checkpoint.
     """
     warn = Reporter().warn
     folder, config = reopen(Path(run_dir), warn, runtime)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl_jax.config import Config, RuntimeConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.program import randomness
 from metarl_jax.program.build import Program, build, check_memory
 from metarl_jax.program.devices import with_runtime
@@ -39,7 +40,7 @@ def train(
       The content of `eval.json`: held-out returns of the trained learner, and of the controls.
 
     Raises:
-      ValueError: for a configuration or folder that cannot work, before anything is compiled.
+      UserError: for a configuration or folder that cannot work, before anything is compiled.
       Interrupted: after Ctrl-C, SIGTERM or SIGHUP.
       Diverged: when `config.max_skipped` updates in a row were skipped.
     """
@@ -76,7 +77,7 @@ def resume(
       console: where to tell how it goes; standard output when not given.
 
     Raises:
-      ValueError: also where `config.json` does not say what was learned, because it was edited.
+      UserError: also where `config.json` does not say what was learned, because it was edited.
     """
     reporter = console or Reporter()
     folder, config = run_folder.open_existing(Path(run_dir))
@@ -97,9 +98,9 @@ def resume(
 
 
 def refuse_edited(path: Path, edited: str) -> None:
-    """Raises `ValueError` if fields in the file at `path`, `edited` in words, are not as was trained."""
+    """Raises `UserError` if fields in the file at `path`, `edited` in words, are not as was trained."""
     if edited:
-        raise ValueError(
+        raise UserError(
             f"{path} is not as was trained: {edited}: restore these values to go on; a new run with other values can "
             "begin with what this one has learned (--init-from)"
         )
@@ -150,13 +151,13 @@ def lengthened(config: Config, num_meta_steps: int | None, done: int, say: Warn)
       say: is told of the change, and of schedules that end with the run: they are those of a run of the new length.
 
     Raises:
-      ValueError: if the run has gone on for longer already.
+      UserError: if the run has gone on for longer already.
     """
     before = config.num_meta_steps
     if num_meta_steps is None or num_meta_steps == before:
         return config
     if num_meta_steps < done:
-        raise ValueError(
+        raise UserError(
             f"num_meta_steps={num_meta_steps}, but the run has a checkpoint of {done}: choose {done} or more, or look "
             f"at an earlier one with `metarl eval RUN_DIR --checkpoint STEP`"
         )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import Config, RuntimeConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.paths import local_path
 from metarl_jax.core.types import Array, Key, PyTree, TrainState
@@ -40,7 +41,7 @@ def check(program: Program, reporter: Reporter, grid: Grid = ()) -> None:
       grid: what is swept.
 
     Raises:
-      ValueError: if there is no such run, if its parameters are of other shapes, or if a field is swept that only
+      UserError: if there is no such run, if its parameters are of other shapes, or if a field is swept that only
         initialises what is taken over.
     """
     config = program.config
@@ -56,7 +57,7 @@ def check(program: Program, reporter: Reporter, grid: Grid = ()) -> None:
         if field == name or field in filled or len(values) < 2:
             continue
         if _initializes(config, field, values[-1], values[0]):
-            raise ValueError(
+            raise UserError(
                 f"grid field {name!r} initialises what init_from={config.init_from!r} has learned, so that all members "
                 "would be one: sweep it without init_from"
             )
@@ -167,25 +168,25 @@ def _open(config: Config, warn: Callable[[str], None]) -> tuple[Config, Saved]:
     """The configuration of the run that `init_from` names, and that run at its best checkpoint.
 
     Raises:
-      ValueError: if there is no such run, or no checkpoint.
+      UserError: if there is no such run, or no checkpoint.
     """
     runtime = RuntimeConfig(platform=config.runtime.platform, num_devices=1)
     try:
         folder, theirs = reopen(Path(str(config.init_from)), warn, runtime)
         return theirs, open_run(folder, theirs, warn)
-    except ValueError as error:
-        raise ValueError(f"init_from={config.init_from!r} cannot be begun from: {error}") from error
+    except UserError as error:
+        raise UserError(f"init_from={config.init_from!r} cannot be begun from: {error}") from error
 
 
 def _check_structure(config: Config, theirs: Config, source: Saved, like: TrainState) -> None:
-    """Raises `ValueError` if what was learned has other shapes than in `like`."""
+    """Raises `UserError` if what was learned has other shapes than in `like`."""
     differs = first_difference(structure(_learned(source.state)), structure(_learned(like)))
     if differs is None:
         return
     remedy = "give this run the learner of that one, and observations and actions of the same sizes"
     if theirs.normalize_observations != config.normalize_observations:
         remedy = f"set normalize_observations={theirs.normalize_observations}, as there"
-    raise ValueError(
+    raise UserError(
         f"init_from={config.init_from!r} has learned something else: {differs.name} is {differs.found} in it, and "
         f"{differs.wanted} here: {remedy}"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metarl_jax import learners
+from metarl_jax.core.errors import UserError
 from metarl_jax.runs.folder import MEMBERS, SWEEP, RunFolder
 
 Interval = Sequence[float | None]
@@ -75,17 +76,17 @@ def read_all(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Row]:
     What has not ended is shown with its last evaluation, and `warn` is told; so it is of folders that hold nothing.
 
     Raises:
-      ValueError: if no folder holds a result.
+      UserError: if no folder holds a result.
     """
     rows: list[Row] = []
     problems = []
     for path in paths:
         try:
             rows += _rows(path, warn)
-        except ValueError as error:
+        except UserError as error:
             problems.append(str(error))
     if not rows:
-        raise ValueError("; ".join(problems) or "there is nothing to compare")
+        raise UserError("; ".join(problems) or "there is nothing to compare")
     for problem in problems:
         warn(f"{problem}; left out")
     rows = label(rows)
@@ -164,11 +165,11 @@ def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:
         for member in sorted((path / MEMBERS).glob("*")):
             try:
                 yield _run(member, lambda message: None)
-            except ValueError:
+            except UserError:
                 continue
             found = True
         if not found:
-            raise ValueError(f"run_dir={str(path)!r} has no member that was evaluated")
+            raise UserError(f"run_dir={str(path)!r} has no member that was evaluated")
 
 
 def _sweep_has_ended(path: Path) -> bool:
@@ -218,7 +219,7 @@ def _run(path: Path, warn: Callable[[str], None]) -> Row:
     if not is_finished:
         found = _last(lines, "eval_return")
         if not found:
-            raise ValueError(
+            raise UserError(
                 f"run_dir={str(path)!r} has no eval.json of its whole training, and no evaluation in metrics.jsonl: "
                 f"`metarl resume {path}` ends a run that was stopped"
             )
@@ -303,12 +304,12 @@ def _last(lines: Sequence[dict[str, Any]], field: str) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON file of a run or sweep; raises `ValueError` where it is not there or cannot be read."""
+    """A JSON file of a run or sweep; raises `UserError` where it is not there or cannot be read."""
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"run_dir={str(path.parent)!r} has no {path.name}: name the folder of a run or sweep"
         )
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): restore it") from error
+        raise UserError(f"{path} cannot be read ({error}): restore it") from error

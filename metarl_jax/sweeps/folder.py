@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metarl_jax.config import differing, from_dict, stamped
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path
 from metarl_jax.core.writing import MEMBERS, SWEEP, sweep_around
 from metarl_jax.runs import folder as run_folder
@@ -47,7 +48,7 @@ def create(path: Path, sweep: Sweep, *, numbered: bool = False) -> SweepFolder:
       numbered: take `path-2`, `path-3`, … where `path` is taken.
 
     Raises:
-      ValueError: if something lies at `path` already (it is left as it is), if `path` cannot be
+      UserError: if something lies at `path` already (it is left as it is), if `path` cannot be
         written, or if the configuration could not be read back.
     """
     values = _to_dict(sweep)
@@ -63,11 +64,11 @@ def is_sweep(path: Path) -> bool:
 
 
 def open_existing(path: Path) -> tuple[SweepFolder, Sweep]:
-    """The folder of a sweep that was begun, and what it sweeps; raises `ValueError` where there is none."""
+    """The folder of a sweep that was begun, and what it sweeps; raises `UserError` where there is none."""
     path = local_path(path)
     folder = SweepFolder(path)
     if not is_sweep(path):
-        raise ValueError(
+        raise UserError(
             f"run_dir={str(path)!r} is not the folder of a sweep (it has no {SWEEP}): name a folder "
             "that `metarl sweep` made"
         )
@@ -87,10 +88,10 @@ def make_members(folder: SweepFolder, sweep: Sweep) -> list[RunFolder]:
 
 
 def check_ended(folder: RunFolder) -> None:
-    """Raises `ValueError` if the run is a member of a sweep that trains it still: it has no checkpoint of its own."""
+    """Raises `UserError` if the run is a member of a sweep that trains it still: it has no checkpoint of its own."""
     sweep = sweep_around(folder.path)
     if sweep is not None and not saved_steps(folder.checkpoints):
-        raise ValueError(
+        raise UserError(
             f"run_dir={str(folder.path)!r} is a member of a sweep that has not ended: go on with "
             f"all of its members, with `metarl resume {sweep}`"
         )

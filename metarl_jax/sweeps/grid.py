@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from metarl_jax.config import Config
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
 
 Grid = tuple[tuple[str, tuple[float, ...]], ...]
@@ -16,31 +17,31 @@ def parse_axis(config: Config, text: str) -> tuple[str, tuple[float, ...]]:
     """`learner.inner-lr=0.03,0.1` as a name and its values; the values are not checked against their bounds.
 
     Raises:
-      ValueError: for another form, an unknown field (with the nearest one), or one that is no float.
+      UserError: for another form, an unknown field (with the nearest one), or one that is no float.
     """
     name, equals, values = text.partition("=")
     name = name.strip().lstrip("-").replace("-", "_")
     if not equals or not name:
-        raise ValueError(f"grid={text!r} must be FIELD=VALUE,VALUE,…: learner.inner-lr=0.03,0.1")
+        raise UserError(f"grid={text!r} must be FIELD=VALUE,VALUE,…: learner.inner-lr=0.03,0.1")
     check_axis(config, name)
     try:
         return name, tuple(float(value) for value in values.split(","))
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"grid={text!r}: {values!r} must be numbers with commas between: {name}=0.03,0.1"
         ) from error
 
 
 def check_axis(config: Config, name: str) -> None:
-    """Raises `ValueError` unless `name` is a float field of the configuration, or of a part of it."""
+    """Raises `UserError` unless `name` is a float field of the configuration, or of a part of it."""
     hints = dict(_leaves(config))
     if name not in hints:
         near = [known for known in hints if known.endswith(f".{name}")]
         hint = f"; did you mean {near[0]!r}?" if near else suggestion(name, list(hints))
-        raise ValueError(f"grid field {name!r} is unknown{hint or '; see --help'}")
+        raise UserError(f"grid field {name!r} is unknown{hint or '; see --help'}")
     if float not in (hints[name], *typing.get_args(hints[name])):
         kind = getattr(hints[name], "__name__", str(hints[name]))
-        raise ValueError(
+        raise UserError(
             f"grid field {name!r} is of type {kind}: one program can sweep floats only; train it "
             "once for each value"
         )

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import Config, validate
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.task_axis import MEMBERS, TaskAxis, make_task_axis
 from metarl_jax.core.types import Array, Key, PyTree, TrainState
@@ -81,24 +82,24 @@ class Sweep:
         """Checks the grid, and the configuration of every member.
 
         Raises:
-          ValueError: naming the field, the value and the remedy.
+          UserError: naming the field, the value and the remedy.
         """
         for name in ("num_seeds", "group_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
+                raise UserError(f"{name}={value} must be at least 1")
         names = [name for name, _ in self.grid]
         for name, values in self.grid:
             check_axis(self.config, name)
             if len(set(values)) < len(values) or names.count(name) > 1:
-                raise ValueError(
+                raise UserError(
                     f"grid field {name!r} is given twice, or a value of it: give each once"
                 )
         for member in self.members():
             validate(member.config)
         folders = [member.name for member in self.members()]
         if len(set(folders)) < len(folders):
-            raise ValueError("grid has values that agree in six digits: choose them farther apart")
+            raise UserError("grid has values that agree in six digits: choose them farther apart")
 
 
 def sweep_functions(sweep: Sweep) -> RunFunctions:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.config import RuntimeConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.program import randomness
 from metarl_jax.program.build import build, check_memory
 from metarl_jax.program.devices import with_runtime
@@ -45,7 +46,7 @@ def train_sweep(
       The content of `results.json`: the combinations ranked by held-out return.
 
     Raises:
-      ValueError: for a sweep or folder that cannot work, before anything is compiled.
+      UserError: for a sweep or folder that cannot work, before anything is compiled.
       Interrupted: after Ctrl-C, SIGTERM or SIGHUP.
       Diverged: when every member has skipped `config.max_skipped` updates in a row.
     """
@@ -88,13 +89,13 @@ def resume_sweep(
 
 
 def check_traceable(sweep: Sweep, functions: RunFunctions) -> None:
-    """Raises `ValueError` if a field of the grid must be known when the program is compiled."""
+    """Raises `UserError` if a field of the grid must be known when the program is compiled."""
     try:
         states = jax.eval_shape(functions.init, functions.key)
         jax.eval_shape(lambda states: functions.chunk(states, jnp.int32(1), 1), states)
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         names = ", ".join(name for name, _ in sweep.grid)
-        raise ValueError(
+        raise UserError(
             f"one of the grid fields {names} must be known at compilation, so that one program "
             f"cannot sweep it ({str(error).splitlines()[0]}): train it once for each value"
         ) from error
