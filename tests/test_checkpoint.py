@@ -11,17 +11,17 @@ import pytest
 
 from metarl_jax.core.types import TrainState
 from metarl_jax.core.writing import WriteError
-from metarl_jax.runs import checkpoint
+from metarl_jax.runs import checkpoint_writer
 from metarl_jax.runs.checkpoint import (
-    CheckpointWriter,
     DamagedCheckpointError,
     load,
     load_best,
     load_latest,
     quarantine,
     saved_steps,
-    structure,
 )
+from metarl_jax.runs.checkpoint_structure import structure
+from metarl_jax.runs.checkpoint_writer import CheckpointWriter
 from metarl_jax.runs.progress import Progress
 
 
@@ -164,7 +164,7 @@ def test_the_first_save_is_read_back(tmp_path, monkeypatch):
     directory.mkdir(parents=True)
     with pytest.raises(ValueError, match=r"\*, \? or \["):
         CheckpointWriter(directory, keep=1)
-    monkeypatch.setattr(checkpoint, "check_plain", lambda path: None)
+    monkeypatch.setattr(checkpoint_writer, "check_plain", lambda path: None)
     with (
         pytest.raises(WriteError, match="is not what is read"),
         CheckpointWriter(directory, keep=1) as writer,

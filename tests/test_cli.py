@@ -23,8 +23,9 @@ from metarl_jax.config import RuntimeConfig, from_dict
 from metarl_jax.core.jax_settings import fixed_settings
 from metarl_jax.core.registry import Registry, suggestion
 from metarl_jax.core.writing import WriteError
-from metarl_jax.runs import folder, stopping
+from metarl_jax.runs import evaluate, folder, stopping
 from metarl_jax.runs import train as loop
+from metarl_jax.runs.new_folder import TakenError
 from metarl_jax.sweeps import train as sweep_train
 
 PRESET = "maml-point-robot"
@@ -227,7 +228,7 @@ def test_folders_made_at_once_are_numbered(tmp_path):
 @pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
 def test_no_number_helps_against_what_is_above_a_folder(tmp_path, make):
     make(tmp_path / "runs")
-    with pytest.raises(folder.TakenError, match="above it"):
+    with pytest.raises(TakenError, match="above it"):
         folder.create(tmp_path / "runs/run", experiments.get(PRESET), numbered=True)
 
 
@@ -238,7 +239,7 @@ def test_an_empty_folder_is_taken_by_one_of_two(tmp_path):
         barrier.wait()
         try:
             folder.create(tmp_path, config)
-        except folder.TakenError:
+        except TakenError:
             return False
         return True
 
@@ -292,7 +293,7 @@ def test_the_home_folder_is_found_in_every_path(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(loop, "train", lambda config, run_dir, **_: asked.append(run_dir))
     monkeypatch.setattr(loop, "resume", lambda run_dir, **_: asked.append(run_dir))
-    monkeypatch.setattr(loop, "evaluate_run", lambda run_dir, **_: asked.append(run_dir) or {})
+    monkeypatch.setattr(evaluate, "evaluate_run", lambda run_dir, **_: asked.append(run_dir) or {})
     folder.create(tmp_path / "run", experiments.get("rl2-bandit"))
     for words in ("train rl2-bandit --run-dir=~/run", "resume ~/run", "eval ~/run --json"):
         assert main(words.split()) == 0
@@ -499,7 +500,7 @@ def test_train_and_eval(monkeypatch, capsys):
         assert (checkpoint, runtime) == ("best", config.runtime)
         return evaluation
 
-    monkeypatch.setattr(loop, "evaluate_run", evaluate_run)
+    monkeypatch.setattr(evaluate, "evaluate_run", evaluate_run)
     steps = ["--num-episodes", "40", "--inner-lr-factors", "1", "0.5"]
     assert (
         main(["eval", str(run_dir), "--split", "train", "--num-tasks", "6", "--json", *steps]) == 0

@@ -13,7 +13,7 @@ from metarl_jax import experiments
 from metarl_jax.config import validate
 from metarl_jax.experiments.tables import memory_cells, memory_table
 from metarl_jax.runs import folder as run_folder
-from metarl_jax.runs import train
+from metarl_jax.runs import restore, train
 
 replace = dataclasses.replace
 
@@ -98,7 +98,7 @@ def quick(monkeypatch):
         return SimpleNamespace(evaluate=lambda *_: returns), ()
 
     monkeypatch.setattr(train, "train", train_)
-    monkeypatch.setattr(train, "load", load)
+    monkeypatch.setattr(restore, "load", load)
     return trained
 
 

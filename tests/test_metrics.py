@@ -18,10 +18,10 @@ from metarl_jax.core.writing import WriteError, to_resume
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.outer.ppo import PPO
-from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs import report
 from metarl_jax.runs.event_file import scalars
 from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.json_files import write_json
 from metarl_jax.runs.metrics_writer import MetricsWriter
 from metarl_jax.runs.reporter import Reporter
 
@@ -74,9 +74,9 @@ def test_a_write_that_fails_is_an_error_that_says_how_to_go_on(tmp_path, small_f
 
 def test_a_failed_write_leaves_what_was_there_and_no_rest(tmp_path, small_files):
     path = tmp_path / "eval.json"
-    run_folder.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(WriteError, match=r"eval\.json cannot be written"):
-        run_folder.write_json(path, {"a": "x" * 30_000})
+        write_json(path, {"a": "x" * 30_000})
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 

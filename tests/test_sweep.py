@@ -38,6 +38,7 @@ from metarl_jax.runs.checkpoint import load_best, load_latest, saved_steps
 from metarl_jax.runs.evaluate import evaluate_run
 from metarl_jax.runs.executables import Executables, run_functions
 from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.locks import locked
 from metarl_jax.runs.metrics_writer import MetricsWriter
 from metarl_jax.runs.pace import Pace
 from metarl_jax.runs.reporter import Reporter
@@ -295,9 +296,9 @@ def test_members_hold_no_file_open(tmp_path):
         writers[0].write({"step": 2, "x": 1.0})
         assert len(os.listdir("/dev/fd")) <= before + 2
         with pytest.raises(ValueError, match="in use by a process"):
-            run_folder.locked(run.folders[3].path).__enter__()
+            locked(run.folders[3].path).__enter__()
     with (
-        run_folder.locked(run.folders[3].path),
+        locked(run.folders[3].path),
         pytest.raises(ValueError, match=r"seed=10.* in use by a process"),
     ):
         _opened(folder, sweep, functions, Silent()).__enter__()

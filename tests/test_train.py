@@ -49,6 +49,7 @@ from metarl_jax.runs import stopping
 from metarl_jax.runs.checkpoint import load_best, load_latest, saved_steps
 from metarl_jax.runs.evaluate import evaluate_run
 from metarl_jax.runs.executables import REPORTS, Executables, run_functions
+from metarl_jax.runs.locks import locked
 from metarl_jax.runs.loop import chunk_end, is_due
 from metarl_jax.runs.pace import Pace
 from metarl_jax.runs.progress import Progress, held_out_return, note_evaluation
@@ -730,7 +731,7 @@ def test_a_configuration_that_cannot_be_resumed_is_refused(tmp_path):
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     folder = run_folder.create(tmp_path / "run", PROBE)
-    with run_folder.locked(folder.path), pytest.raises(ValueError, match="in use"):
+    with locked(folder.path), pytest.raises(ValueError, match="in use"):
         resume(tmp_path / "run")
 
 

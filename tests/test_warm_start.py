@@ -19,7 +19,7 @@ from metarl_jax.learners.gradient import MetaSGD
 from metarl_jax.learners.rl2 import RL2
 from metarl_jax.program.build import build
 from metarl_jax.runs import folder as run_folder
-from metarl_jax.runs.checkpoint import CheckpointWriter
+from metarl_jax.runs.checkpoint_writer import CheckpointWriter
 from metarl_jax.runs.executables import Executables, run_functions
 from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter

@@ -14,7 +14,7 @@ from metarl_jax.cli.options import parse
 from metarl_jax.cli.output import check_output, say_written
 from metarl_jax.console.tables import Column, Table, interval, number, show, thousands
 from metarl_jax.core.errors import UserError
-from metarl_jax.runs.folder import finite
+from metarl_jax.runs.json_files import finite
 from metarl_jax.sweeps.comparison import Interval, Row, read_all
 
 HELP = """Compare trained runs and sweeps: held-out returns with 95% intervals, over seeds and tasks where there are

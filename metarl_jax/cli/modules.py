@@ -13,7 +13,8 @@ from metarl_jax.cli.output import check_folder, say_written
 from metarl_jax.config import RuntimeConfig, Which
 from metarl_jax.console.tables import Column, Table, number, show
 from metarl_jax.core.validation import bounded, check_fields
-from metarl_jax.runs.folder import finite, open_existing, write_json
+from metarl_jax.runs.folder import open_existing
+from metarl_jax.runs.json_files import finite, write_json
 
 HELP = """Show the structure that a modular learner has learned: how tasks are routed through the
 modules, and which connections between them are left. It is that of the last checkpoint, because the

@@ -67,3 +67,11 @@ def check_plain(path: Path) -> None:
             f"run_dir={str(path)!r} is {absolute!r}, and checkpoints cannot be written to a path "
             "with *, ? or [ in it: choose or rename a folder"
         )
+
+
+def unwritable(path: Path, error: BaseException) -> UserError:
+    """The error where a folder of a run cannot be written, with the reason of the operating system."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return UserError(
+        f"run_dir={str(path)!r} cannot be written ({reason}): choose a folder that you may write to"
+    )

@@ -6,12 +6,8 @@ that a process killed at any moment leaves a whole checkpoint or none. Damage do
 when reading: by an error, or by the checksum.
 """
 
-import contextlib
 import dataclasses
-import hashlib
-import json
-import shutil
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +17,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.paths import check_plain
 from metarl_jax.core.types import PyTree, TrainState
-from metarl_jax.core.writing import WriteError, write_text
 from metarl_jax.runs import orbax_logs
+from metarl_jax.runs.checkpoint_structure import checksum, first_difference, structure
 from metarl_jax.runs.progress import Progress
 
 
@@ -47,172 +42,6 @@ class DamagedCheckpointError(Exception):
 OnDamage = Callable[[DamagedCheckpointError], None]
 
 
-@jax.jit
-def copy(state: PyTree) -> PyTree:
-    """The same arrays at other places: `state` may be donated."""
-    return jax.tree.map(jnp.copy, state)
-
-
-class CheckpointWriter:
-    """Saves states in the background, and keeps the latest few and the best by held-out return.
-
-    The first checkpoint is read back, so that a place where nothing can be kept is found at once.
-    Usable as a context manager, which waits for the last save. Whatever Orbax cannot do becomes a
-    `WriteError`; the pages that it logs about the same are dropped.
-    """
-
-    def __init__(self, directory: Path, *, keep: int):
-        """Writes to `directory`.
-
-        Raises:
-          UserError: if nothing can be saved at such a path.
-          WriteError: if it cannot be written.
-        """
-        check_plain(directory)
-        self._directory = directory
-        self._policy = _LatestAndBest(keep)
-        self._last_save: int | None = None
-        self._proven = False
-        with self._failing():
-            self._manager = ocp.CheckpointManager(
-                directory.absolute(),
-                options=ocp.CheckpointManagerOptions(
-                    preservation_policy=self._policy, cleanup_tmp_directories=True
-                ),
-            )
-
-    def save(
-        self, state: TrainState, progress: Sequence[Progress], *, is_last: bool = False
-    ) -> None:
-        """Begins to save `state` under its step.
-
-        Where these very arrays are saved already, only the progress is renewed; where others are, they are replaced.
-
-        The caller may donate `state` afterwards, unless `is_last`: what is written is a copy.
-
-        Args:
-          state: of a run, or of all members of a sweep, `[M, ...]`.
-          progress: of the run alone, or of each member.
-          is_last: whether nothing is computed with `state` any more. The devices, which may be busy, are then left
-            alone: it is only read.
-
-        Raises:
-          WriteError: if this or an earlier save has failed.
-        """
-        step = step_of(state)
-        if not is_last:
-            state = copy(state)
-        values = _to_values(progress) | {"structure": structure(state)}
-        values["sha256"] = checksum(state, values)
-        self._policy.best_steps = {member.best_step for member in progress}
-        if step in self._manager.all_steps():
-            self._save_again(step, state, values)
-            return
-        items = _items(state, values)
-        with self._failing():
-            if not self._manager.save(step, args=items, force=True):
-                raise RuntimeError(f"Orbax did not save step {step}")
-        self._last_save = step
-        if not self._proven:
-            self.wait()
-            self._read_back(step, state)
-
-    def _save_again(self, step: int, state: PyTree, values: dict[str, Any]) -> None:
-        """Replaces what is saved beside the state of a step, in one go; or all of it, where the state is another."""
-        self.wait()
-        path = self._directory / str(step) / "progress" / "metadata"
-        saved = _saved_values(path)
-        if saved == values:
-            return
-        if checksum(state, {n: x for n, x in saved.items() if n != "sha256"}) == saved.get(
-            "sha256"
-        ):
-            write_text(path, json.dumps(values))
-        else:
-            self._replace(step, _items(state, values))
-
-    def _replace(self, step: int, items: ocp.args.Composite) -> None:
-        """Saves another state of a step; the one before is deleted when the new one is whole."""
-        path = self._directory.absolute() / str(step)
-        new, old = path.with_name(f"{step}.new"), path.with_name(f"{step}.old")
-        with self._failing():
-            with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-                checkpointer.save(new, args=items, force=True)
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
-            new.rename(path)
-            shutil.rmtree(old)
-
-    def wait(self) -> None:
-        """Returns when everything is on disk.
-
-        Raises:
-          WriteError: if a save has failed in the background.
-        """
-        with self._failing():
-            self._manager.wait_until_finished()
-            if self._last_save is not None and self._last_save not in saved_steps(self._directory):
-                raise RuntimeError(f"step {self._last_save} was not saved")
-
-    def _read_back(self, step: int, state: PyTree) -> None:
-        like = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
-        )
-        try:
-            load(self._directory, step, like)
-        except DamagedCheckpointError as error:
-            raise WriteError(
-                self._directory, f"what was saved is not what is read: {error}"
-            ) from error
-        self._proven = True
-
-    @contextlib.contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Turns whatever Orbax raises in its block, errors of its threads among them, into a `WriteError`."""
-        try:
-            yield
-        except Exception as error:  # Of any type: TensorStore's are ValueErrors.
-            raise WriteError(self._directory, error) from error
-
-    def latest_step(self) -> int | None:
-        """The last step saved or being saved."""
-        return self._manager.latest_step()
-
-    def __enter__(self) -> "CheckpointWriter":
-        self._unmute = orbax_logs.mute()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: Any) -> None:
-        failures = []
-        for end in (self.wait, self._close):
-            try:
-                end()
-            except WriteError as error:
-                failures.append(error)
-        is_told = kind is not None and issubclass(kind, WriteError)
-        if failures and not is_told:
-            raise failures[0]
-        if not failures and not is_told:
-            self._unmute()
-
-    def _close(self) -> None:
-        with self._failing():
-            self._manager.close()
-
-
-@dataclasses.dataclass
-class _LatestAndBest:
-    """Orbax's preservation policy. Which step is the best is told, not read from the files."""
-
-    keep: int
-    best_steps: Set[int | None] = frozenset()
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        del context
-        latest = {checkpoint.step for checkpoint in checkpoints[-self.keep :]}
-        return [c.step in latest or c.step in self.best_steps for c in checkpoints]
-
-
 def saved_steps(directory: Path) -> list[int]:
     """The steps with a finished checkpoint, ascending."""
     if not directory.is_dir():
@@ -233,7 +62,7 @@ def load(directory: Path, step: int, abstract_state: PyTree) -> Checkpoint:
     if digest is None or "structure" not in values:
         raise DamagedCheckpointError(path, "its progress has no checksum")
     _check_structure(path, values["structure"], structure(abstract_state))
-    arrays = _read(path, state=ocp.args.StandardRestore(_without_empty(abstract_state)))["state"]
+    arrays = _read(path, state=ocp.args.StandardRestore(without_empty(abstract_state)))["state"]
     state = _with_empty(abstract_state, arrays)
     if checksum(state, values) != digest:
         raise DamagedCheckpointError(
@@ -289,75 +118,24 @@ def step_of(state: TrainState) -> int:
     return int(np.ravel(state.step)[0])
 
 
-def structure(state: PyTree) -> dict[str, str]:
-    """Type and shape of every array by its path: `{".step": "int32[]"}`."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {
-        jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}".replace(" ", "")
-        for path, leaf in leaves
-    }
-
-
-class Difference(NamedTuple):
-    """An array that two structures do not have in common, and what it is in each; `missing` where it is not there."""
-
-    name: str
-    found: str
-    wanted: str
-
-
-def first_difference(found: dict[str, str], wanted: dict[str, str]) -> Difference | None:
-    """The first array by name that differs between two structures, or None where they are the same."""
-    for name in sorted(found.keys() | wanted.keys()):
-        pair = (found.get(name, "missing"), wanted.get(name, "missing"))
-        if pair[0] != pair[1]:
-            return Difference(name, *pair)
-    return None
-
-
-def checksum(state: PyTree, progress: dict[str, Any]) -> str:
-    """SHA-256 of the bytes of every array and of what is saved beside them."""
-    digest = hashlib.sha256(json.dumps(progress, sort_keys=True).encode())
-    for leaf in jax.tree.leaves(state):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
-
-
-def _to_values(progress: Sequence[Progress]) -> dict[str, Any]:
+def to_values(progress: Sequence[Progress]) -> dict[str, Any]:
+    """What is saved of the progress of a run, or of each member of a sweep."""
     values = [dataclasses.asdict(member) for member in progress]
     return values[0] if len(values) == 1 else {"members": values}
 
 
 def _from_values(values: dict[str, Any]) -> list[Progress]:
-    """The inverse of `_to_values`."""
+    """The inverse of `to_values`."""
     return [Progress(**member) for member in values.get("members", [values])]
 
 
-def _items(state: PyTree, values: dict[str, Any]) -> ocp.args.Composite:
-    """What Orbax is given of a state and of what is saved beside it."""
-    return ocp.args.Composite(
-        state=ocp.args.StandardSave(_without_empty(state)), progress=ocp.args.JsonSave(values)
-    )
-
-
-def _saved_values(path: Path) -> dict[str, Any]:
-    """What lies beside a saved state; empty where it cannot be read."""
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _without_empty(state: PyTree) -> PyTree:
+def without_empty(state: PyTree) -> PyTree:
     """None in the place of arrays without entries, which Orbax does not write."""
     return jax.tree.map(lambda leaf: leaf if leaf.size else None, state)
 
 
 def _with_empty(abstract_state: PyTree, arrays: PyTree) -> PyTree:
-    """The inverse of `_without_empty`."""
+    """The inverse of `without_empty`."""
 
     def leaf(abstract, array):
         if abstract.size:

@@ -14,10 +14,7 @@ from metarl_jax.core.jax_settings import make_key
 from metarl_jax.envs.base import TaskDistribution, check_split
 from metarl_jax.program.build import build
 from metarl_jax.runs import report
-from metarl_jax.runs.checkpoint import (
-    first_difference,
-    structure,
-)
+from metarl_jax.runs.checkpoint_structure import first_difference, structure
 from metarl_jax.runs.loop import Run
 from metarl_jax.runs.report import Shown
 from metarl_jax.runs.reporter import Reporter

@@ -29,7 +29,8 @@ from metarl_jax.core.types import TrainState
 from metarl_jax.program.build import Program
 from metarl_jax.runs import progress as logbook
 from metarl_jax.runs import stopping, warm_start
-from metarl_jax.runs.checkpoint import CheckpointWriter, copy, step_of
+from metarl_jax.runs.checkpoint import step_of
+from metarl_jax.runs.checkpoint_writer import CheckpointWriter, copy
 from metarl_jax.runs.executables import TRAINING_EVALUATIONS, Executables
 from metarl_jax.runs.folder import RunFolder
 from metarl_jax.runs.metrics_writer import MetricsWriter

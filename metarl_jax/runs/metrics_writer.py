@@ -7,7 +7,8 @@ import numpy as np
 
 from metarl_jax.core.writing import append
 from metarl_jax.runs.event_file import EventFile, scalars
-from metarl_jax.runs.folder import RunFolder, finite, truncate_jsonl
+from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.json_files import finite, truncate_jsonl
 
 SUMMED = (
     "env_steps",

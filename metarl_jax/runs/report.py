@@ -15,7 +15,8 @@ from metarl_jax.envs.base import has_oracle
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs.checkpoint import DamagedCheckpointError, step_of
 from metarl_jax.runs.executables import REPORTS
-from metarl_jax.runs.folder import RunFolder, finite
+from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.json_files import finite
 from metarl_jax.runs.loop import Run, Trained, all_saved
 from metarl_jax.runs.stopping import Diverged
 

@@ -15,6 +15,7 @@ from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs.checkpoint import Checkpoint, DamagedCheckpointError, saved_steps
 from metarl_jax.runs.executables import Executables, run_functions
 from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.json_files import read_json
 from metarl_jax.runs.members import load_member
 from metarl_jax.runs.reporter import Reporter
 
@@ -64,7 +65,7 @@ def reopen(
 
 def warn_of_defaults(path: Path, warn: Warn, entry: str | None = None) -> None:
     """Tells which fields a written configuration lacks: the file at `path`, or an entry of it."""
-    values = run_folder.read(path, lambda values: values if entry is None else values[entry])
+    values = read_json(path, lambda values: values if entry is None else values[entry])
     lacking = ", ".join(f"{name}={value!r}" for name, value in missing(values).items())
     if lacking:
         warn(f"{path} is of another version, without {lacking}: these defaults are used")

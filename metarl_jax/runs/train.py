@@ -12,12 +12,11 @@ from metarl_jax.program.devices import with_runtime
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs import loop, report, warm_start
-from metarl_jax.runs.checkpoint import (
-    DamagedCheckpointError,
-    saved_steps,
-)
+from metarl_jax.runs.checkpoint import DamagedCheckpointError, saved_steps
 from metarl_jax.runs.executables import Executables, run_functions
 from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.json_files import write_json
+from metarl_jax.runs.locks import locked
 from metarl_jax.runs.loop import Run, Trained
 from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter
@@ -51,7 +50,7 @@ def train(
     warm_start.check(program, reporter)
     randomness.warn(config.env, reporter.warn)
     folder = run_folder.create(Path(run_dir), config, numbered=numbered)
-    with run_folder.locked(folder.path):
+    with locked(folder.path):
         run = _make_run(folder, program, reporter)
         run.reporter.say(str(folder.path))
         return _finish(run, loop.train_to_end(run, None, [Progress()]))
@@ -89,9 +88,9 @@ def resume(
     program = build(with_runtime(longer, runtime, reporter.warn))
     check_memory(program.config)
     wanted = dataclasses.replace(longer, runtime=runtime or config.runtime)
-    with run_folder.locked(folder.path):
+    with locked(folder.path):
         if wanted != config:
-            run_folder.write_json(folder.config, run_folder.serializable(wanted))
+            write_json(folder.config, run_folder.serializable(wanted))
         run = _make_run(folder, program, reporter)
         run.reporter.say(str(folder.path))
         return _finish(run, continue_training(run))
@@ -136,7 +135,7 @@ def _finish(run: Run, trained: Trained) -> dict[str, Any]:
     """Writes, prints and draws the evaluation of what was learned, at its best checkpoint."""
     _, (evaluation,) = report.evaluate_best(run, trained)
     (folder,) = run.folders
-    run_folder.write_json(folder.evaluation, evaluation)
+    write_json(folder.evaluation, evaluation)
     run.reporter.curve(evaluation)
     if report.draw(folder, run.config, evaluation, run.reporter.warn):
         run.reporter.say(str(folder.curve))

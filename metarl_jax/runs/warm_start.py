@@ -17,7 +17,7 @@ from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.paths import local_path
 from metarl_jax.core.types import Array, Key, PyTree, TrainState
 from metarl_jax.program.build import Program
-from metarl_jax.runs.checkpoint import first_difference, structure
+from metarl_jax.runs.checkpoint_structure import first_difference, structure
 from metarl_jax.runs.executables import Executables
 from metarl_jax.runs.reporter import Reporter
 from metarl_jax.runs.restore import Saved, open_run, reopen

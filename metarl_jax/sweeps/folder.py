@@ -10,6 +10,8 @@ from metarl_jax.core.writing import MEMBERS, SWEEP, sweep_around
 from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs.checkpoint import saved_steps
 from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.json_files import read_json, write_json
+from metarl_jax.runs.new_folder import new_folder
 from metarl_jax.sweeps.sweep import Member, Sweep
 
 
@@ -52,7 +54,7 @@ def create(path: Path, sweep: Sweep, *, numbered: bool = False) -> SweepFolder:
         written, or if the configuration could not be read back.
     """
     values = _to_dict(sweep)
-    with run_folder.new_folder(path, numbered=numbered) as made:
+    with new_folder(path, numbered=numbered) as made:
         folder = SweepFolder(made)
         run_folder.write_first(folder.sweep, values)
     return folder
@@ -72,7 +74,7 @@ def open_existing(path: Path) -> tuple[SweepFolder, Sweep]:
             f"run_dir={str(path)!r} is not the folder of a sweep (it has no {SWEEP}): name a folder "
             "that `metarl sweep` made"
         )
-    return folder, run_folder.read(folder.sweep, _from_dict)
+    return folder, read_json(folder.sweep, _from_dict)
 
 
 def make_members(folder: SweepFolder, sweep: Sweep) -> list[RunFolder]:
@@ -102,14 +104,14 @@ def edited_fields(folder: SweepFolder, member: Member) -> str:
     written = folder.member(member).config
     if not written.is_file():
         return ""
-    return differing(run_folder.read(written, dict), member.config)
+    return differing(read_json(written, dict), member.config)
 
 
 def rewrite(folder: SweepFolder, sweep: Sweep) -> None:
     """Writes what is swept, and the configurations of the members, over what was written before."""
     for member in sweep.members():
-        run_folder.write_json(folder.member(member).config, stamped(member.config))
-    run_folder.write_json(folder.sweep, _to_dict(sweep))
+        write_json(folder.member(member).config, stamped(member.config))
+    write_json(folder.sweep, _to_dict(sweep))
 
 
 def _to_dict(sweep: Sweep) -> dict[str, Any]:

@@ -15,11 +15,13 @@ from metarl_jax.program import randomness
 from metarl_jax.program.build import build, check_memory
 from metarl_jax.program.devices import with_runtime
 from metarl_jax.runs import checkpoint as checkpointing
-from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs import loop, report, warm_start
-from metarl_jax.runs.checkpoint import CheckpointWriter, DamagedCheckpointError, saved_steps
+from metarl_jax.runs.checkpoint import DamagedCheckpointError, saved_steps
+from metarl_jax.runs.checkpoint_writer import CheckpointWriter
 from metarl_jax.runs.executables import Executables, RunFunctions
 from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.json_files import finite, write_json
+from metarl_jax.runs.locks import check_unlocked, locked
 from metarl_jax.runs.loop import Run, Trained
 from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter
@@ -106,10 +108,10 @@ def _opened(
     folder: SweepFolder, sweep: Sweep, functions: RunFunctions, reporter: Reporter
 ) -> Iterator[Run]:
     """What the loop needs, while no other process trains in the folder or in that of a member."""
-    with run_folder.locked(folder.path):
+    with locked(folder.path):
         folders = sweep_folder.make_members(folder, sweep)
         for mine in folders:
-            run_folder.check_unlocked(mine.path)
+            check_unlocked(mine.path)
         config = sweep.members()[0].config
         reporter.say(str(folder.path))
         yield Run(folder.path, folders, config, build(config), Executables(functions), reporter)
@@ -119,10 +121,10 @@ def _finish(run: Run, sweep: Sweep, folder: SweepFolder, trained: Trained) -> di
     """Completes the folder of each member; writes and prints the ranked results."""
     returns, evaluations = report.evaluate_best(run, trained)
     for mine, evaluation in zip(run.folders, evaluations, strict=True):
-        run_folder.write_json(mine.evaluation, evaluation)
+        write_json(mine.evaluation, evaluation)
     _save_members(run, trained)
-    results = run_folder.finite(rank(run, sweep, returns, trained.progress))
-    run_folder.write_json(folder.results, results)
+    results = finite(rank(run, sweep, returns, trained.progress))
+    write_json(folder.results, results)
     run.reporter.table(results_table(results))
     warn = _once(run.reporter.warn)
     for mine, member, evaluation in zip(run.folders, sweep.members(), evaluations, strict=True):

@@ -1,0 +1,210 @@
+"""Saves checkpoints in the background, and keeps the latest few and the best."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from metarl_jax.core.paths import check_plain
+from metarl_jax.core.types import PyTree, TrainState
+from metarl_jax.core.writing import WriteError, write_text
+from metarl_jax.runs import orbax_logs
+from metarl_jax.runs.checkpoint import (
+    DamagedCheckpointError,
+    load,
+    saved_steps,
+    step_of,
+    to_values,
+    without_empty,
+)
+from metarl_jax.runs.checkpoint_structure import checksum, structure
+from metarl_jax.runs.progress import Progress
+
+
+@jax.jit
+def copy(state: PyTree) -> PyTree:
+    """The same arrays at other places: `state` may be donated."""
+    return jax.tree.map(jnp.copy, state)
+
+
+class CheckpointWriter:
+    """Saves states in the background, and keeps the latest few and the best by held-out return.
+
+    The first checkpoint is read back, so that a place where nothing can be kept is found at once.
+    Usable as a context manager, which waits for the last save. Whatever Orbax cannot do becomes a
+    `WriteError`; the pages that it logs about the same are dropped.
+    """
+
+    def __init__(self, directory: Path, *, keep: int):
+        """Writes to `directory`.
+
+        Raises:
+          UserError: if nothing can be saved at such a path.
+          WriteError: if it cannot be written.
+        """
+        check_plain(directory)
+        self._directory = directory
+        self._policy = _LatestAndBest(keep)
+        self._last_save: int | None = None
+        self._proven = False
+        with self._failing():
+            self._manager = ocp.CheckpointManager(
+                directory.absolute(),
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=self._policy, cleanup_tmp_directories=True
+                ),
+            )
+
+    def save(
+        self, state: TrainState, progress: Sequence[Progress], *, is_last: bool = False
+    ) -> None:
+        """Begins to save `state` under its step.
+
+        Where these very arrays are saved already, only the progress is renewed; where others are, they are replaced.
+
+        The caller may donate `state` afterwards, unless `is_last`: what is written is a copy.
+
+        Args:
+          state: of a run, or of all members of a sweep, `[M, ...]`.
+          progress: of the run alone, or of each member.
+          is_last: whether nothing is computed with `state` any more. The devices, which may be busy, are then left
+            alone: it is only read.
+
+        Raises:
+          WriteError: if this or an earlier save has failed.
+        """
+        step = step_of(state)
+        if not is_last:
+            state = copy(state)
+        values = to_values(progress) | {"structure": structure(state)}
+        values["sha256"] = checksum(state, values)
+        self._policy.best_steps = {member.best_step for member in progress}
+        if step in self._manager.all_steps():
+            self._save_again(step, state, values)
+            return
+        items = _items(state, values)
+        with self._failing():
+            if not self._manager.save(step, args=items, force=True):
+                raise RuntimeError(f"Orbax did not save step {step}")
+        self._last_save = step
+        if not self._proven:
+            self.wait()
+            self._read_back(step, state)
+
+    def _save_again(self, step: int, state: PyTree, values: dict[str, Any]) -> None:
+        """Replaces what is saved beside the state of a step, in one go; or all of it, where the state is another."""
+        self.wait()
+        path = self._directory / str(step) / "progress" / "metadata"
+        saved = _saved_values(path)
+        if saved == values:
+            return
+        if checksum(state, {n: x for n, x in saved.items() if n != "sha256"}) == saved.get(
+            "sha256"
+        ):
+            write_text(path, json.dumps(values))
+        else:
+            self._replace(step, _items(state, values))
+
+    def _replace(self, step: int, items: ocp.args.Composite) -> None:
+        """Saves another state of a step; the one before is deleted when the new one is whole."""
+        path = self._directory.absolute() / str(step)
+        new, old = path.with_name(f"{step}.new"), path.with_name(f"{step}.old")
+        with self._failing():
+            with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+                checkpointer.save(new, args=items, force=True)
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+            new.rename(path)
+            shutil.rmtree(old)
+
+    def wait(self) -> None:
+        """Returns when everything is on disk.
+
+        Raises:
+          WriteError: if a save has failed in the background.
+        """
+        with self._failing():
+            self._manager.wait_until_finished()
+            if self._last_save is not None and self._last_save not in saved_steps(self._directory):
+                raise RuntimeError(f"step {self._last_save} was not saved")
+
+    def _read_back(self, step: int, state: PyTree) -> None:
+        like = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+        )
+        try:
+            load(self._directory, step, like)
+        except DamagedCheckpointError as error:
+            raise WriteError(
+                self._directory, f"what was saved is not what is read: {error}"
+            ) from error
+        self._proven = True
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Turns whatever Orbax raises in its block, errors of its threads among them, into a `WriteError`."""
+        try:
+            yield
+        except Exception as error:  # Of any type: TensorStore's are ValueErrors.
+            raise WriteError(self._directory, error) from error
+
+    def latest_step(self) -> int | None:
+        """The last step saved or being saved."""
+        return self._manager.latest_step()
+
+    def __enter__(self) -> "CheckpointWriter":
+        self._unmute = orbax_logs.mute()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: Any) -> None:
+        failures = []
+        for end in (self.wait, self._close):
+            try:
+                end()
+            except WriteError as error:
+                failures.append(error)
+        is_told = kind is not None and issubclass(kind, WriteError)
+        if failures and not is_told:
+            raise failures[0]
+        if not failures and not is_told:
+            self._unmute()
+
+    def _close(self) -> None:
+        with self._failing():
+            self._manager.close()
+
+
+@dataclasses.dataclass
+class _LatestAndBest:
+    """Orbax's preservation policy. Which step is the best is told, not read from the files."""
+
+    keep: int
+    best_steps: Set[int | None] = frozenset()
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        del context
+        latest = {checkpoint.step for checkpoint in checkpoints[-self.keep :]}
+        return [c.step in latest or c.step in self.best_steps for c in checkpoints]
+
+
+def _items(state: PyTree, values: dict[str, Any]) -> ocp.args.Composite:
+    """What Orbax is given of a state and of what is saved beside it."""
+    return ocp.args.Composite(
+        state=ocp.args.StandardSave(without_empty(state)), progress=ocp.args.JsonSave(values)
+    )
+
+
+def _saved_values(path: Path) -> dict[str, Any]:
+    """What lies beside a saved state; empty where it cannot be read."""
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -1,0 +1,70 @@
+"""Files of JSON: one value, or one object with a `step` on every line."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from metarl_jax.core.errors import UserError
+from metarl_jax.core.writing import write_text
+
+Result = TypeVar("Result")
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes JSON so that `path` holds either what it held before or all of `values`."""
+    write_text(path, json.dumps(finite(values), indent=2) + "\n")
+
+
+def finite(values: Any) -> Any:
+    """`values` with None, JSON's null, in the place of floats that JSON lacks (nan, ±inf)."""
+    if isinstance(values, dict):
+        return {name: finite(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [finite(value) for value in values]
+    return None if isinstance(values, float) and not np.isfinite(values) else values
+
+
+def read_json(path: Path, from_values: Callable[[Any], Result]) -> Result:
+    """What `from_values` makes of a JSON file; raises `UserError` where it cannot be read so."""
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore it") from error
+    try:
+        return from_values(values)
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} does not describe a run ({error}): restore it, or register what is missing "
+            "first"
+        ) from error
+
+
+def whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file with one on every line, each with a `step`; none where there is no such file.
+
+    A line that was cut off while it was written is left out.
+    """
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    return [json.loads(line) for line in text.splitlines() if _step_of(line) < math.inf]
+
+
+def truncate_jsonl(path: Path, step: int) -> None:
+    """Drops lines of a file of objects: those of this `step` or a later one, and those that were cut off in writing."""
+    if not path.exists():
+        return
+    lines = path.read_text(errors="replace").splitlines()
+    kept = [line for line in lines if _step_of(line) < step]
+    if len(kept) < len(lines):
+        write_text(path, "".join(line + "\n" for line in kept))
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; infinity for one that was cut off while it was written."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf

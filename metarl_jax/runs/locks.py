@@ -1,0 +1,59 @@
+"""Locks that keep two processes from training in one folder."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from metarl_jax.core.errors import UserError
+from metarl_jax.core.paths import unwritable
+from metarl_jax.core.writing import sweep_around
+
+LOCK = ".lock"
+"""The file that is locked, in the folder."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""Errors of file systems that have no locks."""
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps other processes from training in this folder of a run or a sweep. The lock ends with the process.
+
+    A member of a sweep is not trained while the sweep is. Each of the two takes its own lock first and looks at that
+    of the other then, so that at least one of them sees the other.
+
+    Raises:
+      UserError: if a process trains in it now, or if the folder cannot be written.
+    """
+    with _lock(path):
+        sweep = sweep_around(path)
+        if sweep is not None:
+            check_unlocked(sweep)
+        yield
+
+
+def check_unlocked(path: Path) -> None:
+    """Raises `UserError` if a process trains in this folder now, or if it cannot be written."""
+    with _lock(path):
+        pass
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    lock = filelock.FileLock(path / LOCK, timeout=1.0)  # Others hold it for a moment to look.
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise UserError(
+            f"run_dir={str(path)!r} is in use by a process that trains in it: wait for "
+            "it, or stop it"
+        ) from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise unwritable(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,111 @@
+"""Makes a folder for a run or a sweep, of which one process alone gets it."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from metarl_jax.core.errors import UserError
+from metarl_jax.core.paths import check_plain, local_path, unwritable
+from metarl_jax.core.writing import SWEEP
+
+CLAIM = ".claim"
+"""The file of a process that makes the folder."""
+
+
+class TakenError(UserError):
+    """Something lies where a new folder was to be made."""
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, *, numbered: bool = False) -> Iterator[Path]:
+    """Makes a folder that no other process takes, and gives it back if the block fails.
+
+    Args:
+      path: a folder that does not exist yet, or that is empty.
+      numbered: take `path-2`, `path-3`, … where `path` is taken.
+
+    Yields:
+      The folder, empty but for the file that claims it.
+
+    Raises:
+      TakenError: if something lies at `path` already, or if what is above it is a file or a link to nothing.
+      UserError: if it cannot be made, or if checkpoints cannot be written there.
+    """
+    first, number = local_path(path), 1
+    check_plain(first)
+    path = first
+    while True:
+        try:
+            is_new = _claim(path)
+            break
+        except TakenError:
+            if not numbered or not os.path.lexists(path):  # What is above it is in the way of all.
+                raise
+        number += 1
+        path = first.with_name(f"{first.name}-{number}")
+    try:
+        yield path
+    except BaseException:
+        (path / CLAIM).unlink(missing_ok=True)
+        if is_new:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+    (path / CLAIM).unlink(missing_ok=True)
+
+
+def _claim(path: Path) -> bool:
+    """Makes the folder, or takes it where it is empty; answers whether it is new.
+
+    The file `CLAIM` is in it until it has its first other file, so that of two processes one gets it.
+
+    Raises:
+      TakenError, UserError: as in `new_folder`.
+    """
+    is_new = False
+    try:
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            _check_names(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+            is_new = True
+        if any(path.iterdir()):
+            raise _taken(path)
+        (path / CLAIM).touch(exist_ok=False)
+        if len(list(path.iterdir())) > 1:  # Another process was done between the two looks.
+            (path / CLAIM).unlink()
+            raise _taken(path)
+    except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+        raise _taken(path) from error
+    except OSError as error:
+        if is_new:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise unwritable(path, error) from error
+    return is_new
+
+
+def _check_names(path: Path) -> None:
+    """Raises `OSError` if a name in a path that is to be made is too long, while nothing of it is made yet."""
+    above = next(parent for parent in path.parents if os.path.lexists(parent))
+    for name in path.relative_to(above).parts:
+        with contextlib.suppress(FileNotFoundError):
+            (above / name).lstat()
+
+
+def _taken(path: Path) -> TakenError:
+    """The error where a folder cannot be made because something is in the way."""
+    if (path / "config.json").is_file() or (path / SWEEP).is_file():
+        what = f"already exists, and was left as it is: go on with it (`metarl resume {path}`), or"
+    elif path.is_dir():
+        what = "already exists and is not empty, and was left as it is:"
+    elif path.is_symlink():
+        what = f"is a link to {os.readlink(path)!r}, where nothing is:"
+    elif path.is_file():
+        what = "is a file, and no folder:"
+    else:
+        what = "cannot be written (something above it is a file, or a link to nothing):"
+    return TakenError(f"run_dir={str(path)!r} {what} choose another run_dir")
