@@ -3,51 +3,98 @@
 ```python
 from metarl_jax import envs
 env = envs.make("half_cheetah_vel", variant="pearl19")
+mine = envs.make("path/to/file.py:MyTasks")
 ```
 
-To add one, subclass `metarl_jax.envs.base.TaskDistribution` and call `envs.register(MyTasks)`.
+To add one, subclass `metarl_jax.TaskDistribution`; `envs.register(MyTasks)` gives it a name in this process.
 """
 
-from metarl_jax.core.registry import Registry
-from metarl_jax.envs.base import TaskDistribution
+from typing import TYPE_CHECKING
 
-registry: Registry[type[TaskDistribution]] = Registry(
+from metarl_jax.core.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from metarl_jax.envs.base import TaskDistribution
+
+BANDITS, TABLES, GRIDS, POINTS, ROBOTS = (
+    "bandits",
+    "tables",
+    "grid",
+    "point robots",
+    "simulated robots",
+)
+
+registry: "Registry[type[TaskDistribution]]" = Registry(
     "environment",
+    "metarl_jax.envs.base:TaskDistribution",
     {
-        "bandit": "metarl_jax.envs.bandit:Bandit",
-        "recurring_bandit": "metarl_jax.envs.recurring_bandit:RecurringBandit",
-        "softmax_bandit": "metarl_jax.envs.tabular.softmax_bandit:SoftmaxBandit",
-        "tabular_mdp": "metarl_jax.envs.tabular.random_mdps:TabularMDPs",
-        "random_mdp": "metarl_jax.envs.tabular.random_mdps:RandomMDPs",
-        "grid_navi": "metarl_jax.envs.grid_navi:GridNavi",
-        "point_1d": "metarl_jax.envs.tabular.point_1d:Point1D",
-        "point_robot": "metarl_jax.envs.point_robot:PointRobot",
-        "point_robot_sparse": "metarl_jax.envs.point_robot_sparse:PointRobotSparse",
-        "rotated_point_robot": "metarl_jax.envs.rotated_point_robot:RotatedPointRobot",
-        "half_cheetah_dir": "metarl_jax.envs.brax.half_cheetah:HalfCheetahDir",
-        "half_cheetah_vel": "metarl_jax.envs.brax.half_cheetah:HalfCheetahVel",
-        "ant_dir": "metarl_jax.envs.brax.ant:AntDir",
-        "hopper_ensemble": "metarl_jax.envs.brax.hopper:HopperEnsemble",
+        "bandit": Entry(
+            "metarl_jax.envs.bandit:Bandit",
+            "Bernoulli bandits: pull one of a few arms whose chances differ from task to task",
+            BANDITS,
+        ),
+        "recurring_bandit": Entry(
+            "metarl_jax.envs.recurring_bandit:RecurringBandit",
+            "bandits that come back, each with a cue by which it can be recognised",
+            BANDITS,
+        ),
+        "softmax_bandit": Entry(
+            "metarl_jax.envs.tabular.softmax_bandit:SoftmaxBandit",
+            "a bandit small enough that the exact meta-gradient is known",
+            BANDITS,
+        ),
+        "tabular_mdp": Entry(
+            "metarl_jax.envs.tabular.random_mdps:TabularMDPs",
+            "random MDPs of ten states and five actions, of Duan et al. (2016)",
+            TABLES,
+        ),
+        "random_mdp": Entry(
+            "metarl_jax.envs.tabular.random_mdps:RandomMDPs",
+            "random MDPs of a few states, with exact meta-gradients",
+            TABLES,
+        ),
+        "point_1d": Entry(
+            "metarl_jax.envs.tabular.point_1d:Point1D",
+            "a point on a line with a hidden goal, with exact meta-gradients",
+            TABLES,
+        ),
+        "grid_navi": Entry(
+            "metarl_jax.envs.grid_navi:GridNavi",
+            "find the hidden goal of a 5×5 grid, then return to it; the optimal search is known",
+            GRIDS,
+        ),
+        "point_robot": Entry(
+            "metarl_jax.envs.point_robot:PointRobot",
+            "walk to a hidden goal in the plane: 2D navigation of Finn et al. (2017)",
+            POINTS,
+        ),
+        "point_robot_sparse": Entry(
+            "metarl_jax.envs.point_robot_sparse:PointRobotSparse",
+            "walk to a hidden goal on a half-circle that is rewarded only when near",
+            POINTS,
+        ),
+        "rotated_point_robot": Entry(
+            "metarl_jax.envs.rotated_point_robot:RotatedPointRobot",
+            "walk to a visible goal with actions that are turned by a hidden angle",
+            POINTS,
+        ),
+        "half_cheetah_dir": Entry(
+            "metarl_jax.envs.brax.half_cheetah:HalfCheetahDir",
+            "half-cheetah, forward or backward as the task says",
+            ROBOTS,
+        ),
+        "half_cheetah_vel": Entry(
+            "metarl_jax.envs.brax.half_cheetah:HalfCheetahVel",
+            "half-cheetah, at a hidden speed",
+            ROBOTS,
+        ),
+        "ant_dir": Entry("metarl_jax.envs.brax.ant:AntDir", "ant, in a hidden direction", ROBOTS),
+        "hopper_ensemble": Entry(
+            "metarl_jax.envs.brax.hopper:HopperEnsemble",
+            "hoppers of hidden mass and size, which must not fall",
+            ROBOTS,
+        ),
     },
 )
 
-
-def names() -> list[str]:
-    """The names of all registered task distributions."""
-    return registry.names()
-
-
-def get(name: str) -> type[TaskDistribution]:
-    """The class of this name; raises `UserError` that suggests the nearest name."""
-    return registry.get(name)
-
-
-def make(name: str, **options) -> TaskDistribution:
-    """An instance of the class of this name, with its fields set by keyword."""
-    return get(name)(**options)
-
-
-def register(cls: type[TaskDistribution]) -> type[TaskDistribution]:
-    """Adds a class under its `name`; usable as a decorator."""
-    registry.register(cls.name, cls)
-    return cls
+names, get, make, register = registry.names, registry.get, registry.make, registry.register

@@ -1,76 +1,240 @@
-"""Named experiments: each file has a source, a number to expect, and a `CONFIG`."""
+"""Presets: named configurations, each in a file with a source, a number to expect, and a `CONFIG`.
 
-from metarl_jax.config import Config
-from metarl_jax.core.registry import Registry
+```python
+from metarl_jax import presets
+config = presets.get("maml-point-robot")
+mine = presets.get("path/to/file.py:CONFIG")
+```
+"""
 
-STRUCTURE = "metarl_jax.experiments.structure_family"
+from typing import TYPE_CHECKING
 
-registry: Registry[Config] = Registry(
+from metarl_jax.core.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from metarl_jax.config import Config
+
+PRESETS = {
+    "point_robot": {
+        "maml-point-robot": (
+            "maml_point_robot:CONFIG",
+            "MAML, trained for three gradient steps: −2.33 after them",
+        ),
+        "maml-point-robot-one-step": (
+            "maml_point_robot:ONE_STEP",
+            "MAML, trained for one gradient step: −11.2 after it",
+        ),
+        "maml-policy-gradient-point-robot": (
+            "point_robot_family:POLICY_GRADIENT",
+            "MAML with one plain gradient step for every meta-batch",
+        ),
+        "maml-trpo-point-robot": (
+            "point_robot_family:TRPO_CONFIG",
+            "MAML with TRPO, the outer method of the paper",
+        ),
+        "fomaml-point-robot": ("point_robot_family:FOMAML", "first-order MAML"),
+        "anil-point-robot": ("point_robot_family:ANIL_CONFIG", "ANIL: only the head adapts"),
+        "cavia-point-robot": (
+            "point_robot_family:CAVIA_CONFIG",
+            "CAVIA: only five numbers beside the observation adapt",
+        ),
+        "meta-sgd-point-robot": (
+            "point_robot_family:META_SGD",
+            "Meta-SGD: a step size for every parameter",
+        ),
+        "reptile-point-robot": (
+            "point_robot_family:REPTILE",
+            "Reptile: the weights follow where adaptation leads",
+        ),
+        "e-maml-point-robot": (
+            "point_robot_family:E_MAML",
+            "E-MAML: the data of the inner steps are credited with the return after them",
+        ),
+        "promp-point-robot": (
+            "point_robot_family:PROMP",
+            "ProMP: a penalty on the divergence of the policies before the last",
+        ),
+        "es-maml-point-robot": (
+            "point_robot_family:ES_MAML",
+            "ES-MAML: evolution strategies around inner gradient steps",
+        ),
+        "pretrained-point-robot": (
+            "point_robot_family:PRETRAINED",
+            "a control: one policy for all tasks, fine-tuned by the same inner steps",
+        ),
+        "multitask-point-robot": (
+            "structure_family:MULTITASK_POINT_ROBOT",
+            "a control: one plain policy as large as the hypernetwork, fine-tuned",
+        ),
+        "rl2-point-robot": (
+            "structure_family:RL2_POINT_ROBOT",
+            "RL² with a GRU: −3.68 and −1.00 in two episodes",
+        ),
+        "hypernetwork-point-robot": (
+            "structure_family:HYPERNETWORK_POINT_ROBOT",
+            "a recurrent hypernetwork",
+        ),
+        "modular-point-robot": (
+            "structure_family:MODULAR_POINT_ROBOT",
+            "a modular policy with inferred routing",
+        ),
+        "tuned-hypernetwork-point-robot": (
+            "structure_family:TUNED_HYPERNETWORK_POINT_ROBOT",
+            "a hypernetwork whose code descends",
+        ),
+        "tuned-modular-point-robot": (
+            "structure_family:TUNED_MODULAR_POINT_ROBOT",
+            "modules whose routing descends",
+        ),
+    },
+    "rotated_point_robot": {
+        "rl2-rotated-point-robot": ("structure_family:RL2_ROTATED", "RL² with a GRU"),
+        "modular-rotated-point-robot": (
+            "structure_family:MODULAR_ROTATED",
+            "modules with inferred routing",
+        ),
+        "maml-rotated-point-robot": ("structure_family:MAML_ROTATED", "MAML"),
+        "tuned-modular-rotated-point-robot": (
+            "structure_family:TUNED_MODULAR_ROTATED",
+            "modules whose routing descends",
+        ),
+    },
+    "grid_navi": {
+        "rl2-grid-navi": (
+            "rl2_grid_navi:CONFIG",
+            "RL² with a transformer: Bayes-optimal in every episode for four of six seeds",
+        ),
+        "rl2-gru-grid-navi": (
+            "rl2_grid_navi:GRU",
+            "RL² with a GRU: Bayes-optimal for six of twelve seeds, the others lose 0.1 to 0.5",
+        ),
+        "key-value-grid-navi": (
+            "memory_family:KEY_VALUE_GRID_NAVI",
+            "an external memory, filled within the trial",
+        ),
+        "varibad-grid-navi": (
+            "memory_family:VARIBAD_GRID_NAVI",
+            "VariBAD: 11.03 of 11.07 in the last episode",
+        ),
+        "hypernetwork-grid-navi": (
+            "structure_family:HYPERNETWORK_GRID_NAVI",
+            "a recurrent hypernetwork: Beck et al. (2023)",
+        ),
+        "modular-grid-navi": (
+            "structure_family:MODULAR_GRID_NAVI",
+            "a modular policy with inferred routing",
+        ),
+        "maml-grid-navi": ("structure_family:MAML_GRID_NAVI", "MAML, by rounds of 20 episodes"),
+        "tuned-hypernetwork-grid-navi": (
+            "structure_family:TUNED_HYPERNETWORK_GRID_NAVI",
+            "a hypernetwork whose code descends",
+        ),
+        "tuned-modular-grid-navi": (
+            "structure_family:TUNED_MODULAR_GRID_NAVI",
+            "modules whose routing descends",
+        ),
+        "multitask-grid-navi": (
+            "structure_family:MULTITASK_GRID_NAVI",
+            "a control: one plain policy as large as the hypernetwork, fine-tuned",
+        ),
+    },
+    "bandit": {
+        "rl2-bandit": (
+            "rl2_bandit:CONFIG",
+            "RL², 10 pulls of 5 arms: 6.65 in all, where 6.66 is optimal",
+        ),
+        "key-value-bandit": ("memory_family:KEY_VALUE_BANDIT", "an external memory"),
+        "varibad-bandit": (
+            "memory_family:VARIBAD_BANDIT",
+            "VariBAD: the belief over the arms is trained to predict rewards",
+        ),
+        "symmetric-rl2-bandit": (
+            "memory_family:SYMMETRIC_RL2_BANDIT",
+            "RL² to which arms are exchangeable, 100 pulls of 10 arms: 83.86 (Gittins 83.73)",
+        ),
+    },
+    "recurring_bandit": {
+        "rl2-recurring-bandit": (
+            "memory_family:RL2_RECURRING_BANDIT",
+            "a control: RL² without a store",
+        ),
+        "episodic-recurring-bandit": (
+            "memory_family:EPISODIC_RECURRING_BANDIT",
+            "RL² with a store that outlives trials",
+        ),
+    },
+    "tabular_mdp": {
+        "rl2-tabular-mdp": (
+            "memory_family:RL2_TABULAR_MDP",
+            "RL² with a transformer: 156.9 in ten episodes (RL² in its paper 156.2)",
+        ),
+    },
+    "half_cheetah_dir": {
+        "maml-half-cheetah-dir": ("maml_half_cheetah_dir:CONFIG", "MAML, for an accelerator"),
+        "maml-half-cheetah-dir-small": (
+            "maml_half_cheetah_dir:SMALL",
+            "MAML, at a size for a CPU: −19.8, 60.6, 67.1 after 0, 1, 2 steps",
+        ),
+    },
+    "half_cheetah_vel": {
+        "rl2-half-cheetah-vel": ("rl2_half_cheetah_vel:CONFIG", "RL², for an accelerator"),
+        "rl2-half-cheetah-vel-small": (
+            "rl2_half_cheetah_vel:SMALL",
+            "RL², at a size for a CPU: −13.7 and −14.0 in two episodes",
+        ),
+        "maml-half-cheetah-vel-small": (
+            "structure_family:MAML_HALF_CHEETAH_VEL",
+            "MAML, at a size for a CPU",
+        ),
+        "hypernetwork-half-cheetah-vel-small": (
+            "structure_family:HYPERNETWORK_HALF_CHEETAH_VEL",
+            "a recurrent hypernetwork, at a size for a CPU",
+        ),
+        "modular-half-cheetah-vel-small": (
+            "structure_family:MODULAR_HALF_CHEETAH_VEL",
+            "a modular policy with inferred routing, at a size for a CPU",
+        ),
+        "tuned-hypernetwork-half-cheetah-vel-small": (
+            "structure_family:TUNED_HYPERNETWORK_HALF_CHEETAH_VEL",
+            "a hypernetwork whose code descends, at a size for a CPU",
+        ),
+        "tuned-modular-half-cheetah-vel-small": (
+            "structure_family:TUNED_MODULAR_HALF_CHEETAH_VEL",
+            "modules whose routing descends, at a size for a CPU",
+        ),
+        "multitask-half-cheetah-vel-small": (
+            "structure_family:MULTITASK_HALF_CHEETAH_VEL",
+            "a control: one plain policy as large as the hypernetwork, fine-tuned",
+        ),
+    },
+    "ant_dir": {
+        "maml-ant-dir": ("maml_ant_dir:CONFIG", "MAML, for an accelerator"),
+        "maml-ant-dir-small": (
+            "maml_ant_dir:SMALL",
+            "MAML, at a size for a CPU: 1.8, 22.8, 30.6 after 0, 1, 2 steps",
+        ),
+    },
+    "hopper_ensemble": {
+        "epopt-hopper-small": (
+            "epopt_hopper:SMALL",
+            "EPOpt: trained on the worst quarter of the hoppers",
+        ),
+        "epopt-hopper-small-mean": (
+            "epopt_hopper:SMALL_MEAN",
+            "the same hoppers, trained on the mean over all of them",
+        ),
+    },
+}
+"""The presets of each environment: `file:variable` of this folder, and what they are."""
+
+registry: "Registry[Config]" = Registry(
     "preset",
+    "metarl_jax.config:Config",
     {
-        "maml-point-robot": "metarl_jax.experiments.maml_point_robot:CONFIG",
-        "maml-point-robot-one-step": "metarl_jax.experiments.maml_point_robot:ONE_STEP",
-        "maml-policy-gradient-point-robot": "metarl_jax.experiments.point_robot_family:POLICY_GRADIENT",
-        "maml-trpo-point-robot": "metarl_jax.experiments.point_robot_family:TRPO_CONFIG",
-        "fomaml-point-robot": "metarl_jax.experiments.point_robot_family:FOMAML",
-        "anil-point-robot": "metarl_jax.experiments.point_robot_family:ANIL_CONFIG",
-        "cavia-point-robot": "metarl_jax.experiments.point_robot_family:CAVIA_CONFIG",
-        "meta-sgd-point-robot": "metarl_jax.experiments.point_robot_family:META_SGD",
-        "pretrained-point-robot": "metarl_jax.experiments.point_robot_family:PRETRAINED",
-        "reptile-point-robot": "metarl_jax.experiments.point_robot_family:REPTILE",
-        "e-maml-point-robot": "metarl_jax.experiments.point_robot_family:E_MAML",
-        "promp-point-robot": "metarl_jax.experiments.point_robot_family:PROMP",
-        "es-maml-point-robot": "metarl_jax.experiments.point_robot_family:ES_MAML",
-        "maml-half-cheetah-dir": "metarl_jax.experiments.maml_half_cheetah_dir:CONFIG",
-        "maml-half-cheetah-dir-small": "metarl_jax.experiments.maml_half_cheetah_dir:SMALL",
-        "maml-ant-dir": "metarl_jax.experiments.maml_ant_dir:CONFIG",
-        "maml-ant-dir-small": "metarl_jax.experiments.maml_ant_dir:SMALL",
-        "rl2-half-cheetah-vel": "metarl_jax.experiments.rl2_half_cheetah_vel:CONFIG",
-        "rl2-half-cheetah-vel-small": "metarl_jax.experiments.rl2_half_cheetah_vel:SMALL",
-        "epopt-hopper-small": "metarl_jax.experiments.epopt_hopper:SMALL",
-        "epopt-hopper-small-mean": "metarl_jax.experiments.epopt_hopper:SMALL_MEAN",
-        "rl2-bandit": "metarl_jax.experiments.rl2_bandit:CONFIG",
-        "rl2-grid-navi": "metarl_jax.experiments.rl2_grid_navi:CONFIG",
-        "rl2-gru-grid-navi": "metarl_jax.experiments.rl2_grid_navi:GRU",
-        "rl2-tabular-mdp": "metarl_jax.experiments.memory_family:RL2_TABULAR_MDP",
-        "rl2-recurring-bandit": "metarl_jax.experiments.memory_family:RL2_RECURRING_BANDIT",
-        "symmetric-rl2-bandit": "metarl_jax.experiments.memory_family:SYMMETRIC_RL2_BANDIT",
-        "key-value-bandit": "metarl_jax.experiments.memory_family:KEY_VALUE_BANDIT",
-        "key-value-grid-navi": "metarl_jax.experiments.memory_family:KEY_VALUE_GRID_NAVI",
-        "varibad-bandit": "metarl_jax.experiments.memory_family:VARIBAD_BANDIT",
-        "varibad-grid-navi": "metarl_jax.experiments.memory_family:VARIBAD_GRID_NAVI",
-        "episodic-recurring-bandit": "metarl_jax.experiments.memory_family:EPISODIC_RECURRING_BANDIT",
-        "hypernetwork-grid-navi": f"{STRUCTURE}:HYPERNETWORK_GRID_NAVI",
-        "hypernetwork-half-cheetah-vel-small": f"{STRUCTURE}:HYPERNETWORK_HALF_CHEETAH_VEL",
-        "modular-grid-navi": f"{STRUCTURE}:MODULAR_GRID_NAVI",
-        "modular-half-cheetah-vel-small": f"{STRUCTURE}:MODULAR_HALF_CHEETAH_VEL",
-        "tuned-hypernetwork-point-robot": f"{STRUCTURE}:TUNED_HYPERNETWORK_POINT_ROBOT",
-        "tuned-modular-point-robot": f"{STRUCTURE}:TUNED_MODULAR_POINT_ROBOT",
-        "rl2-point-robot": f"{STRUCTURE}:RL2_POINT_ROBOT",
-        "hypernetwork-point-robot": f"{STRUCTURE}:HYPERNETWORK_POINT_ROBOT",
-        "modular-point-robot": f"{STRUCTURE}:MODULAR_POINT_ROBOT",
-        "maml-grid-navi": f"{STRUCTURE}:MAML_GRID_NAVI",
-        "tuned-hypernetwork-grid-navi": f"{STRUCTURE}:TUNED_HYPERNETWORK_GRID_NAVI",
-        "tuned-modular-grid-navi": f"{STRUCTURE}:TUNED_MODULAR_GRID_NAVI",
-        "maml-half-cheetah-vel-small": f"{STRUCTURE}:MAML_HALF_CHEETAH_VEL",
-        "tuned-hypernetwork-half-cheetah-vel-small": f"{STRUCTURE}:TUNED_HYPERNETWORK_HALF_CHEETAH_VEL",
-        "tuned-modular-half-cheetah-vel-small": f"{STRUCTURE}:TUNED_MODULAR_HALF_CHEETAH_VEL",
-        "multitask-point-robot": f"{STRUCTURE}:MULTITASK_POINT_ROBOT",
-        "multitask-grid-navi": f"{STRUCTURE}:MULTITASK_GRID_NAVI",
-        "multitask-half-cheetah-vel-small": f"{STRUCTURE}:MULTITASK_HALF_CHEETAH_VEL",
-        "rl2-rotated-point-robot": f"{STRUCTURE}:RL2_ROTATED",
-        "modular-rotated-point-robot": f"{STRUCTURE}:MODULAR_ROTATED",
-        "maml-rotated-point-robot": f"{STRUCTURE}:MAML_ROTATED",
-        "tuned-modular-rotated-point-robot": f"{STRUCTURE}:TUNED_MODULAR_ROTATED",
+        name: Entry(f"metarl_jax.experiments.{target}", summary, env)
+        for env, presets in PRESETS.items()
+        for name, (target, summary) in presets.items()
     },
 )
 
-
-def names() -> list[str]:
-    """The names of all presets."""
-    return registry.names()
-
-
-def get(name: str) -> Config:
-    """The configuration of this name; raises `UserError` that suggests the nearest name."""
-    return registry.get(name)
+names, get, register = registry.names, registry.get, registry.register

@@ -9,10 +9,10 @@ from flax.traverse_util import flatten_dict
 from metarl_jax import envs, learners, outer
 from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.registry import suggestion
+from metarl_jax.core.registry import Registry, suggestion
 from metarl_jax.core.validation import bounded, check_fields
-from metarl_jax.envs.base import TaskDistribution, knows_regret
-from metarl_jax.learners.base import LearnerConfig
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.learners.base import LearnerConfig, check_advantages
 from metarl_jax.outer.base import OuterConfig
 
 
@@ -118,7 +118,11 @@ NOT_LEARNED = ("runtime.", "evaluation.", "checkpoint.")
 NOT_LEARNED_ALONE = ("name", "num_meta_steps", "log_every", "max_skipped", "init_from")
 """Fields that a run may go on with other values of: how long it is, and how and where it is watched and computed."""
 
-REGISTRIES = {"env": envs.registry, "learner": learners.registry, "outer": outer.registry}
+REGISTRIES: dict[str, Registry] = {
+    "env": envs.registry,
+    "learner": learners.registry,
+    "outer": outer.registry,
+}
 """The fields whose type is chosen by name."""
 
 
@@ -130,16 +134,12 @@ def validate(config: Config) -> None:
     """
     check_fields(config)
     config.env.validate()
-    config.learner.validate()
-    _check_credit(config)
+    config.learner.validate(config)
+    check_advantages(config.learner, config)
     _check_normalization(config)
     _check_worst_fraction(config)
     _check_evaluation(config)
     config.outer.validate(config.learner, config.advantage)
-    if config.learner.adapts_by_gradient and config.num_rounds < 2:
-        raise UserError(
-            f"num_rounds={config.num_rounds} leaves learner {config.learner.name!r} no step to adapt: choose 2 or more"
-        )
     group = config.outer.task_group
     if config.num_tasks % group:
         raise UserError(
@@ -155,49 +155,10 @@ def validate(config: Config) -> None:
         )
 
 
-def _check_credit(config: Config) -> None:
-    advantage = config.advantage
-    if config.learner.adapts_by_gradient and advantage.credit == "trial":
-        raise UserError(
-            f"advantage.credit='trial' does not fit learner {config.learner.name!r}, which needs advantages at the "
-            "end of each round: choose advantage.credit='episode'"
-        )
-    if config.learner.adapts_by_gradient and advantage.normalization in ("trial", "batch"):
-        raise UserError(
-            f"advantage.normalization={advantage.normalization!r} does not fit learner {config.learner.name!r}, whose "
-            "inner step would see other advantages than the outer one: choose 'round' or 'none'"
-        )
-    if config.learner.adapts_by_gradient and advantage.baseline == "value":
-        raise UserError(
-            f"advantage.baseline='value' does not fit learner {config.learner.name!r}, which has no value head: "
-            "choose 'linear' or 'none'"
-        )
-    if advantage.training_reward == "regret" and config.learner.adapts_by_gradient:
-        raise UserError(
-            f"advantage.training_reward='regret' does not fit learner {config.learner.name!r}, whose inner step would "
-            "be told the task: choose advantage.training_reward='reward'"
-        )
-    if advantage.training_reward == "regret" and not knows_regret(config.env):
-        raise UserError(
-            f"advantage.training_reward='regret' is not known in env {config.env.name!r}, which defines no regret: "
-            "choose advantage.training_reward='reward'"
-        )
-    if advantage.credit == "trial" and advantage.normalization == "round":
-        raise UserError(
-            "advantage.normalization='round' needs advantage.credit='episode': with credit='trial' advantages are "
-            "known when the trial ends; choose normalization='trial', 'batch' or 'none'"
-        )
-    if advantage.credit == "trial" and advantage.baseline == "linear":
-        raise UserError(
-            "advantage.baseline='linear' needs advantage.credit='episode': it is a function of the time in one "
-            "episode; choose baseline='value' or 'none'"
-        )
-
-
 def _check_normalization(config: Config) -> None:
     """Advantages that are normalised alone are zero, and nothing is learned from them."""
     advantage, length = config.advantage, config.env.episode_length
-    if not (config.outer.reads_advantages or config.learner.adapts_by_gradient):
+    if not (config.outer.reads_advantages or config.learner.needs_round_advantages):
         return
     outside = {
         "round": 1,
@@ -206,7 +167,7 @@ def _check_normalization(config: Config) -> None:
     }
     evaluated = config.evaluation.num_episodes
     episodes = {"num_episodes": config.num_episodes}
-    if config.learner.adapts_by_gradient and evaluated is not None:
+    if config.learner.needs_round_advantages and evaluated is not None:
         episodes["evaluation.num_episodes"] = evaluated
     for field, num_episodes in episodes.items():
         few = f"{field}={num_episodes} with episodes of {length} step(s) in env {config.env.name!r}"
@@ -266,12 +227,16 @@ def evaluated_learner(config: Config) -> LearnerConfig:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A configuration as nested dictionaries ready for JSON; what is chosen by name carries its `name`."""
+    """A configuration as nested dictionaries ready for JSON.
+
+    What is chosen by name carries its `name`: for a class of the user, the file or module that defines it.
+    """
     values = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            named = {"name": type(value).name} if field.name in REGISTRIES else {}  # pyright: ignore
+            chosen = REGISTRIES.get(field.name)
+            named = {} if chosen is None else {"name": chosen.reference(type(value))}
             value = named | to_dict(value)
         values[field.name] = list(value) if isinstance(value, tuple) else value
     return values

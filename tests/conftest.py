@@ -42,7 +42,7 @@ def small_config():
             environment = dataclasses.replace(environment, horizon=5)
         outer_class = outer.get(outer_method)
         advantage, options = AdvantageConfig(), {}
-        if not learner_config.adapts_by_gradient:
+        if not learner_config.needs_round_advantages:
             known = {field.name for field in dataclasses.fields(outer_class)}
             wanted = {"rounds": "all", "value_coefficient": 0.5}
             options = {name: value for name, value in wanted.items() if name in known}

@@ -147,9 +147,9 @@ def test_a_pattern_that_selects_nothing_is_refused(adapts):
         MAML(adapts=adapts).make(envs.make("point_robot"))
 
 
-def test_a_context_needs_entries():
+def test_a_context_needs_entries(small_config):
     with pytest.raises(ValueError, match="context_size=0"):
-        MAML(adapts="context").validate()
+        MAML(adapts="context").validate(small_config())
 
 
 def test_loaded_dice_lies_between_lvc_and_dice():
@@ -213,10 +213,10 @@ def test_learned_step_sizes_begin_at_the_inner_lr_and_stay_above_zero(kind, make
     )  # an optimizer moves them as it would the sizes
 
 
-def test_step_sizes_that_stay_above_zero_cannot_begin_there():
+def test_step_sizes_that_stay_above_zero_cannot_begin_there(small_config):
     with pytest.raises(ValueError, match=r"inner_lr=0.0 is no first value .* choose 0.1"):
-        MAML(inner_lr=0.0, learn_inner_lr="array").validate()
-    MAML(inner_lr=0.0, learn_inner_lr="parameter").validate()
+        MAML(inner_lr=0.0, learn_inner_lr="array").validate(small_config())
+    MAML(inner_lr=0.0, learn_inner_lr="parameter").validate(small_config())
 
 
 def test_step_sizes_follow_their_factors(trial, trees_close):
@@ -243,6 +243,6 @@ def test_step_sizes_follow_their_factors(trial, trees_close):
         trees_close(moved, wanted, rtol=1e-4, atol=1e-7)
 
 
-def test_a_schedule_has_at_least_one_factor():
+def test_a_schedule_has_at_least_one_factor(small_config):
     with pytest.raises(ValueError, match=r"inner_lr_factors=\(\)"):
-        MAML(inner_lr_factors=()).validate()
+        MAML(inner_lr_factors=()).validate(small_config())

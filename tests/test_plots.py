@@ -22,7 +22,7 @@ def _evaluation(controls, **more):
     return {"split": "test", "num_tasks": 10, **curve, "controls": controls, **more}
 
 
-@pytest.mark.parametrize("more", [{}, {"preset": "p", "env": "e", "adapts_by_gradient": True}])
+@pytest.mark.parametrize("more", [{}, {"preset": "p", "env": "e", "round_label": "round"}])
 @pytest.mark.parametrize("controls", [{}, {"random": -60.0, "oracle": -0.5}, {"random": -1e6}])
 def test_adaptation_curve(tmp_path, controls, more):
     path = tmp_path / "curve.png"

@@ -255,7 +255,7 @@ def test_discrete_connections_are_cut_or_whole_and_learn_no_more(small_config):
     np.testing.assert_array_equal(connection_gates(after.meta_params), before)
     assert (learned_structure(program, after, num_tasks=4).strength == 1).all()
     with pytest.raises(ValueError, match=r"sparsity_coefficient=0.1 cuts nothing .* choose 0"):
-        Modular(discrete_connections=True, sparsity_coefficient=0.1).validate()
+        Modular(discrete_connections=True, sparsity_coefficient=0.1).validate(small_config())
 
 
 def test_learned_step_sizes_of_a_code_are_in_units_of_the_first(small_config, trees_close):

@@ -30,7 +30,7 @@ from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.learners.base import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
-from metarl_jax.outer import Outer, OuterConfig
+from metarl_jax.outer.base import Outer, OuterConfig
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.program.build import build
 from metarl_jax.runs import folder as run_folder

@@ -39,7 +39,7 @@ from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.learners.base import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
-from metarl_jax.outer import Outer, OuterConfig
+from metarl_jax.outer.base import Outer, OuterConfig
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.program.build import build
 from metarl_jax.program.step import environment_faults

@@ -69,7 +69,7 @@ def learned_structure(
     task_key, trial_key = jax.random.split(make_key(seed))
     tasks = jax.vmap(lambda key: env.sample(key, "test"))(keys_by_index(task_key, num_tasks))
     advantages = make_estimator(config.advantage)
-    if not config.learner.adapts_by_gradient:  # whose trials need none
+    if not config.learner.needs_round_advantages:  # whose trials need none
         advantages = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
 
     learner = evaluated_learner(config).make(program.env)

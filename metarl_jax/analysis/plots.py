@@ -39,7 +39,7 @@ def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
 
     Args:
       evaluation: the content of `eval.json`. Where it has them, `preset` and `env` are in the
-        title, and `adapts_by_gradient` says that rounds are counted in gradient steps.
+        title, and a `round_label` of `round` says that rounds are counted in gradient steps.
       path: where to write the PNG.
     """
     figure, axes = _figure()
@@ -47,7 +47,7 @@ def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
 
     mean = _floats(evaluation["return_mean"])
     low, high = np.stack([_floats(pair) for pair in evaluation["ci95"]], axis=1)
-    by_gradient = bool(evaluation.get("adapts_by_gradient"))
+    by_gradient = evaluation.get("round_label") == "round"
     rounds = np.arange(len(mean)) + (0 if by_gradient else 1)
     axes.fill_between(rounds, low, high, color=LEARNER_COLOR, alpha=0.2, linewidth=0)
     axes.plot(rounds, mean, "o-", color=LEARNER_COLOR, label="learner")

@@ -1,17 +1,32 @@
-"""Named things that users choose from, loaded when they are asked for."""
+"""Named things that users choose from, and classes of their own by file or module; loaded when they are asked for."""
 
+import dataclasses
 import difflib
-import importlib
-from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from metarl_jax.core.errors import UserError
+from metarl_jax.core.user_code import find, is_reference, reference_of
 
 T = TypeVar("T")
 
-
 MANY = 20
-"""Names beyond which an error does not tell them all."""
+"""Names beyond which an error does not list them all."""
+
+
+class Entry(NamedTuple):
+    """What is known of a registered thing without importing it.
+
+    Attributes:
+      target: `"module:attribute"`, imported when it is first asked for.
+      summary: what it is, in one line.
+      group: the heading under which it is listed.
+    """
+
+    target: str
+    summary: str = ""
+    group: str = ""
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:
@@ -22,39 +37,118 @@ def suggestion(name: str, known: Sequence[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """A table from names to things.
+    """A table from names to classes, or to presets.
 
-    Entries are the things themselves, or `"module:attribute"`, imported on first use so that a run on a bandit does
-    not pay for importing a physics engine.
+    What the library ships is imported on first use, so that a run on a bandit does not pay for importing a physics
+    engine. Besides names, `get` takes references to things of the user: `"path/to/file.py:Class"` and
+    `"package.module:Class"`.
     """
 
-    def __init__(self, kind: str, entries: dict[str, str] | None = None):
-        self._kind = kind
-        self._unloaded = dict(entries or {})
+    def __init__(self, kind: str, base: str, entries: Mapping[str, Entry] | None = None):
+        """Makes a table.
+
+        Args:
+          kind: what a thing is called in messages.
+          base: `"module:class"` that its classes derive from, or that it is an instance of.
+          entries: what the library ships, by name.
+        """
+        self.kind = kind
+        self._base = base
+        self._entries = dict(entries or {})
         self._loaded: dict[str, T] = {}
 
-    def register(self, name: str, entry: T) -> None:
-        """Adds a thing under a new name; raises `UserError` if the name is taken."""
-        if name in self.names():
-            raise UserError(f"{self._kind} {name!r} is already registered: choose another name")
-        self._loaded[name] = entry
+    def register(self, thing: T) -> T:
+        """Adds a thing under its `name`; usable as a decorator of classes.
+
+        A class that is defined anew (the same module and qualified name, as when the cell of a notebook runs again)
+        takes the place of the old one.
+
+        Raises:
+          UserError: if the name belongs to another thing.
+        """
+        name = _name(thing)
+        if name in self._entries or not _is_anew(self._loaded.get(name, thing), thing):
+            raise UserError(f"{self.kind} {name!r} is already registered: choose another name")
+        self._loaded[name] = thing
+        return thing
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        return sorted(self._unloaded | self._loaded)
+        return sorted(self._entries | self._loaded)
+
+    def entry(self, name: str) -> Entry:
+        """What is known of the thing of this name; of one that a user registered, by its docstring."""
+        if name in self._entries:
+            return self._entries[name]
+        return Entry("", first_paragraph(getattr(self.get(name), "__doc__", "") or ""), "your own")
 
     def get(self, name: str) -> T:
-        """The thing of this name; raises `UserError` that suggests the nearest name."""
-        if name not in self.names():
-            names = self.names()
-            known = f" Known: {', '.join(names)}" if len(names) <= MANY else ""
-            hint = suggestion(name, names) + known or "; `metarl list` shows all"
-            raise UserError(f"unknown {self._kind} {name!r}{hint}")
-        if name in self._unloaded:
-            module, attribute = self._unloaded[name].split(":")
-            self._loaded[name] = getattr(importlib.import_module(module), attribute)
-            del self._unloaded[name]
-        return self._loaded[name]
+        """The thing of this name, or of this reference.
+
+        Raises:
+          UserError: for an unknown name, with the nearest one, or for a reference that cannot be followed.
+        """
+        if name in self._loaded:
+            return self._loaded[name]
+        if name in self._entries:
+            module, attribute = self._entries[name].target.split(":")
+            self._loaded[name] = getattr(import_module(module), attribute)
+            return self._loaded[name]
+        if is_reference(name):
+            return self._checked(find(name), name)
+        names = self.names()
+        known = f" Known: {', '.join(names)}" if len(names) <= MANY else "; `metarl list` shows all"
+        hint = suggestion(name, names) or known
+        raise UserError(
+            f"unknown {self.kind} {name!r}{hint}; one of your own is path/to/file.py:NAME"
+        )
+
+    def make(self, name: str, **options: Any) -> Any:
+        """An instance of the class of this name or reference, with its fields set by keyword."""
+        cls: Any = self.get(name)
+        return cls(**options)
+
+    def reference(self, thing: T) -> str:
+        """What `get` finds this thing by in another process: its name, or the file or module of a user's class."""
+        name = _name(thing)
+        if name in self._entries and self.get(name) is thing:
+            return name
+        return reference_of(thing) or name
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+    def _checked(self, thing: Any, reference: str) -> T:
+        """A thing of the user, with a `name`; raises `UserError` where it is of another kind."""
+        module, _, base_name = self._base.partition(":")
+        base = getattr(import_module(module), base_name)
+        is_instance = isinstance(thing, base)
+        if not (is_instance or (isinstance(thing, type) and issubclass(thing, base))):
+            raise UserError(
+                f"{self.kind} {reference!r} is no {base_name}: name a class that derives from {self._base}"
+            )
+        if isinstance(thing, type) and "name" not in vars(thing):
+            thing.name = thing.__name__  # pyright: ignore[reportAttributeAccessIssue]
+        return thing  # pyright: ignore[reportReturnType]
+
+
+def first_paragraph(text: str) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join(text.strip().split("\n\n")[0].split())
+
+
+def _name(thing: Any) -> str:
+    name = getattr(thing, "name", None)
+    return name if isinstance(name, str) else getattr(thing, "__name__", str(thing))
+
+
+def _is_anew(before: Any, thing: Any) -> bool:
+    """Whether a thing may take the place of the one before: the same, or a class that was defined once more."""
+    if before is thing:
+        return True
+    if dataclasses.is_dataclass(before) and not isinstance(before, type):
+        return before == thing
+    places = [
+        (getattr(x, "__module__", None), getattr(x, "__qualname__", None)) for x in (before, thing)
+    ]
+    return places[0] == places[1]

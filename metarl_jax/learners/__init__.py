@@ -1,39 +1,91 @@
-"""Meta-learners, by name."""
+"""Meta-learners, by name.
 
-from metarl_jax.core.registry import Registry
-from metarl_jax.learners.base import LearnerConfig
+```python
+from metarl_jax import learners
+learner = learners.make("maml", inner_lr=0.05)
+mine = learners.make("path/to/file.py:MyLearner")
+```
 
-registry: Registry[type[LearnerConfig]] = Registry(
+To add one, subclass `metarl_jax.LearnerConfig`; `learners.register(MyLearner)` gives it a name in this process.
+"""
+
+from typing import TYPE_CHECKING
+
+from metarl_jax.core.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from metarl_jax.learners.base import LearnerConfig
+
+GRADIENT, MEMORY, STRUCTURE = "by gradient", "by memory", "by structure"
+
+registry: "Registry[type[LearnerConfig]]" = Registry(
     "learner",
+    "metarl_jax.learners.base:LearnerConfig",
     {
-        "anil": "metarl_jax.learners.gradient:ANIL",
-        "cavia": "metarl_jax.learners.gradient:CAVIA",
-        "episodic": "metarl_jax.learners.episodic:Episodic",
-        "hypernetwork": "metarl_jax.learners.structured:Hypernetwork",
-        "key_value": "metarl_jax.learners.key_value:KeyValue",
-        "maml": "metarl_jax.learners.gradient:MAML",
-        "meta_sgd": "metarl_jax.learners.gradient:MetaSGD",
-        "modular": "metarl_jax.learners.structured:Modular",
-        "rl2": "metarl_jax.learners.rl2:RL2",
-        "symmetric_rl2": "metarl_jax.learners.symmetric:SymmetricRL2",
-        "tuned_hypernetwork": "metarl_jax.learners.structured:TunedHypernetwork",
-        "tuned_modular": "metarl_jax.learners.structured:TunedModular",
-        "varibad": "metarl_jax.learners.varibad:VariBAD",
+        "maml": Entry(
+            "metarl_jax.learners.gradient:MAML",
+            "gradient steps on all weights, or on the head alone",
+            GRADIENT,
+        ),
+        "anil": Entry(
+            "metarl_jax.learners.gradient:ANIL", "gradient steps on the last layer", GRADIENT
+        ),
+        "cavia": Entry(
+            "metarl_jax.learners.gradient:CAVIA",
+            "gradient steps on a few numbers beside the observation",
+            GRADIENT,
+        ),
+        "meta_sgd": Entry(
+            "metarl_jax.learners.gradient:MetaSGD",
+            "MAML with a learned step size for every weight",
+            GRADIENT,
+        ),
+        "rl2": Entry(
+            "metarl_jax.learners.rl2:RL2",
+            "a recurrent policy or a transformer that carries its state over the trial",
+            MEMORY,
+        ),
+        "symmetric_rl2": Entry(
+            "metarl_jax.learners.symmetric:SymmetricRL2",
+            "RL² to which discrete actions are exchangeable",
+            MEMORY,
+        ),
+        "key_value": Entry(
+            "metarl_jax.learners.key_value:KeyValue",
+            "an external memory that is filled within the trial",
+            MEMORY,
+        ),
+        "episodic": Entry(
+            "metarl_jax.learners.episodic:Episodic",
+            "RL² with a store that outlives trials, for tasks that come back",
+            MEMORY,
+        ),
+        "varibad": Entry(
+            "metarl_jax.learners.varibad:VariBAD",
+            "a policy on a belief over tasks, which is trained to predict",
+            MEMORY,
+        ),
+        "hypernetwork": Entry(
+            "metarl_jax.learners.structured:Hypernetwork",
+            "a memory of the trial that generates the weights of the policy",
+            STRUCTURE,
+        ),
+        "modular": Entry(
+            "metarl_jax.learners.structured:Modular",
+            "a memory of the trial that routes through modules",
+            STRUCTURE,
+        ),
+        "tuned_hypernetwork": Entry(
+            "metarl_jax.learners.structured:TunedHypernetwork",
+            "gradient steps on the code from which weights are generated",
+            STRUCTURE,
+        ),
+        "tuned_modular": Entry(
+            "metarl_jax.learners.structured:TunedModular",
+            "gradient steps on the routing through modules",
+            STRUCTURE,
+        ),
     },
 )
 
-
-def names() -> list[str]:
-    """The names of all registered learners."""
-    return registry.names()
-
-
-def get(name: str) -> type[LearnerConfig]:
-    """The configuration class of this name; raises `UserError` that suggests the nearest name."""
-    return registry.get(name)
-
-
-def register(cls: type[LearnerConfig]) -> type[LearnerConfig]:
-    """Adds a configuration class under its `name`; usable as a decorator."""
-    registry.register(cls.name, cls)
-    return cls
+names, get, make, register = registry.names, registry.get, registry.make, registry.register

@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import jax
 
+from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.types import (
     Array,
     InnerState,
@@ -19,7 +21,7 @@ from metarl_jax.core.types import (
     Transition,
     Trial,
 )
-from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.envs.base import TaskDistribution, knows_regret
 
 AuxLoss = Callable[[MetaParams, Memory, PolicyOut, Trial], tuple[Array, Metrics]]
 
@@ -85,16 +87,36 @@ class MetaLearner(NamedTuple):
     weights_per_task: bool = False
 
 
+class Setup(Protocol):
+    """What a learner is trained in, as far as its options may depend on it: a `metarl_jax.Config`."""
+
+    @property
+    def env(self) -> TaskDistribution: ...
+    @property
+    def advantage(self) -> AdvantageConfig: ...
+    @property
+    def num_rounds(self) -> int: ...
+    @property
+    def num_episodes(self) -> int: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class LearnerConfig:
     """Options of a learner; subclasses add theirs as fields and build the learner.
 
-    `name` is how users call it.
+    `name` is how users call it. The other class variables say what kind of learner it is; checks, defaults, reports
+    and pictures go by them. The defaults are those of a learner to which a trial is one sequence.
     """
 
     name: ClassVar[str]
-    adapts_by_gradient: ClassVar[bool] = False
-    """Whether `adapt` needs the advantages of a round when the round ends."""
+    needs_round_advantages: ClassVar[bool] = False
+    """Whether `adapt` needs the advantages of a round when the round ends, as an inner gradient step does."""
+    has_value: ClassVar[bool] = True
+    """Whether `act` answers a value, so that `advantage.baseline` may be `value`."""
+    result_rounds: ClassVar[Literal["last", "all"]] = "all"
+    """Which rounds of a trial are the result: the `last`, where the others are data to adapt to, or `all`."""
+    round_label: ClassVar[Literal["round", "episode"]] = "episode"
+    """What a round is called: a `round` of parallel episodes between two inner steps, or an `episode` of the trial."""
 
     def make(self, env: TaskDistribution) -> MetaLearner:
         """Builds the learner for the observations and actions of `env`."""
@@ -114,8 +136,71 @@ class LearnerConfig:
         """
         return {}
 
-    def validate(self) -> None:
-        """Raises `UserError` (field, value, remedy) for options that cannot work."""
+    def suited_to(self, env: TaskDistribution) -> "LearnerConfig":
+        """These options with the defaults that suit the actions of `env`; for `metarl_jax.defaults`.
+
+        Raises:
+          UserError: where the learner makes no sense in `env`, with the reason and what to choose instead.
+        """
+        del env
+        return self
+
+    def validate(self, setup: Setup) -> None:
+        """Raises `UserError` (field, value, remedy) for options that cannot work, by themselves or in this setup."""
+        del setup
+
+
+def check_advantages(learner: LearnerConfig, setup: Setup) -> None:
+    """Checks that advantages are such as this kind of learner can use.
+
+    Raises:
+      UserError: naming the field, the value and the remedy.
+    """
+    advantage, env = setup.advantage, setup.env
+    if learner.needs_round_advantages:
+        _check_round_advantages(learner, advantage)
+        if setup.num_rounds < 2:
+            raise UserError(
+                f"num_rounds={setup.num_rounds} leaves learner {learner.name!r} no step to adapt: choose 2 or more"
+            )
+    if advantage.baseline == "value" and not learner.has_value:
+        raise UserError(
+            f"advantage.baseline='value' does not fit learner {learner.name!r}, which has no value head: "
+            "choose 'linear' or 'none'"
+        )
+    if advantage.training_reward == "regret" and not knows_regret(env):
+        raise UserError(
+            f"advantage.training_reward='regret' is not known in env {env.name!r}, which defines no regret: "
+            "choose advantage.training_reward='reward'"
+        )
+    if advantage.credit == "trial" and advantage.normalization == "round":
+        raise UserError(
+            "advantage.normalization='round' needs advantage.credit='episode': with credit='trial' advantages are "
+            "known when the trial ends; choose normalization='trial', 'batch' or 'none'"
+        )
+    if advantage.credit == "trial" and advantage.baseline == "linear":
+        raise UserError(
+            "advantage.baseline='linear' needs advantage.credit='episode': it is a function of the time in one "
+            "episode; choose baseline='value' or 'none'"
+        )
+
+
+def _check_round_advantages(learner: LearnerConfig, advantage: AdvantageConfig) -> None:
+    if advantage.credit == "trial":
+        raise UserError(
+            f"advantage.credit='trial' does not fit learner {learner.name!r}, which needs advantages at the "
+            "end of each round: choose advantage.credit='episode'"
+        )
+    if advantage.normalization in ("trial", "batch"):
+        raise UserError(
+            f"advantage.normalization={advantage.normalization!r} does not fit learner {learner.name!r}, whose "
+            "inner step would see other advantages than the outer one: choose 'round' or 'none'"
+        )
+    if advantage.training_reward == "regret":
+        raise UserError(
+            f"advantage.training_reward='regret' does not fit learner {learner.name!r}, whose inner step would "
+            "be told the task: choose advantage.training_reward='reward'"
+        )
 
 
 def unroll(

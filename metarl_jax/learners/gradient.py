@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -23,7 +23,7 @@ from metarl_jax.core.types import Array, Metrics, PyTree, Transition
 from metarl_jax.core.validation import bounded, is_off
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners import fast_parameters
-from metarl_jax.learners.base import LearnerConfig, MetaLearner
+from metarl_jax.learners.base import LearnerConfig, MetaLearner, Setup
 from metarl_jax.learners.fast_parameters import FlatParams, LearnedInnerLR
 from metarl_jax.learners.surrogates import SurrogateName, make_surrogate
 from metarl_jax.networks.layers import MIN_LOG_STD, Activation, MLPPolicy
@@ -106,7 +106,10 @@ class GradientLearner(LearnerConfig):
     `FastState`.
     """
 
-    adapts_by_gradient: ClassVar[bool] = True
+    needs_round_advantages: ClassVar[bool] = True
+    has_value: ClassVar[bool] = False
+    result_rounds: ClassVar[Literal["last", "all"]] = "last"
+    round_label: ClassVar[Literal["round", "episode"]] = "round"
 
     log_std_init: float = bounded(0.0, above=MIN_LOG_STD)
     """First log standard deviation of continuous actions, in units of half the width of the action box."""
@@ -125,8 +128,8 @@ class GradientLearner(LearnerConfig):
     loaded_dice_lambda: float = bounded(0.5, at_least=0, at_most=1)
     """λ of `loaded_dice`: from 0, low variance, to 1, no bias."""
 
-    def validate(self) -> None:
-        super().validate()
+    def validate(self, setup: Setup) -> None:
+        super().validate(setup)
         if not self.inner_lr_factors:
             raise UserError(
                 "learner.inner_lr_factors=() has no factor: choose 1 for constant steps"
@@ -283,8 +286,8 @@ class MAML(GradientLearner):
     """What adapts: `all`, the `head`, the `context`, or the parameters in whose path (such as
     `params/MLP_0/Dense_0/kernel`) this regular expression is found."""
 
-    def validate(self) -> None:
-        super().validate()
+    def validate(self, setup: Setup) -> None:
+        super().validate(setup)
         if self.adapts == "context" and self.context_size == 0:
             raise UserError(
                 "learner.context_size=0 leaves learner.adapts='context' nothing to adapt: choose 5 for example"

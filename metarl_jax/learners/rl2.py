@@ -7,6 +7,7 @@ import flax.linen as nn
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.validation import bounded
+from metarl_jax.learners.base import Setup
 from metarl_jax.learners.sequence import SequenceLearner
 from metarl_jax.networks.sequence import CoreName, make_core
 
@@ -32,7 +33,8 @@ class RL2(SequenceLearner):
     context_length: int = bounded(128, at_least=1)
     """Steps that `transformer` looks back on."""
 
-    def validate(self) -> None:
+    def validate(self, setup: Setup) -> None:
+        super().validate(setup)
         if self.core == "transformer" and self.hidden_size % (2 * self.num_heads):
             raise UserError(
                 f"learner.hidden_size={self.hidden_size} must be a multiple of twice learner.num_heads="

@@ -16,7 +16,7 @@ from metarl_jax.core.types import Array, Memory, MetaParams, Metrics, PolicyOut,
 from metarl_jax.core.validation import bounded, is_off
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners import fast_parameters
-from metarl_jax.learners.base import LearnerConfig, MetaLearner
+from metarl_jax.learners.base import LearnerConfig, MetaLearner, Setup
 from metarl_jax.learners.gradient import GradientLearner
 from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.sequence import SequencePolicy
@@ -197,8 +197,8 @@ class ModularOptions(StructureOptions):
     """Connections are cut or whole, by the gates that the run begins with (`init_from`), and gates learn no more: the
     weights are trained on for the structure that was found."""
 
-    def validate(self) -> None:
-        super().validate()
+    def validate(self, setup: Setup) -> None:
+        super().validate(setup)
         if self.discrete_connections and not is_off(self.sparsity_coefficient):
             raise UserError(
                 f"learner.sparsity_coefficient={self.sparsity_coefficient} cuts nothing with "
@@ -244,7 +244,7 @@ class ModularOptions(StructureOptions):
         def update_memory(meta_params: MetaParams, memory: Memory, trials: Trial) -> Memory:
             del meta_params
             # Before a learner has descended, its routing is the same in all tasks.
-            first = -1 if self.adapts_by_gradient else 0
+            first = -1 if self.needs_round_advantages else 0
             rollout = jax.tree.map(lambda x: x[:, first:], trials.rollout)
             now = mean_routing(rollout.policy.latent, rollout.timestep.valid)
             return 0.9 * memory + 0.1 * now

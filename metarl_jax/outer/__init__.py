@@ -1,33 +1,31 @@
-"""Outer methods: how the experience of a meta-step becomes an update of the meta-parameters, by name."""
+"""Outer methods: how the experience of a meta-step becomes an update of the meta-parameters, by name.
 
-from metarl_jax.core.registry import Registry
-from metarl_jax.outer.base import MetaBatch, Outer, OuterConfig
+To add one, subclass `metarl_jax.OuterConfig`; `outer.register(MyMethod)` gives it a name in this process.
+"""
 
-__all__ = ["MetaBatch", "Outer", "OuterConfig", "get", "names", "register", "registry"]
+from typing import TYPE_CHECKING
 
-registry: Registry[type[OuterConfig]] = Registry(
+from metarl_jax.core.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from metarl_jax.outer.base import OuterConfig
+
+registry: "Registry[type[OuterConfig]]" = Registry(
     "outer method",
+    "metarl_jax.outer.base:OuterConfig",
     {
-        "es": "metarl_jax.outer.es:ES",
-        "policy_gradient": "metarl_jax.outer.policy_gradient:PolicyGradient",
-        "ppo": "metarl_jax.outer.ppo:PPO",
-        "reptile": "metarl_jax.outer.reptile:Reptile",
-        "trpo": "metarl_jax.outer.trpo:TRPO",
+        "ppo": Entry("metarl_jax.outer.ppo:PPO", "clipped policy gradient, several epochs"),
+        "policy_gradient": Entry(
+            "metarl_jax.outer.policy_gradient:PolicyGradient", "one plain policy-gradient step"
+        ),
+        "trpo": Entry(
+            "metarl_jax.outer.trpo:TRPO", "one natural-gradient step of bounded divergence"
+        ),
+        "reptile": Entry(
+            "metarl_jax.outer.reptile:Reptile", "steps towards adapted weights, first order"
+        ),
+        "es": Entry("metarl_jax.outer.es:ES", "evolution strategies, without any derivative"),
     },
 )
 
-
-def names() -> list[str]:
-    """The names of all registered outer methods."""
-    return registry.names()
-
-
-def get(name: str) -> type[OuterConfig]:
-    """The configuration class of this name; raises `UserError` that suggests the nearest name."""
-    return registry.get(name)
-
-
-def register(cls: type[OuterConfig]) -> type[OuterConfig]:
-    """Adds a configuration class under its `name`; usable as a decorator."""
-    registry.register(cls.name, cls)
-    return cls
+names, get, make, register = registry.names, registry.get, registry.make, registry.register

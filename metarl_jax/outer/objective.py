@@ -94,7 +94,7 @@ class ReplayObjective(OuterConfig):
         return first[self.rounds], 1 if self.rounds == "first" else num_rounds
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
-        if self.rounds != "all" and not learner.adapts_by_gradient:
+        if self.rounds != "all" and not learner.needs_round_advantages:
             raise UserError(
                 f"outer.rounds={self.rounds!r} does not fit learner {learner.name!r}, to which a trial is one "
                 "episode: choose outer.rounds='all'"
@@ -126,12 +126,12 @@ class ReplayObjective(OuterConfig):
                 f"{fraction} does not fit advantage.normalization={advantage.normalization!r}, by which the worst "
                 "tasks count as much as others: choose 'none', or 'batch' for a learner that reads trials"
             )
-        if learner.adapts_by_gradient and self.rounds in ("adapted", "all"):
+        if learner.needs_round_advantages and self.rounds in ("adapted", "all"):
             raise UserError(
                 f"{fraction} with outer.rounds={self.rounds!r} would change the rewards that inner steps learn from: "
                 "choose outer.rounds='last', or worst_fraction=1"
             )
-        if not learner.adapts_by_gradient and advantage.credit == "episode":
+        if not learner.needs_round_advantages and advantage.credit == "episode":
             raise UserError(
                 f"{fraction} is about the return of a trial, and does not fit advantage.credit='episode': choose "
                 "advantage.credit='trial'"

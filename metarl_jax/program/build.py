@@ -23,7 +23,7 @@ from metarl_jax.core.types import (
 )
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.base import MetaLearner
-from metarl_jax.outer import Outer
+from metarl_jax.outer.base import Outer
 from metarl_jax.program.devices import (
     CACHED_BYTES,
     allowed_devices,

@@ -119,7 +119,7 @@ def held_out_return(program: Program, returns: np.ndarray) -> float:
 
 def counted_rounds(program: Program, num_rounds: int) -> slice:
     """The rounds, of so many, that `held_out_return` is the mean of."""
-    if program.learner.adapt is None:
+    if program.config.learner.result_rounds == "all":
         return slice(num_rounds)
     last = min(program.config.num_rounds, num_rounds) - 1
     return slice(last, last + 1)

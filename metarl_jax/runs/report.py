@@ -138,7 +138,7 @@ def count_parameters(run: Run) -> dict[str, int]:
     shapes = jax.eval_shape(run.program.learner.init, make_key(0))
     sizes = [math.prod(x.shape) for x in jax.tree.leaves(shapes)]
     every, adapted = sum(sizes), run.config.learner.num_adapted(run.program.env)
-    moved = adapted if run.config.learner.adapts_by_gradient else 0
+    moved = adapted if run.config.learner.needs_round_advantages else 0
     return {"all": every, "adapted": adapted, "stay": every - moved}
 
 
@@ -149,7 +149,7 @@ def bayes_optimal(run: Run, split: str, num_rounds: int) -> dict[str, Any]:
     """
     config = run.config
     num_episodes = config.evaluation.num_episodes or config.num_episodes
-    if split == "ood" or (config.learner.adapts_by_gradient and num_episodes > 1):
+    if split == "ood" or (config.learner.needs_round_advantages and num_episodes > 1):
         return {}
     value = run.program.env.bayes_optimal_value(num_rounds)
     if value is None:
@@ -164,7 +164,7 @@ def draw(
     titles = {
         "preset": config.name,
         "env": config.env.name,
-        "adapts_by_gradient": config.learner.adapts_by_gradient,
+        "round_label": config.learner.round_label,
     }
     try:
         from metarl_jax.analysis.plots import adaptation_curve

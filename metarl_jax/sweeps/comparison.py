@@ -258,11 +258,12 @@ def _run(path: Path, warn: Callable[[str], None]) -> Row:
 
 
 def _counted(config: Config, num_rounds: int) -> list[int]:
-    """The rounds that `logbook.counted_rounds` says, from config.json; none where the learner is not registered."""
-    name = config.get("learner", {}).get("name")
-    if name not in learners.registry.names():
+    """The rounds that `progress.counted_rounds` says, from config.json; none where the learner cannot be found."""
+    try:
+        learner = learners.get(config.get("learner", {}).get("name", ""))
+    except UserError:
         return []
-    if not learners.get(name).adapts_by_gradient:
+    if learner.result_rounds == "all":
         return list(range(num_rounds))
     return [min(config.get("num_rounds", num_rounds), num_rounds) - 1]
 

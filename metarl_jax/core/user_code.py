@@ -1,0 +1,143 @@
+"""Classes of the user, by `path/to/file.py:Class` or `package.module:Class`."""
+
+import difflib
+import hashlib
+import importlib.util
+import os
+import re
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from metarl_jax.core.errors import UserError
+
+_PREFIX = "metarl_user"
+"""The beginning of the names of modules that were imported from files."""
+
+_FILES: dict[str, Path] = {}
+"""The path by which each module was asked for, by the name of the module."""
+
+
+def is_reference(text: str) -> bool:
+    """Whether this names a file or a module, and something in it, rather than something that is registered."""
+    return ":" in text or text.endswith(".py")
+
+
+def file_of(reference: str) -> Path | None:
+    """The file that a reference names; None where it names a module."""
+    path, _, _ = reference.rpartition(":")
+    return Path(path) if path.endswith(".py") else None
+
+
+def find(reference: str) -> Any:
+    """What a reference names.
+
+    Raises:
+      UserError: if the file or module is missing or cannot be imported, or lacks the name; with file and line.
+    """
+    place, colon, attribute = reference.rpartition(":")
+    if not colon or not attribute.isidentifier() or not place:
+        raise UserError(
+            f"{reference!r} does not say what to take: write path/to/file.py:NAME or package.module:NAME"
+        )
+    path = file_of(reference)
+    module = _import_module(place) if path is None else import_file(path)
+    found = getattr(module, attribute, None)
+    if found is None:
+        names = [name for name in vars(module) if not name.startswith("_")]
+        near = difflib.get_close_matches(attribute, names, n=1, cutoff=0.5)
+        own = [
+            name
+            for name in names
+            if getattr(vars(module)[name], "__module__", "") == module.__name__
+        ]
+        hint = f"did you mean {near[0]!r}?" if near else f"it defines {', '.join(own) or 'nothing'}"
+        raise UserError(f"{place} has no {attribute!r}: {hint}")
+    return found
+
+
+def import_file(path: Path, copy: Path | None = None) -> ModuleType:
+    """The module of a file, imported once in a process.
+
+    Its folder is searched for what it imports, after everything else.
+
+    Args:
+      path: by which it is known from then on.
+      copy: is read where there is no file at `path`.
+
+    Raises:
+      UserError: if there is neither, or if the file cannot be imported, with the line.
+    """
+    path = Path(os.path.abspath(path.expanduser()))
+    name = _module_name(path)
+    if name in sys.modules:
+        return sys.modules[name]
+    source = path if path.is_file() or copy is None else copy
+    if not source.is_file():
+        raise UserError(f"there is no file {str(path)!r}: name the file that defines the class")
+    if str(source.parent) not in sys.path:
+        sys.path.append(str(source.parent))
+    spec = importlib.util.spec_from_file_location(name, source)
+    assert spec is not None  # for a file that ends in .py
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(_describe(error, source)) from error
+    _FILES[name] = path
+    return module
+
+
+def reference_of(thing: Any) -> str | None:
+    """The file or module by which another process finds a class; None for one from a prompt or inside a function."""
+    name, module = getattr(thing, "__qualname__", ""), getattr(thing, "__module__", "")
+    if not name.isidentifier() or not module:
+        return None
+    if module in _FILES:
+        return f"{_FILES[module]}:{name}"
+    if module != "__main__":
+        return f"{module}:{name}"
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    if file is None or not file.endswith(".py") or not Path(file).is_file():
+        return None
+    path = Path(os.path.abspath(file))
+    # The class is found again in this process as it is, and not by a second import of the script.
+    sys.modules.setdefault(_module_name(path), sys.modules["__main__"])
+    return f"{path}:{name}"
+
+
+def _module_name(path: Path) -> str:
+    stem = re.sub(r"\W", "_", path.stem)
+    return f"{_PREFIX}_{stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def _import_module(name: str) -> ModuleType:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise UserError(_describe(error, Path(name))) from error
+        raise UserError(
+            f"there is no module {name!r}: install it, or name a file, as in path/to/file.py:NAME"
+        ) from error
+    except Exception as error:
+        raise UserError(_describe(error, Path(name))) from error
+
+
+def _describe(error: Exception, source: Path) -> str:
+    """An error in the import of a user's file, with file and line, on one line."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}: correct it"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename) == source]
+    frame = (own or frames)[-1]
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{frame.filename}, line {frame.lineno}: {message}: correct it"
