@@ -1,5 +1,6 @@
 """The command line: what it accepts, what it refuses and how, and its exit codes."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -14,16 +15,21 @@ from pathlib import Path
 import jax
 import pytest
 
-from metarl_jax import experiments
+from metarl_jax import config as configs
+from metarl_jax import envs, experiments
 from metarl_jax.cli import doctor
 from metarl_jax.cli.list import describe_presets
 from metarl_jax.cli.main import COMMANDS, main
-from metarl_jax.cli.options import RunOptions, last_value, parse_run, reflow
+from metarl_jax.cli.options import last_value, reflow
+from metarl_jax.cli.run_options import RunOptions, find_subject, parse_run
 from metarl_jax.config import RuntimeConfig, from_dict
 from metarl_jax.core.jax_settings import fixed_settings
-from metarl_jax.core.registry import Registry, suggestion
+from metarl_jax.core.registry import Entry, Registry, suggestion
 from metarl_jax.core.writing import WriteError
-from metarl_jax.runs import evaluate, folder, stopping
+from metarl_jax.defaults import default_config
+from metarl_jax.envs.point_robot import PointRobot
+from metarl_jax.outer.trpo import TRPO
+from metarl_jax.runs import evaluate, folder, restore, stopping
 from metarl_jax.runs import train as loop
 from metarl_jax.runs.new_folder import TakenError
 from metarl_jax.sweeps import train as sweep_train
@@ -43,7 +49,8 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 
 
 def options(*args, preset=PRESET):
-    return parse_run(RunOptions, preset, args, prog="metarl train", description="")
+    subject = find_subject("train", preset, args)
+    return parse_run(RunOptions, subject, args, prog="metarl train", description="")
 
 
 def test_flags_change_the_preset():
@@ -60,15 +67,103 @@ def test_no_flags_give_the_preset_itself(preset):
     assert options(preset=preset).config() == experiments.get(preset)
 
 
-@pytest.mark.parametrize("flags", [("--env.name", "grid_navi"), ("--env.name=grid_navi",)])
+@pytest.mark.parametrize("flags", [("--env", "grid_navi"), ("--env=grid_navi",)])
 def test_a_part_is_switched_by_name(flags):
     config = options(*flags).config()
     assert type(config.env).name == "grid_navi"
-    assert options("--learner.name", "rl2", "--learner.hidden-size", "7").learner.hidden_size == 7
+    assert options("--learner", "rl2", "--learner.hidden-size", "7").learner.hidden_size == 7
 
 
 def test_naming_the_part_that_is_there_keeps_its_options():
-    assert options("--env.name", "point_robot").env == experiments.get(PRESET).env
+    assert options("--env", "point_robot").env == experiments.get(PRESET).env
+
+
+def test_a_learner_has_defaults_that_follow_the_options_of_its_environment():
+    config = options("--env", "grid_navi", preset="rl2").config()
+    assert config == default_config("rl2", "grid_navi")
+    assert (config.name, config.advantage.credit) == ("rl2-grid_navi", "trial")
+    longer = options("--env", "point_robot", "--env.horizon", "10", preset="rl2").config()
+    assert longer == default_config("rl2", PointRobot(horizon=10))
+    changed = options("--env=bandit", "--num-rounds=3", "--outer", "trpo", preset="maml").config()
+    assert changed.num_rounds == 3
+    assert changed.outer == TRPO()
+
+
+def test_a_run_gives_its_configuration_to_another():
+    config = dataclasses.replace(experiments.get("rl2-bandit"), num_tasks=64, name="mine")
+    run = folder.create(Path("run"), config).path
+    args = ["--from", str(run), "--learner.hidden-size", "32"]
+    again = parse_run(RunOptions, find_subject("train", None, args), args, prog="", description="")
+    expected = dataclasses.replace(
+        config, learner=dataclasses.replace(config.learner, hidden_size=32)
+    )
+    assert again.config() == expected
+
+
+MINE = """
+import dataclasses
+from metarl_jax.defaults import default_config
+from metarl_jax.envs.point_robot import PointRobot
+from metarl_jax.learners.rl2 import RL2
+from metarl_jax.outer.ppo import PPO
+
+@dataclasses.dataclass(frozen=True)
+class Robot(PointRobot):
+    "A robot of my own."
+    speed: float = 1.0
+
+@dataclasses.dataclass(frozen=True)
+class Learner(RL2):
+    "A learner of my own."
+
+@dataclasses.dataclass(frozen=True)
+class Method(PPO):
+    "A method of my own."
+
+CONFIG = default_config("rl2", "bandit")
+"""
+
+
+def test_classes_of_a_file_are_flags_and_remembered_by_the_run(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    seen = []
+    monkeypatch.setattr(loop, "train", lambda config, run_dir, **_: seen.append((config, run_dir)))
+    words = "train mine.py:Learner --env mine.py:Robot --outer mine.py:Method --env.speed 2"
+    assert main(words.split()) == 0
+    config, run_dir = seen[0]
+    assert (config.env.speed, run_dir) == (2.0, Path("runs/Learner-Robot-seed0"))
+    assert main(["train", "mine.py:CONFIG", "--seed", "3"]) == 0
+    assert seen[1][1] == Path("runs/rl2-bandit-seed3")
+    run = folder.create(Path("run"), config)
+    values = json.loads(run.config.read_text())
+    assert values["env"]["name"] == f"{file}:Robot"
+    assert values["outer"]["name"] == f"{file}:Method"
+    assert (run.path / "code" / "learner.py").read_text() == MINE
+    assert main(["train", PRESET, "--env", "mine.py:Robot", "--help"]) == 0
+    assert "--env.speed" in capsys.readouterr().out
+
+
+def test_a_run_of_a_file_that_changed_or_is_gone_is_opened_elsewhere(tmp_path, monkeypatch):
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    cls = envs.get(f"{file}:Robot")
+    run = folder.create(Path("run"), default_config("rl2", cls)).path.absolute()
+    monkeypatch.chdir("/")
+    told = []
+    restore.reopen(run, told.append)
+    assert told == []
+    file.write_text(MINE + "# changed")
+    restore.reopen(run, told.append)
+    assert "has changed since the run began" in told.pop()
+    file.unlink()
+    monkeypatch.delitem(sys.modules, cls.__module__)  # As in another process.
+    _, config = restore.reopen(run, told.append)
+    assert "is gone: the copy in" in told.pop()
+    assert config.env.speed == 1.0
+    assert type(config.env) is not cls
+    written = json.loads((run / "config.json").read_text())
+    assert configs.to_dict(config)["env"] == written["env"]
 
 
 def test_last_value():
@@ -79,12 +174,12 @@ def test_last_value():
 
 BAD = {
     "trian": "did you mean 'train'",
-    "train": "needs a preset: `metarl list`",
+    "train": "needs PRESET | LEARNER --env ENV",
     "train MAML-Point-Robot": "did you mean 'maml-point-robot'",
     "train mmal-point-robot": "did you mean 'maml-point-robot'",
-    f"train {PRESET} --env.name point_robt": "did you mean 'point_robot'",
-    f"train {PRESET} --learner.name malm": "did you mean 'maml'",
-    f"train {PRESET} --outer.name=pp0": "did you mean 'ppo'",
+    f"train {PRESET} --env point_robt": "did you mean 'point_robot'",
+    f"train {PRESET} --learner malm": "did you mean 'maml'",
+    f"train {PRESET} --outer=pp0": "did you mean 'ppo'",
     f"train {PRESET} --learner.inner-lrr 0.1": "did you mean '--learner.inner-lr'",
     f"train {PRESET} --inner-lr 0.1": "did you mean '--learner.inner-lr'",
     f"train {PRESET} --learner.inner-lr nan": "learner.inner_lr=nan must be finite",
@@ -101,18 +196,29 @@ BAD = {
     f"train {PRESET} --evaluation.split validation": "validation",
     f"train {PRESET} extra": "unexpected argument 'extra'",
     "train rl2-bandit --evaluation.split ood": "evaluation.split='ood' is unknown",
+    "train rl2": "metarl train rl2 needs --env: choose one of ant_dir, bandit",
+    "train rll2 --env bandit": "did you mean 'rl2'",
+    "train rl2 --env bandti": "did you mean 'bandit'",
+    "train rl2 --env bandit --learner maml": "is about 'rl2' and --learner maml",
+    "train rl2 --env bandit --from runs/there": "is about 'rl2' and about --from runs/there",
+    "train --from runs/there": "runs/there",
+    "train rl2 --env mine.py:Mine": "there is no file",
+    "train metarl_jax.envs.bandit:Bandit": "is neither a Config nor a LearnerConfig",
+    "train symmetric_rl2 --env point_robot": "choose learner 'rl2', or an env with discrete actions",
+    "sweep rl2 --env bandit --grid learner.inner-lr=1": "learner.inner_lr",
+    f"train {PRESET} --env.name bandit": "unknown option --env.name",
     "resume": "needs RUN_DIR",
     "resume nowhere": "nowhere",
     "eval": "needs RUN_DIR",
     "structure": "needs RUN_DIR",
     "eval nowhere": "nowhere",
     "bench rl2-bandit --repeats 0": "repeats=0",
-    "bench nothing": "unknown preset 'nothing'; `metarl list`",
+    "bench nothing": "unknown preset or learner 'nothing'; `metarl list`",
     f"train {PRESET} --json": "unknown option --json; see --help",
     "version": "unknown command 'version': see metarl --help",
     "list --jsn": "did you mean '--json'",
     f"train {PRESET} --seeds 0": "seeds=0 must be at least 1",
-    "sweep": "metarl sweep needs a preset",
+    "sweep": "metarl sweep needs PRESET | LEARNER",
     f"sweep {PRESET} --grid learner.inner-lrr=0.1": "did you mean 'learner.inner_lr'",
     f"sweep {PRESET} --grid inner-lr=0.1": "did you mean 'learner.inner_lr'",
     f"sweep {PRESET} --grid num-tasks=4,8": "'num_tasks' is of type int",
@@ -371,13 +477,13 @@ def test_suggestions_are_near():
 
 
 def test_an_error_about_many_names_does_not_tell_them_all():
-    few = Registry("fruit", {"fig": "x:y"})
-    many = Registry("preset", {f"name-{index}": "x:y" for index in range(50)})
+    few = Registry("fruit", "x:y", {"fig": Entry("x:y")})
+    many = Registry("preset", "x:y", {f"name-{index}": Entry("x:y") for index in range(50)})
     with pytest.raises(ValueError, match="fig"):
         few.get("apple")
     with pytest.raises(ValueError, match="unknown preset 'apple'") as raised:
         many.get("apple")
-    assert len(str(raised.value)) < 80
+    assert len(str(raised.value)) < 120
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -147,7 +147,7 @@ TINY = "bias --num-episodes 2 4 --num-estimates 8 --num-tasks 2 --estimators dic
 def test_command_prints_and_draws(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
     plot = tmp_path / "bias.png"
-    assert main([*TINY.split(), "--env.name", "softmax_bandit", "--json", "--plot", str(plot)]) == 0
+    assert main([*TINY.split(), "--env", "softmax_bandit", "--json", "--plot", str(plot)]) == 0
     out, err = capsys.readouterr()
     assert str(plot) in err
     report = json.loads(out)
@@ -164,7 +164,7 @@ def test_command_prints_and_draws(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--env.name bandit", "env.name='bandit' has no tables"),
+        ("--env bandit", "env.name='bandit' has no tables"),
         ("--estimators dcie", "estimators='dcie'"),
         ("--num-estimates 1", "num_estimates=1 must be at least 2"),
         ("--num-episodes 0", "num_episodes=0 must be at least 1"),

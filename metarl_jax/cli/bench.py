@@ -8,8 +8,15 @@ import tyro
 from rich.console import Console
 
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.options import RunOptions, parse_run, reflow
-from metarl_jax.cli.train import missing_preset, preset_help, split_preset
+from metarl_jax.cli.options import reflow
+from metarl_jax.cli.run_options import (
+    RunOptions,
+    asks_for_help,
+    find_subject,
+    parse_run,
+    split_subject,
+    subject_help,
+)
 from metarl_jax.console.activity import Activity
 from metarl_jax.console.tables import Column, Table, show
 from metarl_jax.core.errors import UserError
@@ -48,22 +55,25 @@ class BenchOptions(RunOptions):
 
 
 def main(args: list[str]) -> int:
-    """`metarl bench PRESET …`."""
-    preset, rest = split_preset(args)
-    prog = f"metarl bench {preset or 'PRESET'}"
+    """`metarl bench PRESET …`, `metarl bench LEARNER --env ENV …`."""
+    word, rest = split_subject(args)
+    if asks_for_help(word, rest):
+        print(reflow(subject_help("bench", HELP.format(prog="metarl bench PRESET"))))
+        return 0
+    subject = find_subject("bench", word, rest)
+    prog = f"metarl bench {subject.title}"
     description = HELP.format(prog=prog)
-    if preset is None:
-        if {"-h", "--help"} & set(rest):
-            print(reflow(preset_help("bench", description)))
-            return 0
-        raise missing_preset("bench")
-    options = parse_run(BenchOptions, preset, rest, prog=prog, description=description)
+    options = parse_run(BenchOptions, subject, rest, prog=prog, description=description)
     configs = {"as given": options.config()}
     check_fields(options)
     for variant in options.against:
         words = [*rest, *variant_flags(variant)]
         configs[variant] = parse_run(
-            BenchOptions, preset, words, prog=prog, description=description
+            BenchOptions,
+            find_subject("bench", word, words),
+            words,
+            prog=prog,
+            description=description,
         ).config()
     start_backend(configs["as given"].runtime.platform)
 

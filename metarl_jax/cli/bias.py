@@ -23,7 +23,7 @@ against its exact meta-gradient, as the number of trajectories grows.
 
   metarl bias --plot bias.png
   metarl bias --estimators lvc dice --num-episodes 30 300 --num-inner-steps 2
-  metarl bias --env.name tabular_mdp --baseline none --json"""
+  metarl bias --env tabular_mdp --baseline none --json"""
 
 DEFAULT_ENV = {
     "num_states": 5,
@@ -39,7 +39,7 @@ DEFAULT_ENV = {
 class BiasOptions(BiasConfig):
     """Options of `metarl bias`."""
 
-    env_name: Annotated[str, tyro.conf.arg(name="env.name", metavar="NAME")] = "random_mdp"
+    env_name: Annotated[str, tyro.conf.arg(name="env", metavar="NAME")] = "random_mdp"
     """Tabular task distribution: random_mdp, tabular_mdp, point_1d or softmax_bandit."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Where to draw the comparison (PNG)."""
@@ -54,7 +54,7 @@ class BiasOptions(BiasConfig):
 
 def main(args: list[str]) -> int:
     """`metarl bias …`."""
-    name = last_value(args, "--env.name")
+    name = last_value(args, "--env")
     env = envs.make("random_mdp", **DEFAULT_ENV) if name is None else envs.make(name)
     default = BiasOptions(env=env, env_name=type(env).name)
     options = parse(BiasOptions, args, prog="metarl bias", description=HELP, default=default)

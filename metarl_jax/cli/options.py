@@ -11,13 +11,11 @@ import textwrap
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
-from metarl_jax import experiments
-from metarl_jax.config import REGISTRIES, Config, validate
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path, with_local_paths
 from metarl_jax.core.registry import suggestion
@@ -25,55 +23,13 @@ from metarl_jax.runs.folder import is_begun
 
 Options = TypeVar("Options")
 
-
-@dataclasses.dataclass(frozen=True)
-class RunOptions(Config):
-    """The fields of a configuration as flags, and the flags that choose a part of it by name."""
-
-    name: tyro.conf.Suppress[str] = "custom"
-    env_name: Annotated[str, tyro.conf.arg(name="env.name", metavar="NAME")] = ""
-    """Task distribution, with its own defaults; `metarl list` shows all."""
-    learner_name: Annotated[str, tyro.conf.arg(name="learner.name", metavar="NAME")] = ""
-    """Learner, with its own defaults."""
-    outer_name: Annotated[str, tyro.conf.arg(name="outer.name", metavar="NAME")] = ""
-    """Outer method, with its own defaults."""
-
-    def config(self) -> Config:
-        """The configuration, checked.
-
-        Raises:
-          UserError: naming the field, the value and the remedy.
-        """
-        config = Config(
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
-        )
-        validate(config)
-        return config
-
-
-Run = TypeVar("Run", bound=RunOptions)
-
-
-def parse_run(
-    cls: type[Run], preset: str, args: Sequence[str], *, prog: str, description: str
-) -> Run:
-    """The flags `args` on top of the preset of this name, as a `cls`.
-
-    Raises:
-      UserError: for an unknown preset, part, flag or a bad value, with the nearest name.
-      SystemExit: after `--help`.
-    """
-    config = experiments.get(preset)
-    parts: dict[str, Any] = {}
-    for field, registry in REGISTRIES.items():
-        name = last_value(args, f"--{field}.name")
-        current = getattr(config, field)
-        if name is not None and name != type(current).name:
-            config = dataclasses.replace(config, **{field: registry.get(name)()})
-        parts[f"{field}_name"] = type(getattr(config, field)).name
-    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    default = cls(**fields, **parts)
-    return parse(cls, args, prog=prog, description=description, default=default)
+RENAMED = {
+    "env_name": "--env",
+    "learner_name": "--learner",
+    "outer_name": "--outer",
+    "from_run": "--from",
+}
+"""Fields whose flag has another name."""
 
 
 def parse(
@@ -204,8 +160,8 @@ def _flags(options: Any, prefix: str = "") -> set[str]:
         name = prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             flags |= _flags(value, f"{name}.")
-        elif field.name.removesuffix("_name") in REGISTRIES:
-            flags.add(f"--{field.name.removesuffix('_name')}.name")
+        elif field.name in RENAMED:
+            flags.add(RENAMED[field.name])
         else:
             flags.add(f"--{name}")
             if hints[field.name] is bool:

@@ -6,8 +6,17 @@ from typing import Annotated
 
 import tyro
 
-from metarl_jax.cli.options import RunOptions, parse_run, reflow
-from metarl_jax.cli.train import missing_preset, preset_help, run_sweep, split_preset
+from metarl_jax.cli.options import reflow
+from metarl_jax.cli.run_options import (
+    RunOptions,
+    asks_for_help,
+    find_subject,
+    folder_name,
+    parse_run,
+    split_subject,
+    subject_help,
+)
+from metarl_jax.cli.train import run_sweep
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.sweeps.grid import parse_axis
 from metarl_jax.sweeps.sweep import Sweep
@@ -40,22 +49,20 @@ class SweepOptions(RunOptions):
     """Members that a device trains side by side, the others after them: fewer need less memory. When not given, one
     on a CPU, which is fastest there, and all on an accelerator."""
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """New or empty folder for the sweep; when not given, runs/PRESET-sweep, with -2, -3, … if that exists."""
+    """New or empty folder for the sweep; when not given, runs/NAME-sweep, with -2, -3, … if that exists."""
 
 
 def main(args: list[str]) -> int:
-    """`metarl sweep PRESET …`."""
-    preset, rest = split_preset(args)
-    prog = f"metarl sweep {preset or 'PRESET'}"
-    description = HELP.format(prog=prog)
-    if preset is None:
-        if {"-h", "--help"} & set(rest):
-            print(reflow(preset_help("sweep", description)))
-            return 0
-        raise missing_preset("sweep")
-    options = parse_run(SweepOptions, preset, rest, prog=prog, description=description)
+    """`metarl sweep PRESET …`, `metarl sweep LEARNER --env ENV …`."""
+    word, rest = split_subject(args)
+    if asks_for_help(word, rest):
+        print(reflow(subject_help("sweep", HELP.format(prog="metarl sweep PRESET"))))
+        return 0
+    subject = find_subject("sweep", word, rest)
+    prog = f"metarl sweep {subject.title}"
+    options = parse_run(SweepOptions, subject, rest, prog=prog, description=HELP.format(prog=prog))
     config = options.config()
     check_fields(options)
     grid = tuple(parse_axis(config, text) for text in options.grid)
     sweep = Sweep(config, grid, num_seeds=options.seeds, group_size=options.group_size)
-    return run_sweep(sweep, options.run_dir, f"{preset}-sweep")
+    return run_sweep(sweep, options.run_dir, f"{folder_name(config)}-sweep")

@@ -6,18 +6,18 @@ from typing import Annotated
 
 import tyro
 
-from metarl_jax import experiments
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.options import (
+from metarl_jax.cli.options import parse, reflow, take_run_dir
+from metarl_jax.cli.run_options import (
     RunOptions,
-    parse,
+    asks_for_help,
+    find_subject,
+    folder_name,
     parse_run,
-    reflow,
-    split_positional,
-    take_run_dir,
+    split_subject,
+    subject_help,
 )
 from metarl_jax.config import RuntimeConfig
-from metarl_jax.core.errors import UserError
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.runs.folder import open_existing
 from metarl_jax.sweeps import folder
@@ -25,7 +25,13 @@ from metarl_jax.sweeps.sweep import Sweep
 
 TRAIN_HELP = """Meta-train, evaluate on held-out tasks, and draw the adaptation curve.
 
-Every field of the preset is a flag, given as `--field value` or `--field=value`:
+A preset is a whole configuration. A learner takes what suits its kind and the environment:
+  metarl train maml-point-robot
+  metarl train rl2 --env grid_navi
+  metarl train rl2 --env path/to/file.py:MyTasks
+  metarl train --from runs/mine --learner.inner-lr 0.2
+
+Every field of the configuration is a flag, given as `--field value` or `--field=value`:
   {prog} --seed 1 --num-meta-steps 100
   {prog} --learner.inner-lr 0.05 --outer.num-epochs 3
   {prog} --run-dir runs/mine --runtime.platform cpu
@@ -65,7 +71,7 @@ class TrainOptions(RunOptions):
     """Options of `metarl train`."""
 
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """New or empty folder for the run; when not given, runs/PRESET-seedN, with -2, -3, … if that exists."""
+    """New or empty folder for the run; when not given, runs/NAME-seedN, with -2, -3, … if that exists."""
     seeds: int = bounded(1, at_least=1)
     """Seeds to train, from `seed` on; several are one program, and have the folder of a sweep."""
 
@@ -80,47 +86,28 @@ class ResumeOptions:
     """Devices and blocks."""
 
 
-def split_preset(args: list[str]) -> tuple[str | None, list[str]]:
-    """The preset and the other words; the preset is the first word, or any that names one."""
-    return split_positional(args, lambda word: word in experiments.names())
-
-
-def preset_help(command: str, what: str) -> str:
-    """Help of a command that takes a preset, while none is named."""
-    names = "\n".join(f"  {name}" for name in experiments.names())
-    return (
-        f"usage: metarl {command} PRESET [OPTIONS]\n\n{what}\n\n"
-        f"Presets (`metarl list` says more):\n{names}\n\n"
-        f"`metarl {command} PRESET --help` shows every option with the preset's value."
-    )
-
-
-def missing_preset(command: str) -> UserError:
-    """The error where no preset was named."""
-    return UserError(f"metarl {command} needs a preset: `metarl list` shows all")
-
-
 def train(args: list[str]) -> int:
-    """`metarl train PRESET …`."""
-    preset, rest = split_preset(args)
-    prog = f"metarl train {preset or 'PRESET'}"
-    description = TRAIN_HELP.format(prog=prog)
-    if preset is None:
-        if {"-h", "--help"} & set(rest):
-            print(reflow(preset_help("train", description)))
-            return 0
-        raise missing_preset("train")
-    options = parse_run(TrainOptions, preset, rest, prog=prog, description=description)
+    """`metarl train PRESET …`, `metarl train LEARNER --env ENV …`."""
+    word, rest = split_subject(args)
+    if asks_for_help(word, rest):
+        print(reflow(subject_help("train", TRAIN_HELP.format(prog="metarl train PRESET"))))
+        return 0
+    subject = find_subject("train", word, rest)
+    prog = f"metarl train {subject.title}"
+    options = parse_run(
+        TrainOptions, subject, rest, prog=prog, description=TRAIN_HELP.format(prog=prog)
+    )
     config = options.config()
     check_fields(options)
+    name = folder_name(config)
     if options.seeds > 1:
-        name = f"{preset}-seeds{config.seed}-{config.seed + options.seeds - 1}"
+        name = f"{name}-seeds{config.seed}-{config.seed + options.seeds - 1}"
         return run_sweep(Sweep(config, num_seeds=options.seeds), options.run_dir, name)
     start_backend(config.runtime.platform)
 
     from metarl_jax.runs import train as loop
 
-    default = RUNS / f"{preset}-seed{config.seed}"
+    default = RUNS / f"{name}-seed{config.seed}"
     loop.train(config, options.run_dir or default, numbered=options.run_dir is None)
     return 0
 

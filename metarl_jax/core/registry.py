@@ -98,10 +98,7 @@ class Registry(Generic[T]):
             return self._checked(find(name), name)
         names = self.names()
         known = f" Known: {', '.join(names)}" if len(names) <= MANY else "; `metarl list` shows all"
-        hint = suggestion(name, names) or known
-        raise UserError(
-            f"unknown {self.kind} {name!r}{hint}; one of your own is path/to/file.py:NAME"
-        )
+        raise UserError(f"unknown {self.kind} {name!r}{suggestion(name, names) or known}")
 
     def make(self, name: str, **options: Any) -> Any:
         """An instance of the class of this name or reference, with its fields set by keyword."""

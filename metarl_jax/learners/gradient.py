@@ -18,6 +18,7 @@ from flax import struct
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.trees import join_leading, split_leading
 from metarl_jax.core.types import Array, Metrics, PyTree, Transition
 from metarl_jax.core.validation import bounded, is_off
@@ -139,6 +140,15 @@ class GradientLearner(LearnerConfig):
                 f"learner.inner_lr={self.inner_lr} is no first value of step sizes that stay above zero, as with "
                 f"learner.learn_inner_lr={self.learn_inner_lr!r}: choose 0.1 for example, or learn_inner_lr='parameter'"
             )
+
+    def suited_to(self, env: TaskDistribution) -> "GradientLearner":
+        """Less noise in a box, where full noise hides the goal, and step sizes that are learned."""
+        is_discrete = isinstance(env.action_space, Discrete)
+        return dataclasses.replace(
+            self,
+            learn_inner_lr="array" if self.learn_inner_lr == "none" else self.learn_inner_lr,
+            log_std_init=self.log_std_init if is_discrete else -0.7,
+        )
 
     @property
     def fast_pattern(self) -> str:
@@ -285,6 +295,14 @@ class MAML(GradientLearner):
     adapts: str = "all"
     """What adapts: `all`, the `head`, the `context`, or the parameters in whose path (such as
     `params/MLP_0/Dense_0/kernel`) this regular expression is found."""
+
+    def suited_to(self, env: TaskDistribution) -> GradientLearner:
+        suited = super().suited_to(env)
+        if self.adapts == "context":
+            return suited
+        # Softmax policies are moved less by a step of the same size than means of Gaussians are.
+        inner_lr = 0.3 if isinstance(env.action_space, Discrete) else 0.05
+        return dataclasses.replace(suited, inner_lr=inner_lr)
 
     def validate(self, setup: Setup) -> None:
         super().validate(setup)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from metarl_jax.core.spaces import ActionSpace, encoded_action_size
+from metarl_jax.core.spaces import ActionSpace, Discrete, encoded_action_size
 from metarl_jax.core.trees import where_leading
 from metarl_jax.core.types import Array, Memory, PolicyOut, PyTree, TimeStep
 from metarl_jax.core.validation import bounded
@@ -123,6 +123,11 @@ class SequenceLearner(LearnerConfig):
         if self.reward_input == "raw":
             return scaled
         return jnp.sign(scaled) * jnp.log1p(jnp.abs(scaled))
+
+    def suited_to(self, env: TaskDistribution) -> "SequenceLearner":
+        if isinstance(env.action_space, Discrete):
+            return self
+        return dataclasses.replace(self, log_std_init=-0.7)
 
     def make_core(self) -> nn.Module:
         """The core of this learner."""

@@ -105,6 +105,9 @@ class Tuned(StructureOptions, GradientLearner):
         # They are far above 1, and would not be learned in units of 1: Adam moves a number by 0.5 in a run.
         return self.inner_lr
 
+    def suited_to(self, env: TaskDistribution) -> GradientLearner:
+        return dataclasses.replace(super().suited_to(env), learn_inner_lr="parameter")
+
     def make_policy(self, env: TaskDistribution) -> nn.Module:
         return TunedPolicy(self.make_structure(env, self.log_std_init, has_value=False))
 

@@ -8,12 +8,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.spaces import encoded_action_size
+from metarl_jax.core.errors import UserError
+from metarl_jax.core.spaces import Discrete, encoded_action_size
 from metarl_jax.core.types import Array, Memory, PolicyOut, PyTree, TimeStep
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.rl2 import RL2
-from metarl_jax.learners.sequence import SequencePolicy
+from metarl_jax.learners.sequence import SequenceLearner, SequencePolicy
 from metarl_jax.networks.layers import MLP, ActionDistribution, NarrowDense, orthogonal
 
 
@@ -120,6 +121,14 @@ class SymmetricRL2(RL2):
     """Entries of the features of one action."""
     encoder_sizes: tuple[int, ...] = bounded((16,), at_least=1)
     """Layers between the inputs and the core."""
+
+    def suited_to(self, env: TaskDistribution) -> SequenceLearner:
+        if not isinstance(env.action_space, Discrete):
+            raise UserError(
+                f"learner {self.name!r} takes actions for exchangeable, and the continuous actions of env "
+                f"{env.name!r} are not: choose learner 'rl2', or an env with discrete actions"
+            )
+        return super().suited_to(env)
 
     def make_policy(self, env: TaskDistribution) -> SequencePolicy:
         return SymmetricPolicy(**self.policy_options(env))

@@ -81,6 +81,10 @@ class OuterConfig:
     name: ClassVar[str]
     reads_advantages: ClassVar[bool] = True
     """Whether updates are made of advantages; inner steps are in any case."""
+    learns_value: ClassVar[bool] = True
+    """Whether it trains a value function that advantages may be measured against."""
+    learns_step_sizes: ClassVar[bool] = True
+    """Whether it improves inner step sizes that are among the meta-parameters."""
 
     def make(self, num_meta_steps: int, parameter_groups: ParameterGroups = ()) -> Outer:
         """Builds the outer method for a run of so many meta-steps (schedules end with the run).

@@ -23,6 +23,7 @@ class Reptile(AdamOptions, OuterConfig):
     """
 
     name: ClassVar[str] = "reptile"
+    learns_step_sizes: ClassVar[bool] = False
 
     max_gradient_norm: float = bounded(10.0, above=0)
     """The mean displacement is scaled down to this norm where it is longer."""

@@ -34,6 +34,7 @@ class TRPO(ReplayObjective):
     """
 
     name: ClassVar[str] = "trpo"
+    learns_value: ClassVar[bool] = False
 
     max_kl: float = bounded(0.01, above=0)
     """Bound δ of the divergence of one meta-step, in nats."""

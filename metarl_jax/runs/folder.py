@@ -8,6 +8,7 @@ from metarl_jax.config import Config, from_dict, stamped
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path, unwritable
 from metarl_jax.core.writing import MEMBERS, SWEEP, append
+from metarl_jax.runs import user_files
 from metarl_jax.runs.json_files import read_json, truncate_jsonl, whole_lines, write_json
 from metarl_jax.runs.new_folder import new_folder
 
@@ -17,6 +18,7 @@ class RunFolder(NamedTuple):
 
     | path | what it holds |
     |---|---|
+    | `code/` | copies of the user's files that define the environment, the learner or the outer method |
     | `config.json` | the configuration, written first, and the version of metarl_jax |
     | `machines.jsonl` | one object a start: the machine, the configuration, and the meta-step that it goes on from |
     | `metrics.jsonl` | one object a chunk, and one an evaluation |
@@ -87,6 +89,7 @@ def create(path: Path, config: Config, *, numbered: bool = False) -> RunFolder:
     with new_folder(path, numbered=numbered) as made:
         folder = RunFolder(made)
         write_first(folder.config, values)
+        user_files.keep(made, values)
     return folder
 
 
@@ -121,7 +124,12 @@ def open_existing(path: Path) -> tuple[RunFolder, Config]:
             f"run_dir={str(path)!r} is not the folder of a run (it {reason}): name a folder that "
             "`metarl train` made"
         )
-    return folder, read_json(folder.config, from_dict)
+
+    def from_values(values: dict[str, Any]) -> Config:
+        user_files.recall(path, values)
+        return from_dict(values)
+
+    return folder, read_json(folder.config, from_values)
 
 
 def serializable(config: Config) -> dict[str, Any]:

@@ -38,8 +38,7 @@ def read_json(path: Path, from_values: Callable[[Any], Result]) -> Result:
         return from_values(values)
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise UserError(
-            f"{path} does not describe a run ({error}): restore it, or register what is missing "
-            "first"
+            f"{path} does not describe a run ({error}): restore it, or what it names"
         ) from error
 
 

@@ -12,6 +12,7 @@ from metarl_jax.program.build import Program, build
 from metarl_jax.program.devices import with_runtime
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs import folder as run_folder
+from metarl_jax.runs import user_files
 from metarl_jax.runs.checkpoint import Checkpoint, DamagedCheckpointError, saved_steps
 from metarl_jax.runs.executables import Executables, run_functions
 from metarl_jax.runs.folder import RunFolder
@@ -56,16 +57,21 @@ def reopen(
       UserError: if there is no run at `path`, or its configuration cannot be read.
     """
     folder, config = run_folder.open_existing(path)
-    warn_of_defaults(folder.config, warn)
+    warn_of_differences(folder.config, warn)
     edited = edited_fields(folder, config)
     if edited:
         warn(f"{folder.config} is not as the run was trained: {edited}")
     return folder, with_runtime(config, runtime, warn)
 
 
-def warn_of_defaults(path: Path, warn: Warn, entry: str | None = None) -> None:
-    """Tells which fields a written configuration lacks: the file at `path`, or an entry of it."""
+def warn_of_differences(path: Path, warn: Warn, entry: str | None = None) -> None:
+    """Tells in what a written configuration, the file at `path` or an entry of it, is not as today's.
+
+    That is fields which it lacks, and files of the user that have changed since or are gone.
+    """
     values = read_json(path, lambda values: values if entry is None else values[entry])
+    for remark in user_files.changed(path.parent, values):
+        warn(remark)
     lacking = ", ".join(f"{name}={value!r}" for name, value in missing(values).items())
     if lacking:
         warn(f"{path} is of another version, without {lacking}: these defaults are used")

@@ -20,7 +20,7 @@ from metarl_jax.runs.locks import locked
 from metarl_jax.runs.loop import Run, Trained
 from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter
-from metarl_jax.runs.restore import Warn, edited_fields, warn_of_defaults
+from metarl_jax.runs.restore import Warn, edited_fields, warn_of_differences
 from metarl_jax.sweeps import folder as sweep_folder
 
 
@@ -81,7 +81,7 @@ def resume(
     reporter = console or Reporter()
     folder, config = run_folder.open_existing(Path(run_dir))
     sweep_folder.check_ended(folder)
-    warn_of_defaults(folder.config, reporter.warn)
+    warn_of_differences(folder.config, reporter.warn)
     refuse_edited(folder.config, edited_fields(folder, config))
     done = max(saved_steps(folder.checkpoints), default=0)
     longer = lengthened(config, num_meta_steps, done, reporter.say)

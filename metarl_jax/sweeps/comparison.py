@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from metarl_jax import learners
 from metarl_jax.core.errors import UserError
+from metarl_jax.runs import user_files
 from metarl_jax.runs.folder import MEMBERS, SWEEP, RunFolder
 
 Interval = Sequence[float | None]
@@ -231,6 +232,7 @@ def _run(path: Path, warn: Callable[[str], None]) -> Row:
         }
         warn(f"{path} has not ended: its last evaluation is shown (`metarl resume {path}`)")
     means, total_ci95 = found["return_mean"], found.get("total_ci95", ())
+    user_files.recall(path, config)
     counted = _counted(config, len(means))
     counted_ci95 = (
         found["ci95"][counted[0]]

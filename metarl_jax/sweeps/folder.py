@@ -8,6 +8,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path
 from metarl_jax.core.writing import MEMBERS, SWEEP, sweep_around
 from metarl_jax.runs import folder as run_folder
+from metarl_jax.runs import user_files
 from metarl_jax.runs.checkpoint import saved_steps
 from metarl_jax.runs.folder import RunFolder
 from metarl_jax.runs.json_files import read_json, write_json
@@ -57,6 +58,7 @@ def create(path: Path, sweep: Sweep, *, numbered: bool = False) -> SweepFolder:
     with new_folder(path, numbered=numbered) as made:
         folder = SweepFolder(made)
         run_folder.write_first(folder.sweep, values)
+        user_files.keep(made, values["config"])
     return folder
 
 
@@ -74,7 +76,12 @@ def open_existing(path: Path) -> tuple[SweepFolder, Sweep]:
             f"run_dir={str(path)!r} is not the folder of a sweep (it has no {SWEEP}): name a folder "
             "that `metarl sweep` made"
         )
-    return folder, read_json(folder.sweep, _from_dict)
+
+    def from_values(values: dict[str, Any]) -> Sweep:
+        user_files.recall(path, values["config"])
+        return _from_dict(values)
+
+    return folder, read_json(folder.sweep, from_values)
 
 
 def make_members(folder: SweepFolder, sweep: Sweep) -> list[RunFolder]:

@@ -25,7 +25,7 @@ from metarl_jax.runs.locks import check_unlocked, locked
 from metarl_jax.runs.loop import Run, Trained
 from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter
-from metarl_jax.runs.restore import warn_of_defaults
+from metarl_jax.runs.restore import warn_of_differences
 from metarl_jax.runs.train import continue_training, lengthened, refuse_edited
 from metarl_jax.sweeps import folder as sweep_folder
 from metarl_jax.sweeps.folder import SweepFolder
@@ -76,7 +76,7 @@ def resume_sweep(
     """Goes on with all members, from the latest checkpoint that is whole; see `train.resume`."""
     reporter = console or Reporter()
     folder, sweep = sweep_folder.open_existing(Path(run_dir))
-    warn_of_defaults(folder.sweep, reporter.warn, "config")
+    warn_of_differences(folder.sweep, reporter.warn, "config")
     for member in sweep.members():
         refuse_edited(folder.sweep, sweep_folder.edited_fields(folder, member))
     done = max(saved_steps(RunFolder(folder.path).checkpoints), default=0)

@@ -1,0 +1,205 @@
+"""What `train`, `sweep` and `bench` are about: a preset, a learner in an environment, or a run that was trained."""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import tyro
+
+from metarl_jax import envs, experiments, learners, outer
+from metarl_jax.cli.options import last_value, parse
+from metarl_jax.config import REGISTRIES, Config, validate
+from metarl_jax.core.errors import UserError
+from metarl_jax.core.paths import local_path
+from metarl_jax.core.registry import suggestion
+from metarl_jax.core.user_code import file_of, find, is_reference
+from metarl_jax.defaults import default_config
+from metarl_jax.learners.base import LearnerConfig
+from metarl_jax.runs.folder import open_existing
+
+NAMING_FLAGS = ("--env", "--learner", "--outer", "--from")
+"""Flags whose value may look like what the command is about."""
+
+SUBJECTS = "PRESET | LEARNER --env ENV | FILE.py:CONFIG | --from RUN_DIR"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(Config):
+    """The fields of a configuration as flags, and the flags that choose a part of it by name."""
+
+    name: tyro.conf.Suppress[str] = "custom"
+    env_name: Annotated[str, tyro.conf.arg(name="env", metavar="ENV")] = ""
+    """Task distribution: a name of `metarl list`, path/to/file.py:CLASS or package.module:CLASS."""
+    learner_name: Annotated[str, tyro.conf.arg(name="learner", metavar="LEARNER")] = ""
+    """Learner: a name of `metarl list`, path/to/file.py:CLASS or package.module:CLASS."""
+    outer_name: Annotated[str, tyro.conf.arg(name="outer", metavar="METHOD")] = ""
+    """Outer method: a name of `metarl list`, path/to/file.py:CLASS or package.module:CLASS."""
+    from_run: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN_DIR")] = None
+    """Begin with the configuration of this run, and nothing else of it (see `init-from`)."""
+
+    def config(self) -> Config:
+        """The configuration, checked.
+
+        Raises:
+          UserError: naming the field, the value and the remedy.
+        """
+        config = Config(
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
+        )
+        validate(config)
+        return config
+
+
+Run = TypeVar("Run", bound=RunOptions)
+
+
+class Subject(NamedTuple):
+    """What a command was asked to be about.
+
+    Attributes:
+      title: as the user wrote it.
+      config: the configuration before any flag but those that choose a part.
+      has_defaults: whether it is made of defaults, which follow the options of the environment.
+    """
+
+    title: str
+    config: Config
+    has_defaults: bool
+
+
+def split_subject(args: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The word that names a preset, a learner or a configuration, and the other words.
+
+    It is the first word, or any other that names a preset.
+    """
+    words = list(args)
+    for index, (before, word) in enumerate(itertools.pairwise(["", *words])):
+        is_first = index == 0 and not word.startswith("-")
+        if is_first or (before not in NAMING_FLAGS and word in experiments.names()):
+            return word, words[:index] + words[index + 1 :]
+    return None, words
+
+
+def find_subject(command: str, word: str | None, args: Sequence[str]) -> Subject:
+    """What the command is about.
+
+    Args:
+      command: for messages.
+      word: a preset, a learner, or the configuration or learner of a file or module; or None.
+      args: the other words, of which `--from`, `--learner`, `--env` and `--outer` are read.
+
+    Raises:
+      UserError: if nothing is named, or something that there is not.
+    """
+    run = last_value(args, "--from")
+    if run is not None:
+        if word is not None:
+            raise UserError(
+                f"metarl {command} is about {word!r} and about --from {run}: give one of them"
+            )
+        config = open_existing(local_path(run))[1]
+        return Subject(f"--from {run}", _with_parts(config, args), False)
+    if word is None:
+        word = last_value(args, "--learner")
+        if word is None:
+            raise UserError(f"metarl {command} needs {SUBJECTS}: `metarl list` shows all")
+        return _default(command, word, args)
+    found = experiments.get(word) if word in experiments.names() else None
+    if found is None and is_reference(word):
+        found = find(word)
+        if isinstance(found, Config):
+            name = _name_of_reference(word) if found.name == "custom" else found.name
+            found = dataclasses.replace(found, name=name)
+        elif not (isinstance(found, type) and issubclass(found, LearnerConfig)):
+            raise UserError(f"{word!r} is neither a Config nor a LearnerConfig")
+    if isinstance(found, Config):
+        return Subject(word, _with_parts(found, args), False)
+    if found is None and word not in learners.names():
+        hint = suggestion(word, [*experiments.names(), *learners.names()])
+        raise UserError(f"unknown preset or learner {word!r}{hint or '; `metarl list` shows all'}")
+    again = last_value(args, "--learner")
+    if again is not None and again != word:
+        raise UserError(f"metarl {command} is about {word!r} and --learner {again}: give one")
+    return _default(command, word, args)
+
+
+def _default(command: str, learner: str, args: Sequence[str]) -> Subject:
+    """A learner with the defaults of the environment that `--env` names."""
+    cls = learners.get(learner)
+    env = last_value(args, "--env")
+    if env is None:
+        raise UserError(
+            f"metarl {command} {learner} needs --env: choose one of {', '.join(envs.names())}, or "
+            "path/to/file.py:CLASS"
+        )
+    config = default_config(cls, env, last_value(args, "--outer") or "ppo")
+    return Subject(f"{learner} --env {env}", config, True)
+
+
+def _with_parts(config: Config, args: Sequence[str]) -> Config:
+    """The configuration with the parts that flags name, each with its own defaults where it is another."""
+    for field, registry in REGISTRIES.items():
+        name = last_value(args, f"--{field}")
+        if name is not None and registry.get(name) is not type(getattr(config, field)):
+            config = dataclasses.replace(config, **{field: registry.make(name)})
+    return config
+
+
+def _name_of_reference(reference: str) -> str:
+    place, _, name = reference.rpartition(":")
+    path = file_of(reference)
+    return f"{place if path is None else path.stem}-{name}"
+
+
+def parse_run(
+    cls: type[Run], subject: Subject, args: Sequence[str], *, prog: str, description: str
+) -> Run:
+    """The flags `args` on top of what a command is about, as a `cls`.
+
+    Raises:
+      UserError: for an unknown part, flag or a bad value, with the nearest name.
+      SystemExit: after `--help`.
+    """
+    config = subject.config
+    options = _parse(cls, config, args, prog, description)
+    if subject.has_defaults and options.env != config.env:
+        defaults = default_config(type(config.learner), options.env, type(config.outer))
+        options = _parse(cls, defaults, args, prog, description)
+    return options
+
+
+def _parse(cls: type[Run], config: Config, args: Sequence[str], prog: str, description: str) -> Run:
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    parts: dict[str, Any] = {
+        f"{field}_name": registry.reference(type(getattr(config, field)))
+        for field, registry in REGISTRIES.items()
+    }
+    return parse(cls, args, prog=prog, description=description, default=cls(**fields, **parts))
+
+
+def subject_help(command: str, what: str) -> str:
+    """Help of a command that is about a run, while nothing is named."""
+    return (
+        f"usage: metarl {command} {SUBJECTS} [OPTIONS]\n\n{what}\n\n"
+        f"Learners: {', '.join(learners.names())}.\n\n"
+        f"Environments: {', '.join(envs.names())}.\n\n"
+        f"Outer methods: {', '.join(outer.names())}.\n\n"
+        "Presets, and what all of these are: `metarl list`.\n\n"
+        f"`metarl {command} PRESET --help` and `metarl {command} LEARNER --env ENV --help` show every option with "
+        "its default."
+    )
+
+
+def asks_for_help(word: str | None, args: Sequence[str]) -> bool:
+    """Whether `--help` is asked for before it is clear what the command is about."""
+    is_named = word is not None or any(last_value(args, flag) for flag in ("--from", "--learner"))
+    is_learner = word in learners.names() and last_value(args, "--env") is None
+    return bool({"-h", "--help"} & set(args)) and (not is_named or is_learner)
+
+
+def folder_name(config: Config) -> str:
+    """The name of a configuration as that of a folder."""
+    return re.sub(r"[^\w.-]+", "-", config.name).strip("-.") or "run"
