@@ -36,7 +36,7 @@ def test_adaptation_curve(tmp_path, controls, more):
 def test_no_choice_of_a_backend_is_in_the_way(tmp_path, backend, used):
     """Nor is a choice that is good lost to others in the process."""
     script = (
-        "import json, os, sys; from pathlib import Path; from metarl_jax import plots; "
+        "import json, os, sys; from pathlib import Path; from metarl_jax.analysis import plots; "
         "plots.adaptation_curve(json.loads(sys.argv[1]), Path(sys.argv[2])); "
         "import matplotlib; print(os.environ['MPLBACKEND'], matplotlib.get_backend())"
     )
