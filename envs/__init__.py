@@ -24,6 +24,8 @@ BANDITS, TABLES, GRIDS, POINTS, ROBOTS = (
     "simulated robots",
 )
 
+DISCRETE, CONTINUOUS = "discrete actions", "continuous actions"
+
 registry: "Registry[type[TaskDistribution]]" = Registry(
     "environment",
     "metarl_jax.envs.base:TaskDistribution",
@@ -32,67 +34,82 @@ registry: "Registry[type[TaskDistribution]]" = Registry(
             "metarl_jax.envs.bandit:Bandit",
             "Bernoulli bandits: pull one of a few arms whose chances differ from task to task",
             BANDITS,
+            DISCRETE,
         ),
         "recurring_bandit": Entry(
             "metarl_jax.envs.recurring_bandit:RecurringBandit",
             "bandits that come back, each with a cue by which it can be recognised",
             BANDITS,
+            DISCRETE,
         ),
         "softmax_bandit": Entry(
             "metarl_jax.envs.tabular.softmax_bandit:SoftmaxBandit",
             "a bandit small enough that the exact meta-gradient is known",
             BANDITS,
+            DISCRETE,
         ),
         "tabular_mdp": Entry(
             "metarl_jax.envs.tabular.random_mdps:TabularMDPs",
             "random MDPs of ten states and five actions, of Duan et al. (2016)",
             TABLES,
+            DISCRETE,
         ),
         "random_mdp": Entry(
             "metarl_jax.envs.tabular.random_mdps:RandomMDPs",
             "random MDPs of a few states, with exact meta-gradients",
             TABLES,
+            DISCRETE,
         ),
         "point_1d": Entry(
             "metarl_jax.envs.tabular.point_1d:Point1D",
             "a point on a line with a hidden goal, with exact meta-gradients",
             TABLES,
+            DISCRETE,
         ),
         "grid_navi": Entry(
             "metarl_jax.envs.grid_navi:GridNavi",
             "find the hidden goal of a 5×5 grid, then return to it; the optimal search is known",
             GRIDS,
+            DISCRETE,
         ),
         "point_robot": Entry(
             "metarl_jax.envs.point_robot:PointRobot",
             "walk to a hidden goal in the plane: 2D navigation of Finn et al. (2017)",
             POINTS,
+            CONTINUOUS,
         ),
         "point_robot_sparse": Entry(
             "metarl_jax.envs.point_robot_sparse:PointRobotSparse",
             "walk to a hidden goal on a half-circle that is rewarded only when near",
             POINTS,
+            CONTINUOUS,
         ),
         "rotated_point_robot": Entry(
             "metarl_jax.envs.rotated_point_robot:RotatedPointRobot",
             "walk to a visible goal with actions that are turned by a hidden angle",
             POINTS,
+            CONTINUOUS,
         ),
         "half_cheetah_dir": Entry(
             "metarl_jax.envs.brax.half_cheetah:HalfCheetahDir",
             "half-cheetah, forward or backward as the task says",
             ROBOTS,
+            CONTINUOUS,
         ),
         "half_cheetah_vel": Entry(
             "metarl_jax.envs.brax.half_cheetah:HalfCheetahVel",
             "half-cheetah, at a hidden speed",
             ROBOTS,
+            CONTINUOUS,
         ),
-        "ant_dir": Entry("metarl_jax.envs.brax.ant:AntDir", "ant, in a hidden direction", ROBOTS),
+        "ant_dir": Entry(
+            "metarl_jax.envs.brax.ant:AntDir", "ant, in a hidden direction", ROBOTS, CONTINUOUS
+        ),
         "hopper_ensemble": Entry(
             "metarl_jax.envs.brax.hopper:HopperEnsemble",
             "hoppers of hidden mass and size, which must not fall",
             ROBOTS,
+            CONTINUOUS,
         ),
     },
 )

@@ -18,11 +18,12 @@ import pytest
 from metarl_jax import config as configs
 from metarl_jax import envs, experiments
 from metarl_jax.cli import doctor
-from metarl_jax.cli.list import describe_presets
+from metarl_jax.cli.list import as_json
 from metarl_jax.cli.main import COMMANDS, main
-from metarl_jax.cli.options import last_value, reflow
+from metarl_jax.cli.options import last_value
 from metarl_jax.cli.run_options import RunOptions, find_subject, parse_run
 from metarl_jax.config import RuntimeConfig, from_dict
+from metarl_jax.console.text import reflow
 from metarl_jax.core.jax_settings import fixed_settings
 from metarl_jax.core.registry import Entry, Registry, suggestion
 from metarl_jax.core.writing import WriteError
@@ -162,6 +163,8 @@ def test_a_run_of_a_file_that_changed_or_is_gone_is_opened_elsewhere(tmp_path, m
     assert "is gone: the copy in" in told.pop()
     assert config.env.speed == 1.0
     assert type(config.env) is not cls
+    again = folder.create(tmp_path / "again", config).path
+    assert (again / "code" / "env.py").read_text() == MINE
     written = json.loads((run / "config.json").read_text())
     assert configs.to_dict(config)["env"] == written["env"]
 
@@ -217,6 +220,8 @@ BAD = {
     f"train {PRESET} --json": "unknown option --json; see --help",
     "version": "unknown command 'version': see metarl --help",
     "list --jsn": "did you mean '--json'",
+    "list point_robt": "did you mean 'point_robot'",
+    "list maml rl2": "unexpected argument 'rl2'",
     f"train {PRESET} --seeds 0": "seeds=0 must be at least 1",
     "sweep": "metarl sweep needs PRESET | LEARNER",
     f"sweep {PRESET} --grid learner.inner-lrr=0.1": "did you mean 'learner.inner_lr'",
@@ -444,14 +449,12 @@ def test_list(capsys):
     assert main(["list", "--json"]) == 0
     listing = json.loads(capsys.readouterr().out)
     assert list(listing["presets"]) == experiments.names()
-    assert "point_robot" in listing["environments"]
-    for entries in listing.values():
-        assert all(entries.values()), "every entry has a description"
     assert main(["list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     for entries in listing.values():
-        for name, description in entries.items():
-            assert any(line.split() == [name, *description.split()] for line in lines)
+        for name, entry in entries.items():
+            (line,) = (line for line in lines if line[:1] == [name])
+            assert " ".join(line).startswith(f"{name} {entry['summary']}")
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
@@ -463,9 +466,43 @@ def test_a_listing_on_a_terminal_is_whole(width, monkeypatch, capsys):
     text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert max(map(len, text.splitlines())) <= max(width, 60)  # a name is never broken
     words = text.split()
-    for name, description in describe_presets().items():
-        assert name in words
-        assert set(description.split()) <= set(words)
+    for entries in as_json().values():
+        for name, entry in entries.items():
+            assert name in words
+            assert set(entry["summary"].split()) <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("grid_navi", ["(environment)", "actions: 5 discrete", "rl2-grid-navi", "symmetric_rl2"]),
+        ("point_robot", ["--env.horizon (default 100)", "Steps of an episode.", "2 continuous"]),
+        ("maml", ["(learner)", "--learner.inner-lr (default 0.1)", "maml-grid-navi", "Finn"]),
+        ("symmetric_rl2", ["environments: bandit, grid_navi, point_1d"]),
+        ("trpo", ["(outer method)", "--outer.max-kl (default 0.01)"]),
+        ("rl2-bandit", ["(preset)", "6.65", "--outer.learning-rate 0.002  (default 0.001)"]),
+        ("metarl_jax.envs.bandit:Bandit", ["(environment)", "--env.num-arms"]),
+        ("metarl_jax.experiments.rl2_bandit:CONFIG", ["(preset)", "what differs"]),
+    ],
+)
+def test_one_thing_in_full(name, shown, capsys):
+    assert main(["list", name]) == 0
+    out = capsys.readouterr().out
+    for words in shown:
+        assert words in out
+    assert main(["list", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == name
+
+
+def test_help_and_list_do_not_wait_for_jax():
+    script = (
+        "import sys, metarl_jax; from metarl_jax.cli.main import main; "
+        "metarl_jax.envs.names(), metarl_jax.presets.names(); "
+        "print([main(words) for words in (['--help'], ['list'], ['list', '--json'])][-1]); "
+        "sys.exit('jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_suggestions_are_near():

@@ -75,9 +75,9 @@ import sys
 sys.path.insert(0, {place!r})
 import jax, metarl_jax
 from metarl_jax.cli.main import main
-program = metarl_jax.build(metarl_jax.experiments.get("modular-point-robot"))
+program = metarl_jax.build(metarl_jax.presets.get("modular-point-robot"))
 jax.eval_shape(program.init, jax.random.key(0))
-places = [x.__file__ for x in (metarl_jax, metarl_jax.envs, metarl_jax.experiments)]
+places = [x.__file__ for x in (metarl_jax, metarl_jax.envs, metarl_jax.presets)]
 sys.exit(main(["list", "--json"]) or not all(x.startswith({place!r}) for x in places))
 """
 

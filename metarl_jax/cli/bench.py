@@ -8,7 +8,6 @@ import tyro
 from rich.console import Console
 
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.options import reflow
 from metarl_jax.cli.run_options import (
     RunOptions,
     asks_for_help,
@@ -19,6 +18,7 @@ from metarl_jax.cli.run_options import (
 )
 from metarl_jax.console.activity import Activity
 from metarl_jax.console.tables import Column, Table, show
+from metarl_jax.console.text import reflow
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import under_fixed_settings
 from metarl_jax.core.machine import describe

@@ -11,9 +11,10 @@ from metarl_jax import envs
 from metarl_jax.baselines.measure import ControlsConfig, measure
 from metarl_jax.baselines.policies import control_names
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.options import parse, reflow
+from metarl_jax.cli.options import parse
 from metarl_jax.console.activity import Activity
 from metarl_jax.console.tables import Column, Table, show
+from metarl_jax.console.text import reflow
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import under_fixed_settings
 from metarl_jax.runs.stopping import interruptible

@@ -1,126 +1,139 @@
-"""`metarl list`: everything that has a name."""
+"""`metarl list`: everything that has a name. The listing itself is plain strings, and does not wait for JAX."""
 
-import ast
-import dataclasses
-import importlib
-import inspect
-import itertools
 import json
-import pkgutil
-import textwrap
-from types import ModuleType
-from typing import Annotated
+import sys
+from collections.abc import Iterator
 
-import tyro
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from metarl_jax import envs, experiments, learners, outer
-from metarl_jax.cli.options import parse
-from metarl_jax.config import Config
-from metarl_jax.console.tables import show
+from metarl_jax.console.text import reflow
+from metarl_jax.core.errors import UserError
+from metarl_jax.core.registry import Entry, Registry, suggestion
+from metarl_jax.core.user_code import is_reference
 
-HELP = """Print the presets, and the environments, learners and outer methods to recombine:
+HELP = """usage: metarl list [NAME] [--json]
 
-  metarl train PRESET --env.name ENVIRONMENT --learner.name LEARNER --outer.name OUTER_METHOD"""
+Print what there is to train: learners, outer methods, and environments with their presets.
 
-PARTS = {
-    "environments": envs.registry,
+  metarl train PRESET
+  metarl train LEARNER --env ENVIRONMENT [--outer OUTER_METHOD]
+
+With the NAME of a preset, a learner, an environment or an outer method, or with path/to/file.py:CLASS,
+print what it is and its fields with their defaults; for a preset, what differs from the defaults.
+
+options:
+  --json      print names and descriptions as JSON"""
+
+REGISTRIES: dict[str, Registry] = {
+    "presets": experiments.registry,
     "learners": learners.registry,
+    "environments": envs.registry,
     "outer_methods": outer.registry,
 }
 
-
-@dataclasses.dataclass(frozen=True)
-class ListOptions:
-    """Options of `metarl list`."""
-
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the names and descriptions as JSON."""
+Line = tuple[int, str, str]
+"""A line of the listing: its depth, a name, and what it is. Headings have no name."""
 
 
 def main(args: list[str]) -> int:
-    """`metarl list`."""
-    options = parse(ListOptions, args, prog="metarl list", description=HELP)
-    listing = {"presets": describe_presets()} | {
-        kind: {name: _description(registry.get(name)) for name in registry}
-        for kind, registry in PARTS.items()
-    }
-    if options.json:
-        print(json.dumps(listing, indent=2))
+    """`metarl list [NAME] [--json]`."""
+    if {"-h", "--help"} & set(args):
+        print(reflow(HELP))
+        return 0
+    wrong = [word for word in args if word.startswith("-") and word != "--json"]
+    names = [word for word in args if not word.startswith("-")]
+    if wrong:
+        hint = suggestion(wrong[0], ["--json", "--help"])
+        raise UserError(f"unknown option {wrong[0]}{hint or '; see --help'}")
+    if len(names) > 1:
+        raise UserError(f"unexpected argument {names[1]!r}; see --help")
+    if names:
+        return _show_one(names[0], "--json" in args)
+    if "--json" in args:
+        print(json.dumps(as_json(), indent=2))
         return 0
     console = Console()
-    width = max(len(name) for entries in listing.values() for name in entries)
-    for kind, entries in listing.items():
-        console.print(Text(kind.replace("_", " "), style="italic"))
-        for name, description in entries.items():
-            _print_entry(console, name, description, width)
-        console.print()
+    lines = list(listing())
+    width = max(2 * depth + len(name) for depth, name, _ in lines)
+    for line in lines:
+        _print_line(console, *line, width)
     return 0
 
 
-def _print_entry(console: Console, name: str, description: str, width: int) -> None:
+def as_json() -> dict[str, dict[str, dict[str, str]]]:
+    """All entries by kind and name."""
+    return {
+        kind: {name: _entry_as_json(registry.entry(name)) for name in registry}
+        for kind, registry in REGISTRIES.items()
+    }
+
+
+def _entry_as_json(entry: Entry) -> dict[str, str]:
+    return {"summary": entry.summary, "group": entry.group, "fits": entry.fits}
+
+
+def listing() -> Iterator[Line]:
+    """The lines of the listing: learners, outer methods, and environments with the presets of each."""
+    yield 0, "", "learners: metarl train LEARNER --env ENVIRONMENT"
+    for group, entries in _grouped(learners.registry):
+        yield 1, "", group
+        for name, entry in entries.items():
+            yield 2, name, f"{entry.summary} [{entry.fits}]"
+    yield 0, "", ""
+    yield 0, "", "outer methods: metarl train LEARNER --env ENVIRONMENT --outer METHOD"
+    for name in outer.registry.in_order():
+        yield 2, name, outer.registry.entry(name).summary
+    for group, entries in _grouped(envs.registry):
+        yield 0, "", ""
+        yield 0, "", f"{group}: environments, and presets for them (metarl train PRESET)"
+        for name, entry in entries.items():
+            yield 1, name, f"{entry.summary} [{entry.fits}]"
+            for preset in experiments.names():
+                found = experiments.registry.entry(preset)
+                if found.group == name:
+                    yield 2, preset, found.summary
+
+
+def _grouped(registry: Registry) -> Iterator[tuple[str, dict[str, Entry]]]:
+    """Entries by group, groups in the order of their first name in the registry."""
+    entries = {name: registry.entry(name) for name in registry.in_order()}
+    for group in dict.fromkeys(entry.group for entry in entries.values()):
+        yield group, {name: entry for name, entry in entries.items() if entry.group == group}
+
+
+def _print_line(console: Console, depth: int, name: str, text: str, width: int) -> None:
     """A name and what it is: side by side on a wide terminal, the one below the other on a narrow one, and elsewhere a
     line that is never broken."""
+    indent = "  " * depth
+    if not name:
+        console.print(Text(indent + text, style="italic"), soft_wrap=not console.is_terminal)
+        return
     if not console.is_terminal:
-        show(Text(f"  {name:{width}}  {description}"), console)
+        sys.stdout.write(f"{indent}{name:{width - len(indent)}}  {text}\n")
         return
-    indent = width + 4
-    if console.width < 2 * indent:
-        console.print(Text(f"  {name}", style="bold"), soft_wrap=True)
-        console.print(Padding(Text(description), (0, 0, 0, 4)))
+    if console.width < 2 * (width + 2):
+        console.print(Text(indent + name, style="bold"), soft_wrap=True)
+        console.print(Padding(Text(text), (0, 0, 0, len(indent) + 4)))
         return
-    head = Text(f"  {name:{width}}  ", style="bold")
-    lines = Text(description).wrap(console, console.width - indent)
-    for line in lines or [Text("")]:
+    head = Text(f"{indent}{name:{width - len(indent)}}  ", style="bold")
+    for line in Text(text).wrap(console, console.width - width - 2) or [Text("")]:
         console.print(head + line)
-        head = Text(" " * indent)
+        head = Text(" " * (width + 2))
 
 
-def describe_presets() -> dict[str, str]:
-    """Name to one paragraph, on one line: the docstring below the preset, or else that of its file."""
-    described = {}
-    for info in pkgutil.iter_modules(experiments.__path__):
-        module = importlib.import_module(f"{experiments.__name__}.{info.name}")
-        below = _docstrings_below(module)
-        for variable, value in vars(module).items():
-            # Other variables may hold what a preset is made from, under the name of another.
-            preset = isinstance(value, Config) and value.name in experiments.names()
-            if preset and value is experiments.get(value.name):
-                described[value.name] = below.get(variable) or _description(module)
-    return {name: described.get(name, "") for name in experiments.names()}
+def _show_one(name: str, as_json: bool) -> int:
+    registries = [registry for registry in REGISTRIES.values() if name in registry.names()]
+    if not registries and not is_reference(name):
+        hint = suggestion(name, [known for registry in REGISTRIES.values() for known in registry])
+        raise UserError(f"unknown name {name!r}{hint or '; `metarl list` shows all'}")
+    from metarl_jax.cli.description import describe, to_text
 
-
-def _docstrings_below(module: ModuleType) -> dict[str, str]:
-    """The first paragraphs of the strings that stand below the assignments of a module, by variable."""
-    found = {}
-    for assignment, below in itertools.pairwise(_source(module).body):
-        if not (isinstance(assignment, ast.Assign) and isinstance(below, ast.Expr)):
-            continue
-        text, target = below.value, assignment.targets[0]
-        if isinstance(text, ast.Constant) and isinstance(text.value, str):
-            found[ast.unparse(target)] = _first_paragraph(text.value)
-    return found
-
-
-def _description(thing: ModuleType | type) -> str:
-    """The first paragraph of the docstring in the source of a module or class; empty where there is none.
-
-    `__doc__` is gone under `python -OO`, and is a signature where a dataclass has no docstring.
-    """
-    node = _source(thing)
-    if isinstance(thing, type) and node.body and isinstance(node.body[0], ast.ClassDef):
-        node = node.body[0]
-    return _first_paragraph(ast.get_docstring(node) or "")
-
-
-def _first_paragraph(text: str) -> str:
-    return " ".join(text.strip().split("\n\n")[0].split())
-
-
-def _source(thing: ModuleType | type) -> ast.Module:
-    try:
-        return ast.parse(textwrap.dedent(inspect.getsource(thing)))
-    except OSError:  # an empty file, or a class that was defined at a prompt
-        return ast.Module([], [])
+    found = describe(registries[0] if registries else None, name)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print(to_text(found))
+    return 0

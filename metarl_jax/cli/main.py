@@ -14,7 +14,7 @@ from metarl_jax.core.registry import suggestion
 from metarl_jax.runs.stopping import Diverged, Interrupted, handle_signals, is_working, tell_stderr
 
 COMMANDS = {
-    "train": ("metarl_jax.cli.train:train", "meta-train a preset, any field changed by a flag"),
+    "train": ("metarl_jax.cli.train:train", "meta-train a preset, or a learner in an environment"),
     "sweep": (
         "metarl_jax.cli.sweep:main",
         "train every combination of values and seeds in one program",
@@ -42,6 +42,9 @@ COMMANDS = {
     "doctor": ("metarl_jax.cli.doctor:main", "versions, devices, and known bad combinations"),
 }
 """Name to `"module:function"`, imported when it is called for, and a line of help."""
+
+PLAIN = ("list",)
+"""Commands that import JAX themselves, where they need it."""
 
 DONE, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 2, 3, 130
 
@@ -121,7 +124,7 @@ def _dispatch(args: list[str]) -> int:
         raise UserError(f"unknown command {name!r}{hint or ': see metarl --help'}")
     module, function = COMMANDS[name][0].split(":")
     command: Callable[[list[str]], int] = getattr(import_module(module), function)
-    return _run(command, rest)
+    return command(rest) if name in PLAIN else _run(command, rest)
 
 
 def _run(command: Callable[[list[str]], int], args: list[str]) -> int:
@@ -152,12 +155,15 @@ Meta-reinforcement learning as one compiled step.
 commands:
 {commands}
 
+  metarl list
   metarl train maml-point-robot --seed 1
+  metarl train rl2 --env grid_navi
+  metarl train rl2 --env path/to/file.py:MyTasks
   metarl train rl2-bandit --num-meta-steps 100 --run-dir runs/mine
   metarl eval runs/maml-point-robot-seed0 --split ood
   metarl sweep maml-point-robot --grid learner.inner-lr=0.03,0.1 --seeds 4
 
-`metarl COMMAND --help` says more; `metarl train PRESET --help` shows every option of a preset.
+`metarl COMMAND --help` says more; `metarl train PRESET --help` shows every option.
 On a CPU every usable core is a device, unless JAX_NUM_CPU_DEVICES says otherwise.
 Set JAX_COMPILATION_CACHE_DIR to a folder to compile the same program only once.
 

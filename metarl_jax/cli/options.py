@@ -6,8 +6,6 @@ import functools
 import io
 import itertools
 import re
-import shutil
-import textwrap
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any, TypeVar
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
+from metarl_jax.console.text import reflow
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path, with_local_paths
 from metarl_jax.core.registry import suggestion
@@ -63,24 +62,6 @@ def parse(
         if not exit_.code:
             raise
     raise UserError(_one_line(errors.getvalue()))
-
-
-def reflow(text: str, width: int | None = None) -> str:
-    """The text with its paragraphs filled anew; indented lines, which are examples, stay as they are.
-
-    Args:
-      text: paragraphs, with blank lines between.
-      width: characters of a line; those of the terminal, but at most 100, when not given.
-    """
-    width = width or min(shutil.get_terminal_size().columns, 100)
-    lines: list[str] = []
-    grouped = itertools.groupby(
-        text.splitlines(), lambda line: bool(line.strip()) and not line.startswith(" ")
-    )
-    for is_prose, group in grouped:
-        found = list(group)
-        lines += textwrap.wrap(" ".join(found), width) if is_prose else found
-    return "\n".join(lines)
 
 
 def _unwrapped_docstrings() -> ConstructorRegistry:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import tyro
 
-from metarl_jax.cli.options import reflow
 from metarl_jax.cli.run_options import (
     RunOptions,
     asks_for_help,
@@ -17,6 +16,7 @@ from metarl_jax.cli.run_options import (
     subject_help,
 )
 from metarl_jax.cli.train import run_sweep
+from metarl_jax.console.text import reflow
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.sweeps.grid import parse_axis
 from metarl_jax.sweeps.sweep import Sweep

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.options import parse, reflow, take_run_dir
+from metarl_jax.cli.options import parse, take_run_dir
 from metarl_jax.cli.run_options import (
     RunOptions,
     asks_for_help,
@@ -18,6 +18,7 @@ from metarl_jax.cli.run_options import (
     subject_help,
 )
 from metarl_jax.config import RuntimeConfig
+from metarl_jax.console.text import reflow
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.runs.folder import open_existing
 from metarl_jax.sweeps import folder

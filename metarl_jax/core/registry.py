@@ -22,11 +22,13 @@ class Entry(NamedTuple):
       target: `"module:attribute"`, imported when it is first asked for.
       summary: what it is, in one line.
       group: the heading under which it is listed.
+      fits: what it fits: the environments of a learner, or the actions of an environment.
     """
 
     target: str
     summary: str = ""
     group: str = ""
+    fits: str = ""
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:
@@ -75,6 +77,10 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All names, sorted."""
         return sorted(self._entries | self._loaded)
+
+    def in_order(self) -> list[str]:
+        """All names, as the library lists them, and then those that were registered."""
+        return list(self._entries | self._loaded)
 
     def entry(self, name: str) -> Entry:
         """What is known of the thing of this name; of one that a user registered, by its docstring."""

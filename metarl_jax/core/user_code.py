@@ -94,6 +94,13 @@ def import_file(path: Path, copy: Path | None = None) -> ModuleType:
     return module
 
 
+def source_of(path: Path) -> Path:
+    """Where the text of a file is: at its path or, where that is gone, the copy that was imported in its place."""
+    module = sys.modules.get(_module_name(Path(os.path.abspath(path))))
+    copy = None if module is None else module.__file__
+    return path if path.is_file() or copy is None else Path(copy)
+
+
 def reference_of(thing: Any) -> str | None:
     """The file or module by which another process finds a class; None for one from a prompt or inside a function."""
     name, module = getattr(thing, "__qualname__", ""), getattr(thing, "__module__", "")

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from metarl_jax.learners.base import LearnerConfig
 
 GRADIENT, MEMORY, STRUCTURE = "by gradient", "by memory", "by structure"
+ANY, DISCRETE, RECURRING = (
+    "any environment",
+    "discrete actions",
+    "any; made for tasks that come back",
+)
 
 registry: "Registry[type[LearnerConfig]]" = Registry(
     "learner",
@@ -26,64 +31,76 @@ registry: "Registry[type[LearnerConfig]]" = Registry(
             "metarl_jax.learners.gradient:MAML",
             "gradient steps on all weights, or on the head alone",
             GRADIENT,
+            ANY,
         ),
         "anil": Entry(
-            "metarl_jax.learners.gradient:ANIL", "gradient steps on the last layer", GRADIENT
+            "metarl_jax.learners.gradient:ANIL", "gradient steps on the last layer", GRADIENT, ANY
         ),
         "cavia": Entry(
             "metarl_jax.learners.gradient:CAVIA",
             "gradient steps on a few numbers beside the observation",
             GRADIENT,
+            ANY,
         ),
         "meta_sgd": Entry(
             "metarl_jax.learners.gradient:MetaSGD",
             "MAML with a learned step size for every weight",
             GRADIENT,
+            ANY,
         ),
         "rl2": Entry(
             "metarl_jax.learners.rl2:RL2",
             "a recurrent policy or a transformer that carries its state over the trial",
             MEMORY,
+            ANY,
         ),
         "symmetric_rl2": Entry(
             "metarl_jax.learners.symmetric:SymmetricRL2",
             "RL² to which discrete actions are exchangeable",
             MEMORY,
+            DISCRETE,
         ),
         "key_value": Entry(
             "metarl_jax.learners.key_value:KeyValue",
             "an external memory that is filled within the trial",
             MEMORY,
+            ANY,
         ),
         "episodic": Entry(
             "metarl_jax.learners.episodic:Episodic",
             "RL² with a store that outlives trials, for tasks that come back",
             MEMORY,
+            RECURRING,
         ),
         "varibad": Entry(
             "metarl_jax.learners.varibad:VariBAD",
             "a policy on a belief over tasks, which is trained to predict",
             MEMORY,
+            ANY,
         ),
         "hypernetwork": Entry(
             "metarl_jax.learners.structured:Hypernetwork",
             "a memory of the trial that generates the weights of the policy",
             STRUCTURE,
+            ANY,
         ),
         "modular": Entry(
             "metarl_jax.learners.structured:Modular",
             "a memory of the trial that routes through modules",
             STRUCTURE,
+            ANY,
         ),
         "tuned_hypernetwork": Entry(
             "metarl_jax.learners.structured:TunedHypernetwork",
             "gradient steps on the code from which weights are generated",
             STRUCTURE,
+            ANY,
         ),
         "tuned_modular": Entry(
             "metarl_jax.learners.structured:TunedModular",
             "gradient steps on the routing through modules",
             STRUCTURE,
+            ANY,
         ),
     },
 )

@@ -22,7 +22,7 @@ from metarl_jax.runs.restore import open_run, reopen
 
 
 def evaluate_run(
-    run_dir: Path,
+    run_dir: Path | str,
     *,
     env: TaskDistribution | None = None,
     split: str = "test",

@@ -25,7 +25,7 @@ from metarl_jax.sweeps import folder as sweep_folder
 
 
 def train(
-    config: Config, run_dir: Path, *, numbered: bool = False, console: Reporter | None = None
+    config: Config, run_dir: Path | str, *, numbered: bool = False, console: Reporter | None = None
 ) -> dict[str, Any]:
     """Trains from the seed to the end, in a new folder.
 
@@ -57,7 +57,7 @@ def train(
 
 
 def resume(
-    run_dir: Path,
+    run_dir: Path | str,
     *,
     num_meta_steps: int | None = None,
     runtime: RuntimeConfig | None = None,

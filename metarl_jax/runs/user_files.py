@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl_jax.config import REGISTRIES
-from metarl_jax.core.user_code import file_of, import_file
+from metarl_jax.core.user_code import file_of, import_file, source_of
 from metarl_jax.core.writing import sweep_around, write_text
 
 FOLDER = "code"
@@ -22,7 +22,7 @@ def keep(run_dir: Path, config: dict[str, Any]) -> None:
     """
     for path, copy in _files(run_dir, config):
         copy.parent.mkdir(exist_ok=True)
-        write_text(copy, path.read_text())
+        write_text(copy, source_of(path).read_text())
 
 
 def recall(run_dir: Path, config: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ from metarl_jax.sweeps.sweep import Sweep, sweep_functions
 
 
 def train_sweep(
-    sweep: Sweep, run_dir: Path, *, numbered: bool = False, console: Reporter | None = None
+    sweep: Sweep, run_dir: Path | str, *, numbered: bool = False, console: Reporter | None = None
 ) -> dict[str, Any]:
     """Trains all members to the end, in a new folder.
 
@@ -67,7 +67,7 @@ def train_sweep(
 
 
 def resume_sweep(
-    run_dir: Path,
+    run_dir: Path | str,
     *,
     num_meta_steps: int | None = None,
     runtime: RuntimeConfig | None = None,
