@@ -138,6 +138,12 @@ class VariBAD(SequenceLearner):
     """Step size of Adam for encoder and decoders, which have an optimizer of their own; `outer.learning_rate` when not
     given."""
 
+    def suited_to(self, env: TaskDistribution) -> SequenceLearner:
+        """The policy's gradient in the encoder too, which is sooner useful, and a loss that does not drown it out."""
+        suited = super().suited_to(env)
+        changed: dict[str, Any] = {"policy_trains_encoder": True, "elbo_coefficient": 0.02}
+        return dataclasses.replace(suited, **changed)
+
     def make_core(self) -> nn.Module:
         return GRU(self.hidden_size, self.init_timescale)
 
