@@ -10,6 +10,7 @@ import numpy as np
 from flax import struct
 
 from metarl_jax.core.errors import UserError
+from metarl_jax.core.registry import Named
 from metarl_jax.core.spaces import ActionSpace
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ Regret = Callable[[EnvState, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskDistribution:
+class TaskDistribution(Named):
     """A distribution p(task) of MDPs that share observations and actions.
 
     Subclass it as a frozen dataclass: its fields are the options that users set (`--env.FIELD` on the command
@@ -57,7 +58,6 @@ class TaskDistribution:
     caller. Whatever differs between tasks is in the task, never in `self`.
     """
 
-    name: ClassVar[str]
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     """The splits that `sample` knows. `train` and `test` are independent draws unless `note` says otherwise."""
     note: ClassVar[str] = ""

@@ -12,6 +12,8 @@ from metarl_jax import envs, experiments, learners, outer
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import Entry, Registry
 from metarl_jax.envs.bandit import Bandit
+from metarl_jax.learners.gradient import MAML
+from metarl_jax.outer.ppo import PPO
 
 FILE = """
 import dataclasses
@@ -93,6 +95,14 @@ def test_what_is_wrong_with_a_file_is_one_line(file, monkeypatch, text, referenc
     with pytest.raises(UserError, match=message) as raised:
         envs.get(reference)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("base", [Bandit, MAML, PPO])
+def test_a_class_without_a_name_is_called_as_in_python(base):
+    class Mine(base):
+        pass
+
+    assert (Mine.name, base.name) == ("Mine", base.__name__.lower())
 
 
 def test_a_class_that_is_defined_anew_takes_the_place_of_the_old_one():

@@ -64,7 +64,7 @@ def main(args: list[str]) -> int:
     prog = f"metarl bench {subject.title}"
     description = HELP.format(prog=prog)
     options = parse_run(BenchOptions, subject, rest, prog=prog, description=description)
-    configs = {"as given": options.config()}
+    configs = {"as given": options.config(subject.hint)}
     check_fields(options)
     for variant in options.against:
         words = [*rest, *variant_flags(variant)]

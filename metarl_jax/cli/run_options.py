@@ -40,8 +40,11 @@ class RunOptions(Config):
     from_run: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN_DIR")] = None
     """Begin with the configuration of this run, and nothing else of it (see `init-from`)."""
 
-    def config(self) -> Config:
+    def config(self, hint: str = "") -> Config:
         """The configuration, checked.
+
+        Args:
+          hint: is added to what is wrong.
 
         Raises:
           UserError: naming the field, the value and the remedy.
@@ -49,7 +52,10 @@ class RunOptions(Config):
         config = Config(
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
         )
-        validate(config)
+        try:
+            validate(config)
+        except UserError as error:
+            raise UserError(f"{error}{hint}") from error
         return config
 
 
@@ -63,11 +69,13 @@ class Subject(NamedTuple):
       title: as the user wrote it.
       config: the configuration before any flag but those that choose a part.
       has_defaults: whether it is made of defaults, which follow the options of the environment.
+      hint: where flags have chosen a learner of another kind than that of a preset: what would be simpler.
     """
 
     title: str
     config: Config
     has_defaults: bool
+    hint: str = ""
 
 
 def split_subject(args: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -101,7 +109,7 @@ def find_subject(command: str, word: str | None, args: Sequence[str]) -> Subject
                 f"metarl {command} is about {word!r} and about --from {run}: give one of them"
             )
         config = open_existing(local_path(run))[1]
-        return Subject(f"--from {run}", _with_parts(config, args), False)
+        return _with_parts(f"--from {run}", config, args)
     if word is None:
         word = last_value(args, "--learner")
         if word is None:
@@ -116,7 +124,7 @@ def find_subject(command: str, word: str | None, args: Sequence[str]) -> Subject
         elif not (isinstance(found, type) and issubclass(found, LearnerConfig)):
             raise UserError(f"{word!r} is neither a Config nor a LearnerConfig")
     if isinstance(found, Config):
-        return Subject(word, _with_parts(found, args), False)
+        return _with_parts(word, found, args)
     if found is None and word not in learners.names():
         hint = suggestion(word, [*experiments.names(), *learners.names()])
         raise UserError(f"unknown preset or learner {word!r}{hint or '; `metarl list` shows all'}")
@@ -139,13 +147,21 @@ def _default(command: str, learner: str, args: Sequence[str]) -> Subject:
     return Subject(f"{learner} --env {env}", config, True)
 
 
-def _with_parts(config: Config, args: Sequence[str]) -> Config:
-    """The configuration with the parts that flags name, each with its own defaults where it is another."""
+def _with_parts(title: str, config: Config, args: Sequence[str]) -> Subject:
+    """A configuration with the parts that flags name, each with its own defaults where it is another."""
+    before = config.learner
     for field, registry in REGISTRIES.items():
         name = last_value(args, f"--{field}")
         if name is not None and registry.get(name) is not type(getattr(config, field)):
             config = dataclasses.replace(config, **{field: registry.make(name)})
-    return config
+    hint = ""
+    if config.learner.needs_round_advantages != before.needs_round_advantages:
+        learner, env = (
+            REGISTRIES[field].reference(type(getattr(config, field)))
+            for field in ("learner", "env")
+        )
+        hint = f"; `{learner} --env {env}` in the place of {title!r} has defaults that fit"
+    return Subject(title, config, False, hint)
 
 
 def _name_of_reference(reference: str) -> str:

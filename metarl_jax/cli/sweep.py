@@ -61,7 +61,7 @@ def main(args: list[str]) -> int:
     subject = find_subject("sweep", word, rest)
     prog = f"metarl sweep {subject.title}"
     options = parse_run(SweepOptions, subject, rest, prog=prog, description=HELP.format(prog=prog))
-    config = options.config()
+    config = options.config(subject.hint)
     check_fields(options)
     grid = tuple(parse_axis(config, text) for text in options.grid)
     sweep = Sweep(config, grid, num_seeds=options.seeds, group_size=options.group_size)

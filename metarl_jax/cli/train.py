@@ -98,7 +98,7 @@ def train(args: list[str]) -> int:
     options = parse_run(
         TrainOptions, subject, rest, prog=prog, description=TRAIN_HELP.format(prog=prog)
     )
-    config = options.config()
+    config = options.config(subject.hint)
     check_fields(options)
     name = folder_name(config)
     if options.seeds > 1:

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.user_code import find, is_reference, reference_of
@@ -29,6 +29,17 @@ class Entry(NamedTuple):
     summary: str = ""
     group: str = ""
     fits: str = ""
+
+
+class Named:
+    """A base of classes that users choose by `name`: one that declares none has its own name in Python."""
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:
@@ -122,7 +133,7 @@ class Registry(Generic[T]):
         return iter(self.names())
 
     def _checked(self, thing: Any, reference: str) -> T:
-        """A thing of the user, with a `name`; raises `UserError` where it is of another kind."""
+        """A thing of the user; raises `UserError` where it is of another kind."""
         module, _, base_name = self._base.partition(":")
         base = getattr(import_module(module), base_name)
         is_instance = isinstance(thing, base)
@@ -130,8 +141,6 @@ class Registry(Generic[T]):
             raise UserError(
                 f"{self.kind} {reference!r} is no {base_name}: name a class that derives from {self._base}"
             )
-        if isinstance(thing, type) and "name" not in vars(thing):
-            thing.name = thing.__name__  # pyright: ignore[reportAttributeAccessIssue]
         return thing  # pyright: ignore[reportReturnType]
 
 

@@ -9,6 +9,7 @@ import jax
 
 from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.core.errors import UserError
+from metarl_jax.core.registry import Named
 from metarl_jax.core.types import (
     Array,
     InnerState,
@@ -101,14 +102,13 @@ class Setup(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class LearnerConfig:
+class LearnerConfig(Named):
     """Options of a learner; subclasses add theirs as fields and build the learner.
 
     `name` is how users call it. The other class variables say what kind of learner it is; checks, defaults, reports
     and pictures go by them. The defaults are those of a learner to which a trial is one sequence.
     """
 
-    name: ClassVar[str]
     needs_round_advantages: ClassVar[bool] = False
     """Whether `adapt` needs the advantages of a round when the round ends, as an inner gradient step does."""
     has_value: ClassVar[bool] = True

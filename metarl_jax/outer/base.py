@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax.core.advantages import AdvantageConfig, AdvantageEstimator
+from metarl_jax.core.registry import Named
 from metarl_jax.core.task_axis import TaskAxis
 from metarl_jax.core.types import (
     Array,
@@ -75,10 +76,9 @@ class Outer(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class OuterConfig:
+class OuterConfig(Named):
     """Options of an outer method; subclasses add theirs as fields and build it. `name` is how users call it."""
 
-    name: ClassVar[str]
     reads_advantages: ClassVar[bool] = True
     """Whether updates are made of advantages; inner steps are in any case."""
     learns_value: ClassVar[bool] = True
