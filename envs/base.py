@@ -64,6 +64,8 @@ class TaskDistribution(Named):
     """What a reader of a report must know of the splits, shown beside held-out results."""
     strategies: ClassVar[tuple[str, ...]] = ()
     """Known strategies for these tasks, by the names that `make_strategy` takes: controls beside a learner."""
+    single_task: ClassVar[bool] = False
+    """Whether all draws of `sample` are one task, which otherwise is taken for a mistake."""
     num_skills: ClassVar[int] = 0
     """Kinds of behaviour that the tasks ask for, where these are few and known."""
 

@@ -8,10 +8,12 @@ from flax.traverse_util import flatten_dict
 
 from metarl_jax import envs, learners, outer
 from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.declarations import check_declaration, is_foreign
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import Registry, suggestion
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.envs.contract import check_properties
 from metarl_jax.learners.base import LearnerConfig, check_advantages
 from metarl_jax.outer.base import OuterConfig
 
@@ -132,9 +134,15 @@ def validate(config: Config) -> None:
     Raises:
       UserError: naming the field, the value and the remedy.
     """
+    _check_declared(config)
     check_fields(config)
-    config.env.validate()
-    config.learner.validate(config)
+    for validate_part in (config.env.validate, lambda: config.learner.validate(config)):
+        try:
+            validate_part()
+        except UserError:
+            raise
+        except ValueError as error:  # as a class of the user's own may raise
+            raise UserError(str(error)) from error
     check_advantages(config.learner, config)
     _check_normalization(config)
     _check_worst_fraction(config)
@@ -153,6 +161,16 @@ def validate(config: Config) -> None:
             + (f" times outer.num_minibatches={group}" if group > 1 else "")
             + ": choose sizes that divide, or leave runtime.num_devices out"
         )
+
+
+def _check_declared(config: Config) -> None:
+    """Checks classes that are not the library's own as far as nothing needs to be computed for that."""
+    bases = {"env": TaskDistribution, "learner": LearnerConfig, "outer": OuterConfig}
+    for field, base in bases.items():
+        if is_foreign(part := getattr(config, field)):
+            check_declaration(part, base)
+    if is_foreign(config.env):
+        check_properties(config.env)
 
 
 def _check_normalization(config: Config) -> None:

@@ -618,6 +618,7 @@ class Unpaid(Bandit):
 def test_an_environment_without_finite_numbers_is_named_and_ends_the_run(tmp_path, monkeypatch):
     """Fewer updates than `max_skipped`, and all of them were skipped: nothing was learned."""
     monkeypatch.setitem(envs.registry._loaded, "unpaid", Unpaid)
+    monkeypatch.setattr("metarl_jax.runs.train.check_foreign", lambda config: None)
     config, console = dataclasses.replace(PROBE, env=Unpaid()), Silent()
     with pytest.raises(Diverged, match=r"step 11 .*no good checkpoint.*env 'unpaid'.*rewards"):
         train(config, tmp_path / "run", console=console)

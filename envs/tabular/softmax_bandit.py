@@ -25,6 +25,7 @@ class SoftmaxBandit(TabularTasks):
 
     name: ClassVar[str] = "softmax_bandit"
     note: ClassVar[str] = "there is one task in all"
+    single_task: ClassVar[bool] = True
 
     rewards: tuple[float, ...] = (1.0, 0.5, 0.0)
     """Rewards of the arms."""

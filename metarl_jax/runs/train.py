@@ -6,8 +6,8 @@ from typing import Any
 
 from metarl_jax.config import Config, RuntimeConfig
 from metarl_jax.core.errors import UserError
-from metarl_jax.program import randomness
 from metarl_jax.program.build import Program, build, check_memory
+from metarl_jax.program.checks import check_foreign
 from metarl_jax.program.devices import with_runtime
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs import folder as run_folder
@@ -44,11 +44,11 @@ def train(
       Diverged: when `config.max_skipped` updates in a row were skipped.
     """
     reporter = console or Reporter()
+    check_foreign(config)
     config = warm_start.with_absolute_init_from(config)
     program = build(config)
     check_memory(config)
     warm_start.check(program, reporter)
-    randomness.warn(config.env, reporter.warn)
     folder = run_folder.create(Path(run_dir), config, numbered=numbered)
     with locked(folder.path):
         run = _make_run(folder, program, reporter)

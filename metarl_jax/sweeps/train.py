@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from metarl_jax.config import RuntimeConfig
 from metarl_jax.core.errors import UserError
-from metarl_jax.program import randomness
 from metarl_jax.program.build import build, check_memory
+from metarl_jax.program.checks import check_foreign
 from metarl_jax.program.devices import with_runtime
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs import loop, report, warm_start
@@ -53,13 +53,13 @@ def train_sweep(
       Diverged: when every member has skipped `config.max_skipped` updates in a row.
     """
     reporter = console or Reporter()
+    check_foreign(sweep.config)
     sweep.validate()
     sweep = dataclasses.replace(sweep, config=warm_start.with_absolute_init_from(sweep.config))
     functions = sweep_functions(sweep)
     check_memory(sweep.config)
     check_traceable(sweep, functions)
     warm_start.check(build(sweep.members()[0].config), reporter, sweep.grid)
-    randomness.warn(sweep.config.env, reporter.warn)
     folder = sweep_folder.create(Path(run_dir), sweep, numbered=numbered)
     with _opened(folder, sweep, functions, reporter) as run:
         progress = [Progress() for _ in run.folders]

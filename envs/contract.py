@@ -1,0 +1,163 @@
+"""What a task distribution must answer: its properties, and the states of `reset` and `step`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.core.describe import describe
+from metarl_jax.core.errors import UserError
+from metarl_jax.core.spaces import Box, Discrete
+from metarl_jax.envs.base import SPLITS, EnvState, TaskDistribution
+
+
+def check_properties(env: TaskDistribution) -> None:
+    """Checks sizes, action space and splits of a task distribution. Nothing is computed.
+
+    Raises:
+      UserError: naming the class, the property, its value and the remedy.
+    """
+    name = type(env).__name__
+    length = _read(env, "episode_length")
+    if not _is_integer(length) or length < 1:
+        raise UserError(
+            f"{name}.episode_length is {describe(length)}, expected an int of 1 or more, the steps of an episode"
+        )
+    size = _read(env, "observation_size")
+    if not _is_integer(size) or size < 0:
+        raise UserError(
+            f"{name}.observation_size is {describe(size)}, expected an int, the entries of an observation"
+        )
+    space = _read(env, "action_space")
+    if not isinstance(space, Discrete | Box):
+        raise UserError(
+            f"{name}.action_space is {describe(space)}, expected an instance of Discrete or Box: return "
+            "Discrete(num_actions) for actions 0, 1, …, or Box(size, low, high) for float actions"
+        )
+    entries = space.num_actions if isinstance(space, Discrete) else space.size
+    if not _is_integer(entries):
+        raise UserError(
+            f"{name}.action_space is {space}, whose size is {describe(entries)}, expected an int"
+        )
+    splits = env.splits
+    wanted = "expected a tuple of 'train', 'test' and, where there is one, 'ood'"
+    if not isinstance(splits, tuple) or not {"train", "test"} <= set(splits) <= set(SPLITS):
+        raise UserError(f"{name}.splits is {splits!r}, {wanted}")
+
+
+def _read(env: TaskDistribution, name: str) -> Any:
+    """The value of a property."""
+    cls = type(env)
+    if getattr(cls, name) is getattr(TaskDistribution, name):
+        raise UserError(f"{cls.__name__} must define {name}: add @property and def {name}(self)")
+    try:
+        value = getattr(env, name)
+    except Exception as error:
+        raise UserError(f"{cls.__name__}.{name} raised {type(error).__name__}: {error}") from error
+    if callable(value) and not isinstance(value, type):
+        raise UserError(
+            f"{cls.__name__}.{name} is a method, expected a property: write @property above it"
+        )
+    return value
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def canonical(env: TaskDistribution, state: Any, method: str) -> EnvState:
+    """The state that `reset` or `step` answered, with float32 numbers, a bool `done`, and strong types.
+
+    Python numbers, NumPy values and weakly typed arrays, such as `jnp.where(fell, -1.0, 0.0)`, are converted. Arrays of
+    a dtype that was chosen are not: a reward in int32 is more likely a mistake.
+
+    Args:
+      env: what answered, for one episode.
+      state: the answer.
+      method: `reset` or `step`, for messages.
+
+    Raises:
+      UserError: naming the class, the method, what it returned and what was expected.
+    """
+    where = f"{type(env).__name__}.{method}"
+    expected = "an EnvState(observation, reward, done, simulator)"
+    if not isinstance(state, EnvState):
+        raise UserError(f"{where} returned {describe(state)}, expected {expected}")
+    observation = numbers(f"{where} returned an observation that", state.observation)
+    if observation.shape != (env.observation_size,):
+        raise UserError(
+            f"{where} returned an observation of shape {observation.shape}, expected ({env.observation_size},), "
+            f"the observation_size of {type(env).__name__}"
+        )
+    return state.replace(
+        observation=observation,
+        reward=scalar(f"{where} returned a reward that", state.reward),
+        done=_flag(where, state.done),
+        simulator=arrays(f"{where} returned a simulator in which", state.simulator),
+    )
+
+
+def numbers(subject: str, value: Any) -> jax.Array:
+    """A float32 array of a value of that dtype or without one of its own; `subject` begins the message otherwise."""
+    array = _array(subject, value)
+    is_number = jnp.issubdtype(array.dtype, jnp.number)
+    if not (array.dtype == jnp.float32 or (is_number and _is_loose(value))):
+        raise UserError(
+            f"{subject} is {describe(value)}, expected float32: write x.astype(jnp.float32)"
+        )
+    return _strong(array.astype(jnp.float32))
+
+
+def scalar(subject: str, value: Any) -> jax.Array:
+    """A float32 number `[]`, as `numbers`."""
+    array = numbers(subject, value)
+    if array.shape:
+        remedy = "take the sum or one of its entries"
+        if array.size == 1:
+            remedy = f"take its entry, x[{', '.join('0' * array.ndim)}]"
+        raise UserError(f"{subject} is {describe(value)}, expected shape (): {remedy}")
+    return array
+
+
+def _flag(where: str, value: Any) -> jax.Array:
+    """Whether the episode terminated, bool `[]`."""
+    array = _array(f"{where} returned a done that", value)
+    if array.dtype != bool or array.shape:
+        remedy = "take one entry, or jnp.all" if array.dtype == bool else "write a comparison"
+        raise UserError(
+            f"{where} returned a done that is {describe(value)}, expected a bool of shape (): {remedy}"
+        )
+    return array
+
+
+def arrays(subject: str, tree: Any) -> Any:
+    """A pytree with arrays of strong types as leaves; `subject` begins the message where a leaf is none."""
+
+    def convert(path, leaf):
+        name = jax.tree_util.keystr(path)
+        return _strong(_array(f"{subject} {name or 'the whole'}", leaf))
+
+    return jax.tree_util.tree_map_with_path(convert, tree)
+
+
+def _array(subject: str, value: Any) -> jax.Array:
+    is_array = isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float)
+    if not is_array or (
+        isinstance(value, np.ndarray | np.generic) and value.dtype.kind not in "biuf"
+    ):
+        remedy = ""
+        if not isinstance(value, str | type(None)):
+            remedy = ": make it a tuple, a dict, or a flax.struct.PyTreeNode of arrays"
+        raise UserError(f"{subject} is {describe(value)}, expected an array{remedy}")
+    return jnp.asarray(value)
+
+
+def _is_loose(value: Any) -> bool:
+    """Whether nobody chose the dtype of a number: Python's, NumPy's default, or a weak one."""
+    return not isinstance(value, jax.Array) or value.aval.weak_type  # pyright: ignore
+
+
+def _strong(array: jax.Array) -> jax.Array:
+    """Without a weak type, which the carry of a scan must not change."""
+    return jax.lax.convert_element_type(array, array.dtype)
