@@ -119,6 +119,17 @@ def test_a_step_and_an_evaluation(learner, env):
     assert jax.numpy.isfinite(metrics["episode_return"]).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("env", ["point_robot", "grid_navi"])
+@pytest.mark.parametrize("learner", ["rl2", "maml", "varibad", "hypernetwork", "key_value"])
+def test_defaults_learn(learner, env, tmp_path):
+    """Minutes each: the last round is above the first and above the random policy by more than its interval."""
+    found = metarl_jax.train(default_config(learner, env), tmp_path / "run")
+    low, first = found["ci95"][-1][0], found["ci95"][0][1]
+    assert low > first
+    assert low > found["controls"]["random"]["return_mean"][-1]
+
+
 def test_options_of_ones_own_stay():
     config = default_config(learners.make("rl2", hidden_size=7), envs.make("bandit", num_arms=3))
     assert config.learner.hidden_size == 7

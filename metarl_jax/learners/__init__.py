@@ -29,7 +29,7 @@ registry: "Registry[type[LearnerConfig]]" = Registry(
     {
         "maml": Entry(
             "metarl_jax.learners.gradient:MAML",
-            "gradient steps on all weights, or on the head alone",
+            "gradient steps on all weights of the policy, or on any part of them",
             GRADIENT,
             ANY,
         ),
