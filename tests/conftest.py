@@ -1,6 +1,7 @@
 """Eight host devices for every test, and small configurations over the registries."""
 
 import dataclasses
+import os
 
 import jax
 import numpy as np
@@ -15,6 +16,17 @@ from metarl_jax.core.advantages import AdvantageConfig  # noqa: E402
 BRAX = ("half_cheetah_dir", "half_cheetah_vel", "ant_dir")
 
 COMPILATION = "/jax/core/compile/backend_compile_duration"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compilation_cache(tmp_path_factory):
+    """The folder of compiled programs, shared by all workers: tests compile the same ones again and again."""
+    session = tmp_path_factory.getbasetemp()
+    shared = session.parent if "PYTEST_XDIST_WORKER" in os.environ else session
+    folder = shared / "compilation_cache"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    return folder
 
 
 @pytest.fixture(autouse=True, scope="module")

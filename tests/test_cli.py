@@ -33,6 +33,7 @@ from metarl_jax.outer.trpo import TRPO
 from metarl_jax.runs import evaluate, folder, restore, stopping
 from metarl_jax.runs import train as loop
 from metarl_jax.runs.new_folder import TakenError
+from metarl_jax.sweeps import folder as sweep_folder
 from metarl_jax.sweeps import train as sweep_train
 
 PRESET = "maml-point-robot"
@@ -667,8 +668,24 @@ def test_resume_gets_the_folder_and_what_is_to_change(monkeypatch):
     assert asked == [(Path("runs/mine"), same), (Path("runs/mine"), other)]
 
 
-def test_sweep_resume_and_a_member(capsys):
-    """Three axes; then the sweep is evaluated again, and one of its members alone."""
+def test_a_sweep_is_trained_and_resumed_as_one(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(sweep_train, "train_sweep", lambda sweep, path, **_: asked.append(sweep))
+    monkeypatch.setattr(sweep_train, "resume_sweep", lambda path, **_: asked.append(path))
+    words = ["--grid", "learner.inner-lr=0.1", "--grid=outer.learning_rate=1e-3,1e-2"]
+    assert main(["sweep", PRESET, *words, "--seeds", "2"]) == 0
+    sweep, run_dir = asked.pop(), Path("runs") / f"{PRESET}-sweep"
+    assert [list(point.values()) for point in sweep.points] == [[0.1, 1e-3], [0.1, 1e-2]]
+    assert len(sweep.members()) == 4
+    sweep_folder.create(run_dir, sweep)
+    assert main(["resume", str(run_dir)]) == 0
+    assert asked == [run_dir]
+    assert main(["eval", str(run_dir)]) == 2
+    assert "is the folder of a sweep" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_sweep_and_resume(capsys):
     words = "--grid learner.inner-lr=0.1 --grid=outer.learning_rate=1e-3,1e-2 --seeds 2"
     tiny = TINY.replace("--learner.hidden-size 4", "--learner.hidden-sizes 4 --env.horizon 5")
     assert main(["sweep", PRESET, *tiny.split(), *words.split()]) == 0
@@ -680,8 +697,6 @@ def test_sweep_resume_and_a_member(capsys):
     results = json.loads((run_dir / "results.json").read_text())
     assert main(["resume", str(run_dir)]) == 0
     assert json.loads((run_dir / "results.json").read_text()) == results
-    assert main(["eval", str(run_dir)]) == 2
-    assert "is the folder of a sweep" in capsys.readouterr().err
 
 
 def test_seeds_are_a_sweep_without_a_grid(monkeypatch):
@@ -691,5 +706,5 @@ def test_seeds_are_a_sweep_without_a_grid(monkeypatch):
     )
     assert main(["train", PRESET, "--seed", "3", "--seeds", "5"]) == 0
     sweep, path = asked[0]
-    assert (sweep.grid, sweep.num_seeds, sweep.config.seed) == ((), 5, 3)
+    assert (sweep.points, sweep.num_seeds, sweep.config.seed) == (({},), 5, 3)
     assert path == Path("runs") / f"{PRESET}-seeds3-7"

@@ -65,7 +65,7 @@ def trained(tmp_path):
         "num_seeds": 4,
         "step": 30,
         "parameters": {"all": 4000, "adapted": 25},
-        "combinations": [row],
+        "points": [row],
     }
     write(tmp_path / "sweep/sweep.json", {"config": config("many")})
     write(tmp_path / "sweep/results.json", results)

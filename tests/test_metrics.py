@@ -60,7 +60,7 @@ def test_a_write_that_fails_is_an_error_that_says_how_to_go_on(tmp_path, small_f
         writer = MetricsWriter(folder, 0)
         try:
             for step in range(1, 2001):
-                writer.write({"step": step, "x": [0] * 20})
+                writer.on_chunk({"step": step, "x": [0] * 20})
         except WriteError as error:
             failures.append(str(error))
 
@@ -91,9 +91,9 @@ def test_events_are_whole_and_no_number_comes_twice(tmp_path):
     open_before = len(os.listdir("/dev/fd"))
     folder = RunFolder(tmp_path)
     writer = MetricsWriter(folder, 4)
-    writer.write({"step": 6, "env_steps": 10, "episode_return": [1.0, 2.5], "name": "x"})
-    writer.write({"step": 6, "env_steps": 10, "eval_ci95": [[0.0, 1.0], [2.0, 3.0]]})
-    writer.write({"step": 8, "env_steps": 20})
+    writer.on_chunk({"step": 6, "env_steps": 10, "episode_return": [1.0, 2.5], "name": "x"})
+    writer.on_chunk({"step": 6, "env_steps": 10, "eval_ci95": [[0.0, 1.0], [2.0, 3.0]]})
+    writer.on_chunk({"step": 8, "env_steps": 20})
     head, purge, *lines = events(folder)
     assert head.file_version == "brain.Event:2"
     assert (purge.step, purge.session_log.status) == (5, purge.session_log.START)
@@ -151,8 +151,8 @@ def test_output_that_nobody_can_read_ends_nothing(error, is_terminal):
     with reporter.training(0, 2):
         reporter.say("something")
         reporter.warn("something")
-        reporter.chunk(chunk)
-        reporter.evaluation(evaluation, best=True)
+        reporter.on_chunk(chunk)
+        reporter.on_evaluation(evaluation | {"is_best": True})
     assert out.tries == err.tries == 1
 
 

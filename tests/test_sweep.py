@@ -9,28 +9,20 @@ import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
+from probes import Probe, RandomWalk, Silent, metrics_lines
 from rich.console import Console
 
-from metarl_jax import learners, outer
 from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.console.tables import show
 from metarl_jax.core.advantages import AdvantageConfig
-from metarl_jax.core.distributions import Categorical
-from metarl_jax.core.types import PolicyOut
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.learners.base import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
-from metarl_jax.outer.base import Outer, OuterConfig
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.program.build import build
 from metarl_jax.runs import folder as run_folder
@@ -41,12 +33,11 @@ from metarl_jax.runs.folder import RunFolder
 from metarl_jax.runs.locks import locked
 from metarl_jax.runs.metrics_writer import MetricsWriter
 from metarl_jax.runs.pace import Pace
-from metarl_jax.runs.reporter import Reporter
 from metarl_jax.runs.restore import load
 from metarl_jax.runs.stopping import Diverged, Interrupted
 from metarl_jax.runs.train import resume, train
 from metarl_jax.sweeps import folder as sweep_folder
-from metarl_jax.sweeps.grid import parse_axis, set_field
+from metarl_jax.sweeps.grid import grid_points, parse_axis, set_field
 from metarl_jax.sweeps.ranking import _row, results_table
 from metarl_jax.sweeps.sweep import Sweep, _labels, sweep_functions
 from metarl_jax.sweeps.train import _opened, resume_sweep, train_sweep
@@ -62,63 +53,10 @@ def draw(evaluation, path):
 FAKE_PLOTS = SimpleNamespace(adaptation_curve=draw)
 
 
-@dataclasses.dataclass(frozen=True)
-class Probe(LearnerConfig):
-    """Pulls arms by logits that no experience changes; cheap to compile, as is `Nudge`."""
-
-    name: ClassVar[str] = "probe"
-
-    scale: float = 1.0
-    """Of the first logits; known at compilation."""
-
-    def make(self, env):
-        shape = (env.action_space.num_actions,)
-
-        def act(meta_params, inner_state, timestep):
-            leading = timestep.previous_reward.shape
-            logits = jnp.broadcast_to(meta_params["logits"], (*leading, *shape))
-            return PolicyOut(Categorical(logits), jnp.zeros(leading)), inner_state
-
-        return MetaLearner(
-            init=lambda key: {"logits": jax.random.normal(key, shape) * float(self.scale)},
-            begin=lambda meta_params, memory, key, num_episodes: (),
-            act=act,
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Nudge(OuterConfig):
-    """Adam along noise and returns."""
-
-    name: ClassVar[str] = "nudge"
-
-    step_size: float = 0.1
-    """Of Adam."""
-    break_after: float = 1e6
-    """Updates are nan from this meta-step on."""
-    size: float = 5.0
-    """Known at compilation."""
-
-    def make(self, num_meta_steps, parameter_groups=()):
-        optimizer = optax.adam(self.step_size)
-
-        def update(key, meta_params, opt_state, batch):
-            noise_key, collect_key = jax.random.split(key)
-            trials = batch.collect(meta_params, collect_key)
-            noise = jax.random.normal(noise_key, (int(self.size),))
-            gradient = {"logits": noise + trials.episode_returns().mean()}
-            broken = opt_state[0].count >= self.break_after
-            updates, opt_state = optimizer.update(gradient, opt_state, meta_params)
-            updates = jax.tree.map(lambda x: jnp.where(broken, jnp.nan, x), updates)
-            return optax.apply_updates(meta_params, updates), opt_state, trials, {}
-
-        return Outer(init=optimizer.init, update=update)
-
-
 CHEAP = Config(
     env=Bandit(),
     learner=Probe(),
-    outer=Nudge(),
+    outer=RandomWalk(),
     advantage=AdvantageConfig(baseline="none", credit="trial", normalization="none"),
     name="cheap",
     seed=7,
@@ -140,62 +78,22 @@ TINY_MAML = dataclasses.replace(
     num_episodes=4,
     normalize_observations=True,
 )
-SWEEP = Sweep(CHEAP, (("outer.step_size", (0.1, 1.0)),), num_seeds=2)
-
-
-class Silent(Reporter):
-    """Keeps what it is told; `at_step[n]` is called when meta-step `n` is done, the last of a call."""
-
-    def __init__(self, at_step=None):
-        self.out = io.StringIO()
-        super().__init__(Console(file=self.out, width=200), Console(file=io.StringIO()))
-        self.at_step = at_step or {}
-
-    def chunk(self, line):
-        super().chunk(line)
-        self.at_step.get(line["step"], lambda: None)()
-
-    def between(self, step):
-        super().between(step)
-        self.at_step.get(step, lambda: None)()
+SWEEP = Sweep(CHEAP, [{"outer.step_size": 0.1}, {"outer.step_size": 1.0}], num_seeds=2)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def registered(tmp_path_factory):
-    """The probe and its outer method by name, no pictures, and a cache: programs come again and again."""
-    options = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
+def no_pictures():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(learners.registry._loaded, "probe", Probe)
-        patch.setitem(outer.registry._loaded, "nudge", Nudge)
         patch.setitem(sys.modules, "metarl_jax.analysis.plots", FAKE_PLOTS)
-        _configure(options)
         yield
-        _configure(before)
-
-
-def _configure(options: dict):
-    for name, value in options.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")
-def finished(registered, tmp_path_factory):
+def finished(no_pictures, tmp_path_factory):
     """The folder of `SWEEP`, trained to its end. To be read only."""
     run_dir = tmp_path_factory.mktemp("finished") / "sweep"
     train_sweep(SWEEP, run_dir, console=Silent())
     return run_dir
-
-
-def metrics_lines(run_dir: Path) -> list[dict]:
-    """The lines of metrics.jsonl, without what depends on the clock."""
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    clock = ("seconds", "env_steps_per_second")
-    return [{name: x for name, x in line.items() if name not in clock} for line in lines]
 
 
 def load_member(run_dir: Path, config: Config, which=load_latest):
@@ -252,20 +150,22 @@ def assert_like_alone(sweep: Sweep, index: int, trees_close):
 def test_a_member_that_adapts_by_gradient_is_the_run_alone(trees_close, group_size):
     config = dataclasses.replace(TINY_MAML, runtime=RuntimeConfig(num_devices=1))
     grid = tuple((name, (0.03, 0.3)) for name in ("learner.inner_lr", "learner.log_std_init"))
-    assert_like_alone(Sweep(config, grid, group_size=group_size), 2, trees_close)
+    assert_like_alone(Sweep(config, grid_points(grid), group_size=group_size), 2, trees_close)
 
 
-@pytest.mark.parametrize(("num_devices", "group_size"), [(1, 3), (3, 1), (8, 8)])
+@pytest.mark.parametrize(
+    ("num_devices", "group_size"), [pytest.param(1, 3, marks=pytest.mark.slow), (3, 1), (8, 8)]
+)
 def test_neither_devices_nor_groups_change_a_result(num_devices, group_size, trees_close):
     runtime = RuntimeConfig(num_devices=num_devices)
     config = dataclasses.replace(CHEAP, runtime=runtime, num_tasks=24)
-    sweep = Sweep(config, SWEEP.grid, num_seeds=2, group_size=group_size)
+    sweep = Sweep(config, SWEEP.points, num_seeds=2, group_size=group_size)
     assert_like_alone(sweep, 3, trees_close)
 
 
 def test_members_are_named_by_what_differs():
     grid = (("advantage.discount", (0.5,)), ("outer.step_size", (3e-4, 1.0)))
-    names = [member.name for member in Sweep(CHEAP, grid, 2).members()]
+    names = [member.name for member in Sweep(CHEAP, grid_points(grid), 2).members()]
     assert names[0] == "discount=0.5,step_size=0.0003,seed=7"
     assert names[3] == "discount=0.5,step_size=1,seed=8"
     assert [member.name for member in Sweep(CHEAP).members()] == ["seed=7"]
@@ -276,12 +176,12 @@ def test_members_whose_values_are_long_are_numbered(tmp_path, monkeypatch):
     fields = ("entropy", "final_entropy", "value", "kl", "first_round_entropy")
     names = [f"outer.{name}_coefficient_of_the_loss" for name in fields]
     labels = _labels([dict.fromkeys(names, i / 7) for i in range(600)])
-    assert [labels[0], labels[599]] == [["combination=001"], ["combination=600"]]
+    assert [labels[0], labels[599]] == [["point=001"], ["point=600"]]
     grid = (("advantage.discount", (0.1234567, 0.5)), ("outer.step_size", (0.1234567, 0.5)))
     monkeypatch.setattr("metarl_jax.sweeps.sweep.LONGEST_LABEL", 30)
-    sweep = Sweep(CHEAP, grid, 2)
+    sweep = Sweep(CHEAP, grid_points(grid), 2)
     folders = sweep_folder.make_members(sweep_folder.create(tmp_path / "sweep", sweep), sweep)
-    assert folders[3].path.name == "combination=2,seed=8"
+    assert folders[3].path.name == "point=2,seed=8"
     config = json.loads(folders[3].config.read_text())
     assert (config["advantage"]["discount"], config["outer"]["step_size"]) == (0.1234567, 0.5)
 
@@ -293,7 +193,7 @@ def test_members_hold_no_file_open(tmp_path):
     before = len(os.listdir("/dev/fd"))
     with _opened(folder, sweep, functions, Silent()) as run:
         writers = [MetricsWriter(mine, 0) for mine in run.folders]
-        writers[0].write({"step": 2, "x": 1.0})
+        writers[0].on_chunk({"step": 2, "x": 1.0})
         assert len(os.listdir("/dev/fd")) <= before + 2
         with pytest.raises(ValueError, match="in use by a process"):
             locked(run.folders[3].path).__enter__()
@@ -318,7 +218,7 @@ def test_all_members_are_one_executable(compilations):
 
 def test_a_sweep_folder_holds_everything(finished):
     results = json.loads((finished / "results.json").read_text())
-    rows = results["combinations"]
+    rows = results["points"]
     assert [len(row["members"]) for row in rows] == [2, 2]
     assert rows[0]["score"] >= rows[1]["score"]
     for row in rows:
@@ -388,9 +288,9 @@ def assert_members_can_be_looked_at(run_dir: Path):
             resume(folder)
 
 
-@pytest.mark.parametrize("stop_at", [3, 4])
+@pytest.mark.parametrize("stop_at", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_an_interrupted_sweep_resumes_to_the_same_bits(tmp_path, finished, monkeypatch, stop_at):
-    """After a chunk of two meta-steps, or within one."""
+    """Within a chunk of two meta-steps, or after one."""
     run_dir = tmp_path / "run"
     monkeypatch.setattr(Pace, "num_steps", lambda self, left: 1)
     with pytest.raises(Interrupted, match=f"step {stop_at}: metarl resume {run_dir}"):
@@ -427,9 +327,9 @@ def test_a_longer_sweep_is_the_longer_sweep(tmp_path, finished):
     train_sweep(dataclasses.replace(SWEEP, config=short), run_dir, console=Silent())
     written = (run_dir / "sweep.json").read_text()
     values = json.loads(written)
-    values["config"]["outer"]["size"] = 7.0
+    values["config"]["outer"]["noise"] = 7.0
     (run_dir / "sweep.json").write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=r"sweep\.json .*outer\.size=7\.0 \(trained with 5\.0\)"):
+    with pytest.raises(ValueError, match=r"sweep\.json .*outer\.noise=7\.0 \(trained with 1\.0\)"):
         resume_sweep(run_dir, console=Silent())
     (run_dir / "sweep.json").write_text(written)
     results = resume_sweep(run_dir, num_meta_steps=CHEAP.num_meta_steps, console=Silent())
@@ -441,12 +341,10 @@ def test_a_longer_sweep_is_the_longer_sweep(tmp_path, finished):
 
 def test_a_diverged_member_is_marked_and_stops_no_other(tmp_path):
     config = dataclasses.replace(CHEAP, max_skipped=3)
-    sweep = Sweep(config, (("outer.break_after", (1.0, 1e6)),))
+    sweep = Sweep(config, [{"outer.break_after": 1.0}, {"outer.break_after": 1e6}])
     console = Silent()
     results = train_sweep(sweep, tmp_path / "run", console=console)
-    diverged = {
-        r["values"]["outer.break_after"]: r["num_diverged"] for r in results["combinations"]
-    }
+    diverged = {r["values"]["outer.break_after"]: r["num_diverged"] for r in results["points"]}
     assert diverged == {1.0: 1, 1e6: 0}
     assert "1 of 1 diverged" in console.out.getvalue()
     found = [load_member(tmp_path / "run" / "members" / m.name, m.config) for m in sweep.members()]
@@ -458,7 +356,9 @@ def test_a_sweep_of_which_every_member_diverges_stops(tmp_path):
     config = dataclasses.replace(CHEAP, max_skipped=3)
     with pytest.raises(Diverged, match="every member of the sweep diverged"):
         train_sweep(
-            Sweep(config, (("outer.break_after", (0.0, 1.0)),)), tmp_path / "run", console=Silent()
+            Sweep(config, [{"outer.break_after": 0.0}, {"outer.break_after": 1.0}]),
+            tmp_path / "run",
+            console=Silent(),
         )
 
 
@@ -467,13 +367,26 @@ def test_user_mistakes_are_found_before_compilation(tmp_path, finished, compilat
     small = dataclasses.replace(CHEAP, seed=2**32 - 1)
     compilations.clear()
     for sweep, message in [
-        (Sweep(CHEAP, (("outer.step_siz", (0.1,)),)), "did you mean 'outer.step_size'"),
-        (Sweep(CHEAP, (("num_tasks", (4.0,)),)), "is of type int"),
-        (Sweep(CHEAP, (("advantage.discount", (0.5, 1.5)),)), "advantage.discount=1.5"),
-        (Sweep(CHEAP, (("advantage.discount", (0.5, 0.5)),)), "given twice"),
-        (Sweep(CHEAP, (("advantage.discount", (0.5, 0.5 + 1e-9)),)), "six digits"),
-        (Sweep(CHEAP, (("outer.size", (3.0, 4.0)),)), "must be known at compilation"),
-        (Sweep(CHEAP, (("learner.scale", (1.0, 2.0)),)), "must be known at compilation"),
+        (Sweep(CHEAP, [{"outer.step_siz": 0.1}]), "did you mean 'outer.step_size'"),
+        (Sweep(CHEAP, [{"num_tasks": 4.0}]), "is of type int"),
+        (
+            Sweep(CHEAP, [{"advantage.discount": 0.5}, {"advantage.discount": 1.5}]),
+            "advantage.discount=1.5",
+        ),
+        (Sweep(CHEAP, [{"advantage.discount": 0.5}, {"outer.noise": 0.5}]), "other fields"),
+        (Sweep(CHEAP, []), "no point"),
+        (
+            Sweep(CHEAP, [{"advantage.discount": 0.5}, {"advantage.discount": 0.5 + 1e-9}]),
+            "six digits",
+        ),
+        (
+            Sweep(CHEAP, [{"outer.noise": 3.0}, {"outer.noise": 4.0}]),
+            "must be known at compilation",
+        ),
+        (
+            Sweep(CHEAP, [{"learner.scale": 1.0}, {"learner.scale": 2.0}]),
+            "must be known at compilation",
+        ),
         (Sweep(CHEAP, num_seeds=0), "num_seeds=0"),
         (Sweep(CHEAP, num_seeds=2, group_size=0), "group_size=0"),
         (Sweep(small, num_seeds=2), "seed=4294967296"),
@@ -494,6 +407,11 @@ def test_a_sweep_is_written_and_read():
 
 
 def test_axes_of_a_grid():
+    points = grid_points([("a", (1.0, 2.0)), ("b", (3.0,))])
+    assert points == [{"a": 1.0, "b": 3.0}, {"a": 2.0, "b": 3.0}]
+    for axes in ([("a", (1.0, 1.0))], [("a", (1.0,)), ("a", (2.0,))]):
+        with pytest.raises(ValueError, match="given twice"):
+            grid_points(axes)
     assert parse_axis(CHEAP, "outer.step-size=1e-3,2") == ("outer.step_size", (1e-3, 2.0))
     config = set_field(CHEAP, "advantage.discount", 0.5)
     assert config.advantage.discount == 0.5
@@ -518,7 +436,7 @@ def test_the_ranked_table_leaves_out_rounds_before_what_it_is_ranked_by():
     row = {"score": -6789.0, "score_ci95": ends, "return_mean": [-1.0] * 3, "num_diverged": 2}
     row["values"] = {"learner.inner_lr": 0.000123, "outer.learning_rate": 0.000123}
     results = {"num_tasks": 9, "split": "test", "num_seeds": 4, "step": 7, "counted_rounds": [2]}
-    table = results_table(results | {"combinations": [row, row]})
+    table = results_table(results | {"points": [row, row]})
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     show(table, console)
     text = console.file.getvalue()

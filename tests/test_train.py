@@ -5,7 +5,6 @@ tests stop and kill.
 """
 
 import dataclasses
-import io
 import itertools
 import json
 import os
@@ -24,28 +23,23 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache as compilation_cache_module
-from rich.console import Console
+from probes import Probe, RandomWalk, Silent, metrics_lines
 
-from metarl_jax import envs, experiments, learners, outer
+from metarl_jax import envs
 from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.core.advantages import AdvantageConfig
-from metarl_jax.core.distributions import Categorical
-from metarl_jax.core.types import PolicyOut
 from metarl_jax.core.writing import WriteError
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.learners.base import LearnerConfig, MetaLearner
 from metarl_jax.learners.gradient import MAML
-from metarl_jax.outer.base import Outer, OuterConfig
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.program.build import build
 from metarl_jax.program.step import environment_faults
 from metarl_jax.runs import executables as executables_module
 from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs import stopping
+from metarl_jax.runs.callbacks import Callback
 from metarl_jax.runs.checkpoint import load_best, load_latest, saved_steps
 from metarl_jax.runs.evaluate import evaluate_run
 from metarl_jax.runs.executables import REPORTS, Executables, run_functions
@@ -53,59 +47,9 @@ from metarl_jax.runs.locks import locked
 from metarl_jax.runs.loop import chunk_end, is_due
 from metarl_jax.runs.pace import Pace
 from metarl_jax.runs.progress import Progress, held_out_return, note_evaluation
-from metarl_jax.runs.reporter import Reporter
 from metarl_jax.runs.restore import load
 from metarl_jax.runs.stopping import Diverged, Interrupted, interruptible
 from metarl_jax.runs.train import resume, train
-
-
-@dataclasses.dataclass(frozen=True)
-class Probe(LearnerConfig):
-    """Pulls arms by logits that no experience changes."""
-
-    name: ClassVar[str] = "probe"
-
-    def make(self, env):
-        def act(meta_params, inner_state, timestep):
-            leading = timestep.previous_reward.shape
-            logits = jnp.broadcast_to(
-                meta_params["logits"], (*leading, env.action_space.num_actions)
-            )
-            return PolicyOut(Categorical(logits), jnp.zeros(leading)), inner_state
-
-        return MetaLearner(
-            init=lambda key: {"logits": jax.random.normal(key, (env.action_space.num_actions,))},
-            begin=lambda meta_params, memory, key, num_episodes: (),
-            act=act,
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomWalk(OuterConfig):
-    """Adam along noise and returns, so that all that came before shows in the bits."""
-
-    name: ClassVar[str] = "random_walk"
-
-    break_after: int = 1_000_000
-    """Updates are nan from this meta-step on."""
-
-    def make(self, num_meta_steps, parameter_groups=()):
-        optimizer = optax.adam(0.1)
-
-        def update(key, meta_params, opt_state, batch):
-            noise_key, collect_key = jax.random.split(key)
-            trials = batch.collect(meta_params, collect_key)
-            noise = jax.random.normal(noise_key, meta_params["logits"].shape)
-            gradient = {"logits": noise + trials.episode_returns().mean()}
-            broken = opt_state[0].count >= self.break_after
-            updates, opt_state = optimizer.update(gradient, opt_state, meta_params)
-            meta_params = optax.apply_updates(meta_params, updates)
-            meta_params = jax.tree.map(lambda x: jnp.where(broken, jnp.nan, x), meta_params)
-            norm = jnp.where(broken, jnp.nan, optax.global_norm(gradient))
-            return meta_params, opt_state, trials, {"gradient_norm": norm}
-
-        return Outer(init=optimizer.init, update=update)
-
 
 PROBE = Config(
     env=Bandit(),
@@ -139,8 +83,6 @@ CONFIGS = {"probe": MANY_SAVES, "maml": TINY_MAML}
 
 def main(command: str, run_dir: str, name: str) -> None:
     """The process that tests stop: exits with 3 when it was interrupted."""
-    learners.register(Probe)
-    outer.register(RandomWalk)
     sys.modules["metarl_jax.analysis.plots"] = FAKE_PLOTS  # pyright: ignore[reportArgumentType]
     try:
         if command == "train":
@@ -155,27 +97,8 @@ def main(command: str, run_dir: str, name: str) -> None:
 FAKE_PLOTS = SimpleNamespace(adaptation_curve=lambda evaluation, path: path.write_bytes(b"a curve"))
 
 
-class Silent(Reporter):
-    """Keeps what it is told; `at_step[n]` is called when meta-step `n` is done, the last of a call."""
-
-    def __init__(self, at_step=None):
-        self.out, self.err = io.StringIO(), io.StringIO()
-        super().__init__(Console(file=self.out), Console(file=self.err), seconds_between_lines=0)
-        self.at_step = at_step or {}
-
-    def chunk(self, line):
-        super().chunk(line)
-        self.at_step.get(line["step"], lambda: None)()
-
-    def between(self, step):
-        super().between(step)
-        self.at_step.get(step, lambda: None)()
-
-
 @pytest.fixture(autouse=True)
-def probe(monkeypatch):
-    monkeypatch.setitem(learners.registry._loaded, "probe", Probe)
-    monkeypatch.setitem(outer.registry._loaded, "random_walk", RandomWalk)
+def no_pictures(monkeypatch):
     monkeypatch.setitem(sys.modules, "metarl_jax.analysis.plots", FAKE_PLOTS)
 
 
@@ -183,23 +106,6 @@ def probe(monkeypatch):
 def single_steps(monkeypatch):
     """Every call takes one meta-step."""
     monkeypatch.setattr(Pace, "num_steps", lambda self, left: 1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compilation_cache(tmp_path_factory):
-    """These tests compile the same few programs again and again."""
-    options = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    compilation_cache_module.reset_cache()
-    yield Path(options["jax_compilation_cache_dir"])
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache_module.reset_cache()
 
 
 @pytest.fixture(scope="module")
@@ -224,13 +130,6 @@ def final_bits(run_dir: Path, config: Config) -> list[bytes]:
     assert found.step == config.num_meta_steps
     state = found.state.replace(key=jax.random.key_data(found.state.key))
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
-
-
-def metrics_lines(run_dir: Path) -> list[dict]:
-    """The lines of metrics.jsonl, without what depends on the clock."""
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    clock = ("seconds", "env_steps_per_second")
-    return [{name: x for name, x in line.items() if name not in clock} for line in lines]
 
 
 def assert_same_run(run_dir: Path, expected: Path, config: Config):
@@ -491,14 +390,42 @@ def test_chunks_after_the_first_compile_nothing(compilations):
     assert not compilations
 
 
-def test_a_longer_run_compiles_nothing_more(tmp_path, compilations):
+def test_a_longer_run_compiles_nothing_more(tmp_path, reference, compilations):
+    reference(PROBE)  # Compiles what only the first run in a process does.
     counts = {}
-    for num_meta_steps in (4, 8, 16):
+    for num_meta_steps in (8, 16):
         config = dataclasses.replace(PROBE, num_meta_steps=num_meta_steps)
         compilations.clear()
         train(config, tmp_path / str(num_meta_steps), console=Silent())
         counts[num_meta_steps] = len(compilations)
     assert counts[16] == counts[8] > 0
+
+
+def test_a_callback_sees_what_is_written_and_stops_training(tmp_path, reference):
+    """A run that was stopped is evaluated as at its end, and goes on to the same bits."""
+
+    class StopAt(Callback):
+        def __init__(self):
+            self.lines, self.num_closed = [], 0
+
+        def on_chunk(self, line):
+            self.lines.append(line)
+
+        def on_evaluation(self, line):
+            self.lines.append({name: x for name, x in line.items() if name != "is_best"})
+            return line["step"] == 8
+
+        def close(self):
+            self.num_closed += 1
+
+    stop_at, run_dir = StopAt(), tmp_path / "run"
+    evaluation = train(PROBE, run_dir, callbacks=[stop_at], console=Silent())
+    assert (evaluation["last_step"], stop_at.num_closed) == (8, 1)
+    assert [line["step"] for line in stop_at.lines] == [2, 4, 4, 6, 8, 8]
+    written = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [line.keys() for line in written] == [line.keys() for line in stop_at.lines]
+    resume(run_dir, console=Silent())
+    assert_same_run(run_dir, reference(PROBE), PROBE)
 
 
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path):
@@ -658,29 +585,16 @@ def test_the_first_number_that_is_not_finite_tells_whose_fault_it_is():
 
 def test_evaluate_run_in_other_tasks(tmp_path):
     """A learner whose parameters do not depend on the number of arms, on more of them and for longer."""
-    preset = experiments.get("symmetric-rl2-bandit")
-    config = dataclasses.replace(
-        PROBE,
-        env=Bandit(num_arms=5),
-        learner=dataclasses.replace(preset.learner, hidden_size=4, encoder_sizes=(4,)),
-        outer=dataclasses.replace(preset.outer, num_epochs=1, num_minibatches=1),
-        advantage=preset.advantage,
-        num_meta_steps=1,
-    )
+    config = dataclasses.replace(PROBE, learner=Probe(any_number=True), num_meta_steps=1)
     run_dir = tmp_path / "run"
     train(config, run_dir, console=Silent())
-    console = Reporter(Console(file=io.StringIO()))
+    console = Silent()
     result = evaluate_run(run_dir, env=Bandit(num_arms=7), num_rounds=6, console=console)
-    assert "env.num_arms=7 (trained with 5)" in console.console.file.getvalue()
+    assert "env.num_arms=7 (trained with 5)" in console.out.getvalue()
     program, state = load(run_dir)
     assert program.config == config
-    other = build(
-        dataclasses.replace(
-            config,
-            env=Bandit(num_arms=7),
-            evaluation=dataclasses.replace(config.evaluation, num_rounds=6),
-        )
-    )
+    evaluation = dataclasses.replace(config.evaluation, num_rounds=6)
+    other = build(dataclasses.replace(config, env=Bandit(num_arms=7), evaluation=evaluation))
     key = Executables(run_functions(other)).evaluation_key(REPORTS)
     returns = np.asarray(jax.jit(other.evaluate)(state, key))
     np.testing.assert_allclose(result["return_mean"], returns.mean(0), atol=1e-6)
@@ -761,8 +675,12 @@ def test_held_out_return_of_sequences_and_of_adaptation():
     returns = np.array([[0.0, 2.0], [2.0, 8.0]])
     program = build(PROBE)
     assert held_out_return(program, returns) == 3.0
-    adapting = program.learner._replace(adapt=lambda meta_params, inner_state, rollout: inner_state)
-    assert held_out_return(program._replace(learner=adapting), returns) == 5.0
+    adapting = program._replace(config=dataclasses.replace(PROBE, learner=MAML()))
+    assert held_out_return(adapting, returns) == 5.0
+    broken = np.append(returns, [[np.nan, 9.0]], axis=0)
+    assert held_out_return(adapting, broken) == 5.0
+    progress, line = note_evaluation(Progress(), program, 4, broken, saved=True)
+    assert (progress.best_return, line["num_nonfinite_tasks"]) == (3.0, 1)
 
 
 def start(command: str, run_dir: Path, name: str, cache: Path) -> subprocess.Popen:

@@ -1,22 +1,22 @@
 """Runs that begin with what another run has learned."""
 
 import dataclasses
-import io
 import json
+import os
 import re
 
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
+from probes import Probe, RandomWalk, Silent
 
 from metarl_jax import learners
 from metarl_jax.cli.main import main
-from metarl_jax.config import EvaluationConfig, RuntimeConfig
+from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig
+from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.learners.gradient import MetaSGD
-from metarl_jax.learners.rl2 import RL2
 from metarl_jax.program.build import build
 from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs.checkpoint_writer import CheckpointWriter
@@ -37,24 +37,25 @@ def equal(x, y):
     return all(np.array_equal(a, b) for a, b in leaves)
 
 
-@pytest.fixture
-def config(small_config):
-    config = small_config(
-        "rl2",
-        "bandit",
-        num_episodes=1,
-        normalize_observations=True,
-        evaluation=EvaluationConfig(every=0, num_tasks=16),
-    )
-    learner = RL2(hidden_size=8, encoder_sizes=(8,))
-    runtime = RuntimeConfig(num_devices=1)
-    return replace(config, learner=learner, num_meta_steps=2, log_every=1, runtime=runtime)
+CONFIG = Config(
+    env=Bandit(),
+    learner=Probe(),
+    outer=RandomWalk(),
+    advantage=AdvantageConfig(baseline="none", credit="trial", normalization="none"),
+    num_meta_steps=2,
+    num_tasks=4,
+    num_rounds=2,
+    num_episodes=1,
+    log_every=1,
+    normalize_observations=True,
+    evaluation=EvaluationConfig(every=0, num_tasks=16),
+    runtime=RuntimeConfig(num_devices=1),
+)
 
 
-@pytest.fixture
-def source(tmp_path, config):
+def learned_run(path, config):
     """A run that has learned something, without the time that it takes."""
-    folder = run_folder.create(tmp_path / "source", config)
+    folder = run_folder.create(path, config)
     state = Executables(run_functions(build(replace(config, seed=9)))).init()
     statistics = jax.tree.map(lambda x: x + 1, state.normalizer)
     state = state.replace(step=state.step + 2, normalizer=statistics)
@@ -63,13 +64,19 @@ def source(tmp_path, config):
     return folder.path
 
 
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A run of `CONFIG` that has learned something. To be read only."""
+    return learned_run(tmp_path_factory.mktemp("source") / "run", CONFIG)
+
+
 def first(config):
     return first_state(config, Executables(run_functions(build(config))), Reporter().warn)
 
 
-def test_a_run_begins_with_what_another_has_learned(source, config):
+def test_a_run_begins_with_what_another_has_learned(source):
     learned = load(source)[1]
-    longer = replace(config, seed=5, num_rounds=7, init_from=str(source))
+    longer = replace(CONFIG, seed=5, num_rounds=7, init_from=str(source))
     state = first(longer)
     assert equal(state.meta_params, learned.meta_params)
     assert equal(state.normalizer, learned.normalizer)
@@ -80,8 +87,8 @@ def test_a_run_begins_with_what_another_has_learned(source, config):
     assert np.array_equal(jax.random.key_data(state.key), jax.random.key_data(own.key))
 
 
-def test_every_member_of_a_sweep_begins_with_it(source, config):
-    config = replace(config, init_from=str(source))
+def test_every_member_of_a_sweep_begins_with_it(source):
+    config = replace(CONFIG, init_from=str(source))
     executables = Executables(sweep_functions(Sweep(config, num_seeds=2)))
     states = first_state(config, executables, Reporter().warn)
     one, other = executables.by_member(states)
@@ -122,7 +129,9 @@ def test_what_a_field_fills_begins_with_the_value_that_is_asked_for(tmp_path, wi
     assert equal(log_std(other), log_std(own))
     assert not equal(log_std(own), log_std(learned))
     assert equal(other["inner_lr"], learned["inner_lr"])
-    sweep = Sweep(config, (("learner.inner_lr", (0.01, 0.1, 5.0)),))
+    sweep = Sweep(
+        config, [{"learner.inner_lr": 0.01}, {"learner.inner_lr": 0.1}, {"learner.inner_lr": 5.0}]
+    )
     executables = Executables(sweep_functions(sweep))
     members = executables.by_member(first_state(config, executables, Reporter().warn))
     expected = [0.01, 3 * 0.1, 5.0]
@@ -157,25 +166,25 @@ def test_filled_parameters_are_those_that_the_field_fills(name):
             assert all((before[path] != after[path]).all() for path in before)
 
 
-def test_what_only_initialises_is_told_and_not_swept(tmp_path, source, config):
-    """The slowest memory of a core is there from the start, and the core of the other run has learned."""
-    forgetful = replace(config.learner, init_timescale=50.0)
-    begun = replace(config, learner=forgetful, init_from=str(source))
-    reporter = Reporter(Console(file=io.StringIO()), Console(file=io.StringIO()))
-    check(build(begun), reporter)
-    assert "learner.init_timescale=50.0 does nothing" in reporter.errors.file.getvalue()
-    said = reporter.console.file.getvalue().replace("\n", " ")
+def test_what_only_initialises_is_told_and_not_swept(tmp_path, source):
+    """The offset of the first logits is there from the start, and those of the other run are learned."""
+    begun = replace(CONFIG, learner=Probe(offset=50.0), init_from=str(source))
+    console = Silent()
+    check(build(begun), console)
+    assert "learner.offset=50.0 does nothing" in console.err.getvalue()
+    said = console.out.getvalue().replace("\n", " ")
     assert "best checkpoint, step 2 (last: 2)" in said
-    sweep = Sweep(begun, (("learner.init_timescale", (10.0, 50.0)),))
-    with pytest.raises(ValueError, match=r"'learner\.init_timescale' initialises"):
+    sweep = Sweep(begun, [{"learner.offset": 10.0}, {"learner.offset": 50.0}])
+    with pytest.raises(ValueError, match=r"'learner\.offset' initialises"):
         train_sweep(sweep, tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
 
 
-def test_training_begins_there_and_writes_it_down(tmp_path, source, config, monkeypatch):
+def test_training_begins_there_and_writes_it_down(tmp_path, source, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    still = replace(config.outer, learning_rate=1e-12)
-    train(replace(config, outer=still, seed=3, init_from="source"), tmp_path / "run")
+    still = replace(CONFIG, outer=RandomWalk(step_size=1e-12), seed=3)
+    begins = os.path.relpath(source)
+    train(replace(still, init_from=begins), tmp_path / "run", console=Silent())
     values = json.loads((tmp_path / "run/config.json").read_text())
     assert values["init_from"] == str(source)
     learned, trained = load(source)[1].meta_params, load(tmp_path / "run")[1].meta_params
@@ -186,7 +195,7 @@ def test_training_begins_there_and_writes_it_down(tmp_path, source, config, monk
     ("changes", "message"),
     [
         ({"init_from": "nowhere"}, "not the folder of a run"),
-        ({"learner": RL2(hidden_size=16, encoder_sizes=(8,))}, "has learned something else"),
+        ({"learner": Probe(any_number=True)}, "has learned something else"),
         ({"env": Bandit(num_arms=7)}, "has learned something else"),
         (
             {"normalize_observations": False},
@@ -194,18 +203,18 @@ def test_training_begins_there_and_writes_it_down(tmp_path, source, config, monk
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path, source, config, changes, message, monkeypatch):
+def test_what_does_not_fit_is_refused(tmp_path, source, changes, message, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    changed = replace(config, **({"init_from": str(source)} | changes))
+    changed = replace(CONFIG, **({"init_from": str(source)} | changes))
     with pytest.raises(ValueError, match=message):
-        train(changed, tmp_path / "run")
+        train(changed, tmp_path / "run", console=Silent())
     with pytest.raises(ValueError, match=message):
-        train_sweep(Sweep(changed, num_seeds=2), tmp_path / "run")
+        train_sweep(Sweep(changed, num_seeds=2), tmp_path / "run", console=Silent())
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_without_a_checkpoint_is_refused(tmp_path, config, capsys):
-    run_folder.create(tmp_path / "begun", config)
+def test_a_run_without_a_checkpoint_is_refused(tmp_path, capsys):
+    run_folder.create(tmp_path / "begun", CONFIG)
     words = ["train", "rl2-bandit", "--run-dir", str(tmp_path / "run"), "--init-from"]
     assert main([*words, str(tmp_path / "begun")]) == 2
     assert "has no checkpoint that can be read" in capsys.readouterr().err

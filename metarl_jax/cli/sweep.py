@@ -18,7 +18,7 @@ from metarl_jax.cli.run_options import (
 from metarl_jax.cli.train import run_sweep
 from metarl_jax.console.text import reflow
 from metarl_jax.core.validation import bounded, check_fields
-from metarl_jax.sweeps.grid import parse_axis
+from metarl_jax.sweeps.grid import grid_points, parse_axis
 from metarl_jax.sweeps.sweep import Sweep
 
 HELP = """Train every combination of float hyperparameters, each with several seeds, in one program
@@ -63,6 +63,6 @@ def main(args: list[str]) -> int:
     options = parse_run(SweepOptions, subject, rest, prog=prog, description=HELP.format(prog=prog))
     config = options.config(subject.hint)
     check_fields(options)
-    grid = tuple(parse_axis(config, text) for text in options.grid)
-    sweep = Sweep(config, grid, num_seeds=options.seeds, group_size=options.group_size)
+    points = grid_points([parse_axis(config, text) for text in options.grid])
+    sweep = Sweep(config, points, num_seeds=options.seeds, group_size=options.group_size)
     return run_sweep(sweep, options.run_dir, f"{folder_name(config)}-sweep")

@@ -9,7 +9,8 @@ that never was, down to the bits of its state:
   metrics of the chunk so far, and resuming completes the chunk;
 - an evaluation is due at the end of a chunk with a multiple of `evaluation.every` in it, and at the
   last meta-step;
-- a checkpoint is due likewise, and wherever the held-out return is as good as ever before;
+- a checkpoint is due likewise, wherever the held-out return is as good as ever before, and where a callback stops
+  training after an evaluation;
 - a chunk that ends with skipped updates is not saved, so that the checkpoints kept are sound ones;
   but the last meta-step always is: to skip an update keeps the state finite. (In a sweep, one sound
   member is enough.)
@@ -19,7 +20,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from metarl_jax.core.types import TrainState
 from metarl_jax.program.build import Program
 from metarl_jax.runs import progress as logbook
 from metarl_jax.runs import stopping, warm_start
+from metarl_jax.runs.callbacks import Callback, Callbacks
 from metarl_jax.runs.checkpoint import step_of
 from metarl_jax.runs.checkpoint_writer import CheckpointWriter, copy
 from metarl_jax.runs.executables import TRAINING_EVALUATIONS, Executables
@@ -50,6 +52,7 @@ class Run(NamedTuple):
       program: what was built from it.
       executables: the functions of the run, or of all members together.
       reporter: where to tell how it goes.
+      callbacks: what is told besides, and may stop training.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class Run(NamedTuple):
     program: Program
     executables: Executables
     reporter: Reporter
+    callbacks: Sequence[Callback] = ()
 
     @property
     def checkpoints(self) -> Path:
@@ -110,6 +114,8 @@ def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -
         checkpoints = CheckpointWriter(run.checkpoints, keep=run.config.checkpoint.keep)
         stack.enter_context(checkpoints)
         writers = [MetricsWriter(folder, logged) for folder in run.folders]
+        callbacks = Callbacks([run.reporter, *run.callbacks], writers)
+        stack.callback(callbacks.close)
         trains_on = machine.specification(run.executables.devices)
         for folder in run.folders:
             folder.note_start(step, trains_on)
@@ -120,7 +126,7 @@ def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -
                 if state is None:
                     state = warm_start.first_state(run.config, run.executables, run.reporter.warn)
             trained = _train_loop(
-                run, Trained(state, progress), checkpoints, writers, stop, at_hand
+                run, Trained(state, progress), checkpoints, callbacks, stop, at_hand
             )
         except StopNow:
             _save_at_hand(run, at_hand, checkpoints)
@@ -168,7 +174,7 @@ def _train_loop(
     run: Run,
     trained: Trained,
     checkpoints: CheckpointWriter,
-    writers: list[MetricsWriter],
+    callbacks: Callbacks,
     stop: StopRequest,
     at_hand: _AtHand,
 ) -> Trained:
@@ -182,9 +188,7 @@ def _train_loop(
             trained = _train_chunk(run, trained, step, stop, at_hand, pace)
             at_hand.trained, at_hand.doing = trained, f"while evaluating step {step}"
             trained, lines = _log_chunk(trained, step)
-            _write(writers, lines)
-            line = logbook.mean_line(lines)
-            run.reporter.chunk(line)
+            line, is_enough = callbacks.chunk(lines), False
             fault = stopping.environment_fault(config.env.name, line)
             if fault is not None and not told:
                 run.reporter.warn(fault)
@@ -192,19 +196,21 @@ def _train_loop(
             if step == num_steps or is_due(config.evaluation.every, start, step):
                 before = trained.progress[0].best_return
                 trained, lines = _evaluate_held_out(run, trained)
-                _write(writers, lines)
-                best = len(lines) == 1 and trained.progress[0].best_return != before
-                run.reporter.evaluation(logbook.mean_line(lines), best=best)
+                is_best = len(lines) == 1 and trained.progress[0].best_return != before
+                is_enough = callbacks.evaluation(lines, is_best=is_best)
             consecutive_skips = np.atleast_1d(trained.state.consecutive_skips)
             trained = _mark_diverged(run, trained, consecutive_skips)
             if all(member.diverged_step is not None for member in trained.progress):
                 checkpoints.wait()
                 saved = checkpoints.latest_step()
                 raise _diverged(run, int(consecutive_skips.max()), step, saved, fault)
-            is_best = any(member.best_step == step for member in trained.progress)
-            due = is_best or is_due(config.checkpoint.every, start, step)
+            has_best = any(member.best_step == step for member in trained.progress)
+            due = has_best or is_enough or is_due(config.checkpoint.every, start, step)
             if step == num_steps or (due and (consecutive_skips == 0).any()):
                 checkpoints.save(trained.state, trained.progress)
+            if is_enough and step < num_steps:
+                run.reporter.say(f"stopped after step {step}, as a callback wants it")
+                return trained
             at_hand.trained, at_hand.doing = trained, f"after step {step} of {num_steps}"
             if stop.signal is not None:
                 raise StopNow
@@ -288,8 +294,3 @@ def _diverged(
     what = "training" if len(run.folders) == 1 else "every member of the sweep"
     limit = run.config.max_skipped
     return stopping.diverged(run.path, consecutive_skips, step, limit, saved, what, fault)
-
-
-def _write(writers: list[MetricsWriter], lines: list[dict[str, Any]]) -> None:
-    for writer, line in zip(writers, lines, strict=True):
-        writer.write(line)

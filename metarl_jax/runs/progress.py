@@ -6,9 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from metarl_jax.core.statistics import summarize
+from metarl_jax.core.statistics import finite_tasks, summarize
 from metarl_jax.program.build import Program
-from metarl_jax.runs.metrics_writer import SUMMED, summarize_chunk
+
+SUMMED = (
+    "env_steps",
+    "skipped",
+    "nonfinite_reset",
+    "nonfinite_observation",
+    "nonfinite_reward",
+)
+"""Metrics that are added up over the meta-steps of a chunk; all others are averaged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +53,23 @@ class Progress:
 
 Line = dict[str, Any]
 Noted = tuple[Progress, Line]
+
+
+def summarize_chunk(metrics: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Metrics of a chunk `[meta-steps, ...]` as one object of plain numbers and lists.
+
+    Sums of `SUMMED`; of the others, means over the meta-steps where they are finite, or nan.
+    """
+    return {name: _summarize(name, np.asarray(x, np.float64)) for name, x in metrics.items()}
+
+
+def _summarize(name: str, values: np.ndarray) -> Any:
+    if name in SUMMED:
+        return int(values.sum())
+    counted = np.isfinite(values)
+    total = np.where(counted, values, 0.0).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return (total / counted.sum(axis=0)).tolist()
 
 
 def note_steps(progress: Progress, metrics: dict[str, np.ndarray], seconds: float) -> Progress:
@@ -98,6 +123,8 @@ def note_evaluation(
         "eval_ci95": statistics["ci95"],
         "held_out_return": score,
     }
+    if "num_nonfinite_tasks" in statistics:
+        line["num_nonfinite_tasks"] = statistics["num_nonfinite_tasks"]
     return progress, line
 
 
@@ -113,8 +140,11 @@ def held_out_return(program: Program, returns: np.ndarray) -> float:
 
     The mean over the rounds for learners to whom a trial is one sequence, exploration included; the
     last round that training has for those that adapt between rounds, to whom the earlier ones are data.
+    Tasks with a return that is not finite are left out, where there are others.
     """
-    return float(returns.mean(axis=0)[counted_rounds(program, returns.shape[1])].mean())
+    return float(
+        finite_tasks(returns).mean(axis=0)[counted_rounds(program, returns.shape[1])].mean()
+    )
 
 
 def counted_rounds(program: Program, num_rounds: int) -> slice:
@@ -129,7 +159,8 @@ def mean_line(lines: Sequence[Line]) -> Line:
     """The lines of all members as one, with means over them, or sums where those are meant."""
     if len(lines) == 1:
         return lines[0]
-    return {name: _mean(name, [line[name] for line in lines]) for name in lines[0]}
+    shared = [name for name in lines[0] if all(name in line for line in lines)]
+    return {name: _mean(name, [line[name] for line in lines]) for name in shared}
 
 
 def _mean(name: str, values: list[Any]) -> Any:

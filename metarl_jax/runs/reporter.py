@@ -12,9 +12,10 @@ from metarl_jax.console.activity import SECONDS_BETWEEN_SIGNS, Activity
 from metarl_jax.console.evaluation_tables import curve_table, moved, percentile_table, shown_rounds
 from metarl_jax.console.streams import Unfailing
 from metarl_jax.console.tables import Table, number, show, thousands
+from metarl_jax.runs.callbacks import Callback
 
 
-class Reporter:
+class Reporter(Callback):
     """Tells how a run goes: a live line on a terminal, and elsewhere a plain line now and then."""
 
     def __init__(
@@ -82,7 +83,7 @@ class Reporter:
             self._last_line = now
             self.say(position)
 
-    def chunk(self, line: dict[str, Any]) -> None:
+    def on_chunk(self, line: dict[str, Any]) -> None:
         """Shows the metrics of a chunk."""
         step, now = line["step"], time.monotonic()
         left = (now - self._started) / (step - self._first_step) * (self._num_steps - step)
@@ -99,11 +100,11 @@ class Reporter:
             self._last_line = now
             self.say(f"{position}: {status}")
 
-    def evaluation(self, line: dict[str, Any], *, best: bool) -> None:
+    def on_evaluation(self, line: dict[str, Any]) -> None:
         """Shows a held-out evaluation: the first and last round, and the number by which checkpoints are ranked."""
         text = f"step {line['step']}/{self._num_steps}: held-out return "
         text += f"{_before_after(line['eval_return'])}, counted {number(line['held_out_return'])}"
-        self.say(text + (" (best so far)" if best else ""))
+        self.say(text + (" (best so far)" if line["is_best"] else ""))
 
     def curve(self, evaluation: dict[str, Any]) -> None:
         """Prints the content of `eval.json` as a table: returns by round, and the controls.

@@ -1,6 +1,7 @@
 """A single run, from its configuration to what `eval.json` holds: `metarl train`, `resume` and `eval`."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from metarl_jax.program.devices import with_runtime
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs import loop, report, warm_start
+from metarl_jax.runs.callbacks import Callback
 from metarl_jax.runs.checkpoint import DamagedCheckpointError, saved_steps
 from metarl_jax.runs.executables import Executables, run_functions
 from metarl_jax.runs.folder import RunFolder
@@ -25,7 +27,12 @@ from metarl_jax.sweeps import folder as sweep_folder
 
 
 def train(
-    config: Config, run_dir: Path | str, *, numbered: bool = False, console: Reporter | None = None
+    config: Config,
+    run_dir: Path | str,
+    *,
+    numbered: bool = False,
+    callbacks: Sequence[Callback] = (),
+    console: Reporter | None = None,
 ) -> dict[str, Any]:
     """Trains from the seed to the end, in a new folder.
 
@@ -33,6 +40,7 @@ def train(
       config: the run.
       run_dir: a folder that does not exist yet, or that is empty.
       numbered: train in `run_dir-2`, `run_dir-3`, … where `run_dir` is taken.
+      callbacks: are told of every chunk and evaluation, and may stop training.
       console: where to tell how it goes; standard output when not given.
 
     Returns:
@@ -51,7 +59,7 @@ def train(
     warm_start.check(program, reporter)
     folder = run_folder.create(Path(run_dir), config, numbered=numbered)
     with locked(folder.path):
-        run = _make_run(folder, program, reporter)
+        run = _make_run(folder, program, reporter, callbacks)
         run.reporter.say(str(folder.path))
         return _finish(run, loop.train_to_end(run, None, [Progress()]))
 
@@ -61,6 +69,7 @@ def resume(
     *,
     num_meta_steps: int | None = None,
     runtime: RuntimeConfig | None = None,
+    callbacks: Sequence[Callback] = (),
     console: Reporter | None = None,
 ) -> dict[str, Any]:
     """Goes on from the latest checkpoint that is whole, or from the seed where there is none.
@@ -73,6 +82,7 @@ def resume(
       num_meta_steps: meta-steps to train for, in all; as in `config.json` when not given. Schedules that end with the
         run are those of a run of this length.
       runtime: where to compute; as in `config.json` when not given, as far as it is here.
+      callbacks: as in `train`.
       console: where to tell how it goes; standard output when not given.
 
     Raises:
@@ -91,7 +101,7 @@ def resume(
     with locked(folder.path):
         if wanted != config:
             write_json(folder.config, run_folder.serializable(wanted))
-        run = _make_run(folder, program, reporter)
+        run = _make_run(folder, program, reporter, callbacks)
         run.reporter.say(str(folder.path))
         return _finish(run, continue_training(run))
 
@@ -126,9 +136,11 @@ def continue_training(run: Run) -> Trained:
     return loop.train_to_end(run, found.state, found.progress)
 
 
-def _make_run(folder: RunFolder, program: Program, reporter: Reporter) -> Run:
+def _make_run(
+    folder: RunFolder, program: Program, reporter: Reporter, callbacks: Sequence[Callback]
+) -> Run:
     executables = Executables(run_functions(program))
-    return Run(folder.path, [folder], program.config, program, executables, reporter)
+    return Run(folder.path, [folder], program.config, program, executables, reporter, callbacks)
 
 
 def _finish(run: Run, trained: Trained) -> dict[str, Any]:

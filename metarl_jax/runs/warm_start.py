@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from metarl_jax.runs.checkpoint_structure import first_difference, structure
 from metarl_jax.runs.executables import Executables
 from metarl_jax.runs.reporter import Reporter
 from metarl_jax.runs.restore import Saved, open_run, reopen
-from metarl_jax.sweeps.grid import Grid
 
 
 def with_absolute_init_from(config: Config) -> Config:
@@ -33,12 +32,14 @@ def with_absolute_init_from(config: Config) -> Config:
     )
 
 
-def check(program: Program, reporter: Reporter, grid: Grid = ()) -> None:
+def check(
+    program: Program, reporter: Reporter, swept: Mapping[str, Sequence[float]] | None = None
+) -> None:
     """Checks that the run can begin with what the run named by `init_from` has learned, and tells what that is.
 
     Args:
       program: of the run, or of the first member of a sweep.
-      grid: what is swept.
+      swept: the values of each field that is swept, by dotted name.
 
     Raises:
       UserError: if there is no such run, if its parameters are of other shapes, or if a field is swept that only
@@ -52,20 +53,20 @@ def check(program: Program, reporter: Reporter, grid: Grid = ()) -> None:
     best = f"its best checkpoint, step {source.step} (last: {source.last_step})"
     reporter.say(f"begins with what {config.init_from} has learned: {best}")
     filled = config.learner.filled_parameters()
-    for name, values in grid:
+    for name, values in (swept or {}).items():
         field = name.removeprefix("learner.")
         if field == name or field in filled or len(values) < 2:
             continue
         if _initializes(config, field, values[-1], values[0]):
             raise UserError(
-                f"grid field {name!r} initialises what init_from={config.init_from!r} has learned, so that all members "
-                "would be one: sweep it without init_from"
+                f"swept field {name!r} initialises what init_from={config.init_from!r} has learned, so that all "
+                "members would be one: sweep it without init_from"
             )
     for field, (before, now) in _changed_fields(theirs, config).items():
         if not _initializes(config, field, before, now):
             continue
         if field in filled:
-            asked = dict(grid).get(f"learner.{field}", now)
+            asked = (swept or {}).get(f"learner.{field}", now)
             reporter.say(f"but for what learner.{field}={asked!r} fills anew ({before!r} there)")
         else:
             reporter.warn(

@@ -20,7 +20,7 @@ SECTIONS_LEFT_OUT = ("name", "runtime")
 
 
 class Row(NamedTuple):
-    """The results of a run, of a combination of a sweep, or of a control.
+    """The results of a run, of a point of a sweep, or of a control.
 
     Attributes:
       name: what it is, in a table.
@@ -153,11 +153,11 @@ def _flat(config: Config, prefix: str = "") -> dict[str, Any]:
 
 
 def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:
-    """The run at `path`, or the combinations of the sweep; the members of a sweep that has not ended."""
+    """The run at `path`, or the points of the sweep; the members of a sweep that has not ended."""
     if not (path / SWEEP).is_file():
         yield _run(path, warn)
     elif _sweep_has_ended(path):
-        yield from _combinations(path)
+        yield from _points(path)
     else:
         warn(
             f"{path} is a sweep that has not ended: its members are shown (`metarl resume {path}`)"
@@ -181,15 +181,15 @@ def _sweep_has_ended(path: Path) -> bool:
     return _read(path / "results.json").get("step", wanted) >= wanted
 
 
-def _combinations(path: Path) -> Iterator[Row]:
-    """The combinations of a sweep that has ended."""
+def _points(path: Path) -> Iterator[Row]:
+    """The points of a sweep that has ended."""
     results, sweep = _read(path / "results.json"), _read(path / SWEEP)
     config = sweep["config"]
     if results["num_seeds"] > 1:
         config = {name: value for name, value in config.items() if name != "seed"}
     member, step = next((path / MEMBERS).glob("*"), path), results.get("step", math.inf)
     lines = [line for line in _metrics(member) if line.get("step", 0) <= step]
-    for row in results["combinations"]:
+    for row in results["points"]:
         yield Row(
             name="",
             num_seeds=results["num_seeds"],

@@ -21,10 +21,10 @@ class SweepFolder(NamedTuple):
 
     | path | what it holds |
     |---|---|
-    | `sweep.json` | the common configuration, the grid and the seeds, written first |
+    | `sweep.json` | the common configuration, the points and the seeds, written first |
     | `members/<name>/` | the folder of a run, with a checkpoint of the member alone at the end |
     | `checkpoints/` | the state of all members, from which the sweep is resumed |
-    | `results.json` | the combinations, ranked |
+    | `results.json` | the points, ranked |
     """
 
     path: Path
@@ -124,13 +124,12 @@ def rewrite(folder: SweepFolder, sweep: Sweep) -> None:
 def _to_dict(sweep: Sweep) -> dict[str, Any]:
     return {
         "config": run_folder.serializable(sweep.config),
-        "grid": {name: list(values) for name, values in sweep.grid},
+        "points": [dict(point) for point in sweep.points],
         "num_seeds": sweep.num_seeds,
         "group_size": sweep.group_size,
     }
 
 
 def _from_dict(values: dict[str, Any]) -> Sweep:
-    grid = tuple((name, tuple(points)) for name, points in values["grid"].items())
-    sizes = {name: values[name] for name in ("num_seeds", "group_size")}
-    return Sweep(config=from_dict(values["config"]), grid=grid, **sizes)
+    others = {name: values[name] for name in ("points", "num_seeds", "group_size")}
+    return Sweep(config=from_dict(values["config"]), **others)

@@ -1,19 +1,34 @@
-"""Float hyperparameters by their dotted names: `learner.inner_lr`, with the values that a sweep tries."""
+"""The points of a sweep that form a grid: every combination of some values of float fields."""
 
 import dataclasses
+import itertools
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from metarl_jax.config import Config
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
 
-Grid = tuple[tuple[str, tuple[float, ...]], ...]
-"""Dotted names of float fields of a configuration, each with the values to combine."""
+Axis = tuple[str, tuple[float, ...]]
+"""The dotted name of a float field of a configuration, and the values to try."""
 
 
-def parse_axis(config: Config, text: str) -> tuple[str, tuple[float, ...]]:
+def grid_points(axes: Sequence[Axis]) -> list[dict[str, float]]:
+    """Every combination of the values of these fields, the last field changing fastest.
+
+    Raises:
+      UserError: if a field is named twice, or a value of it.
+    """
+    names = [name for name, _ in axes]
+    for name, values in axes:
+        if len(set(values)) < len(values) or names.count(name) > 1:
+            raise UserError(f"grid field {name!r} is given twice, or a value of it: give each once")
+    combinations = itertools.product(*(values for _, values in axes))
+    return [dict(zip(names, values, strict=True)) for values in combinations]
+
+
+def parse_axis(config: Config, text: str) -> Axis:
     """`learner.inner-lr=0.03,0.1` as a name and its values; the values are not checked against their bounds.
 
     Raises:
@@ -23,7 +38,7 @@ def parse_axis(config: Config, text: str) -> tuple[str, tuple[float, ...]]:
     name = name.strip().lstrip("-").replace("-", "_")
     if not equals or not name:
         raise UserError(f"grid={text!r} must be FIELD=VALUE,VALUE,…: learner.inner-lr=0.03,0.1")
-    check_axis(config, name)
+    check_field(config, name)
     try:
         return name, tuple(float(value) for value in values.split(","))
     except ValueError as error:
@@ -32,17 +47,17 @@ def parse_axis(config: Config, text: str) -> tuple[str, tuple[float, ...]]:
         ) from error
 
 
-def check_axis(config: Config, name: str) -> None:
+def check_field(config: Config, name: str) -> None:
     """Raises `UserError` unless `name` is a float field of the configuration, or of a part of it."""
     hints = dict(_leaves(config))
     if name not in hints:
         near = [known for known in hints if known.endswith(f".{name}")]
         hint = f"; did you mean {near[0]!r}?" if near else suggestion(name, list(hints))
-        raise UserError(f"grid field {name!r} is unknown{hint or '; see --help'}")
+        raise UserError(f"swept field {name!r} is unknown{hint or '; see --help'}")
     if float not in (hints[name], *typing.get_args(hints[name])):
         kind = getattr(hints[name], "__name__", str(hints[name]))
         raise UserError(
-            f"grid field {name!r} is of type {kind}: one program can sweep floats only; train it "
+            f"swept field {name!r} is of type {kind}: one program can sweep floats only; train it "
             "once for each value"
         )
 

@@ -1,34 +1,32 @@
-"""The results of a sweep: its combinations of values, ranked by the held-out return of the trained learners."""
+"""The results of a sweep: its points, ranked by the held-out return of the trained learners."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from metarl_jax.console.tables import Column, Table, interval, interval_over, number
 from metarl_jax.core.statistics import ci95_over_seeds, finite_tasks
-from metarl_jax.runs.loop import Run
-from metarl_jax.runs.progress import Progress, counted_rounds
+from metarl_jax.runs.checkpoint import step_of
+from metarl_jax.runs.loop import Run, Trained
+from metarl_jax.runs.progress import counted_rounds
 from metarl_jax.runs.report import count_parameters
-from metarl_jax.sweeps.sweep import Sweep
+from metarl_jax.sweeps.sweep import Point, Sweep
 
 
-def rank(
-    run: Run, sweep: Sweep, returns: np.ndarray, progress: Sequence[Progress]
-) -> dict[str, Any]:
+def rank(run: Run, sweep: Sweep, returns: np.ndarray, trained: Trained) -> dict[str, Any]:
     """The content of `results.json`.
 
     Args:
       returns: held-out returns of all members at their best checkpoints, `[M, tasks, K]`.
-      progress: of every member.
+      trained: the state of all members at the end, and the progress of each.
     """
     num_tasks, num_rounds = returns.shape[1:]
     counted = counted_rounds(run.program, num_rounds)
     groups = returns.reshape(-1, sweep.num_seeds, num_tasks, num_rounds)
     rows = []
-    for index, (values, group) in enumerate(zip(sweep.combinations(), groups, strict=True)):
+    for index, (values, group) in enumerate(zip(sweep.points, groups, strict=True)):
         members = slice(index * sweep.num_seeds, (index + 1) * sweep.num_seeds)
-        diverged = [p.diverged_step is not None for p in progress[members]]
+        diverged = [p.diverged_step is not None for p in trained.progress[members]]
         rows.append(_row(values, group, counted) | {"num_diverged": sum(diverged)})
         rows[-1]["members"] = [folder.path.name for folder in run.folders[members]]
     rows.sort(key=lambda row: row["score"] if np.isfinite(row["score"]) else -np.inf, reverse=True)
@@ -37,21 +35,21 @@ def rank(
         "num_tasks": num_tasks,
         "num_seeds": sweep.num_seeds,
         "checkpoint": "best",
-        "step": run.config.num_meta_steps,
+        "step": step_of(trained.state),
         "parameters": count_parameters(run),
         "counted_rounds": [*range(num_rounds)[counted]],
-        "combinations": rows,
+        "points": rows,
     }
 
 
-def _row(values: dict[str, float], returns: np.ndarray, counted: slice) -> dict[str, Any]:
-    """A combination with its held-out returns `[S, tasks, K]`; tasks with one that is not finite are left out."""
+def _row(values: Point, returns: np.ndarray, counted: slice) -> dict[str, Any]:
+    """A point with its held-out returns `[S, tasks, K]`; tasks with one that is not finite are left out."""
     seeds = [finite_tasks(mine) for mine in returns]
     scores = [mine[:, counted].mean(axis=1, keepdims=True) for mine in seeds]
     totals = [mine.sum(axis=1, keepdims=True) for mine in seeds]
     by_seed = [float(mine.mean()) for mine in scores]
     return {
-        "values": values,
+        "values": dict(values),
         "score": float(np.mean(by_seed)),
         "score_ci95": ci95_over_seeds(scores)[:, 0].tolist(),
         "score_by_seed": by_seed,
@@ -63,10 +61,8 @@ def _row(values: dict[str, float], returns: np.ndarray, counted: slice) -> dict[
 
 
 def results_table(results: dict[str, Any]) -> Table:
-    """The content of `results.json` as a table, the best combination first."""
-    rows, counted, num_seeds = (
-        results[name] for name in ("combinations", "counted_rounds", "num_seeds")
-    )
+    """The content of `results.json` as a table, the best point first."""
+    rows, counted, num_seeds = (results[name] for name in ("points", "counted_rounds", "num_seeds"))
     ranked_by = f"round {counted[0] + 1}" if len(counted) == 1 else "the mean over rounds"
     title = (
         f"Held-out return on {results['num_tasks']} tasks of split {results['split']!r}, "

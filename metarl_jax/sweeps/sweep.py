@@ -6,8 +6,7 @@ of a member stay together, and no device waits for another within a chunk.
 """
 
 import dataclasses
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,10 +22,13 @@ from metarl_jax.program.build import Program, build
 from metarl_jax.program.devices import allowed_devices, replicated
 from metarl_jax.program.step import take_steps
 from metarl_jax.runs.executables import RunFunctions
-from metarl_jax.sweeps.grid import Grid, check_axis, set_field
+from metarl_jax.sweeps.grid import check_field, set_field
 
 LONGEST_LABEL = 120
 """Bytes of a folder's name without the seed: the least that file systems in use allow for a whole name is 143."""
+
+Point = Mapping[str, float]
+"""A value for each field that is swept, by dotted name."""
 
 Values = dict[str, Array]
 """Dotted names of the fields that differ, with the values of one member or `[M]` of all."""
@@ -36,40 +38,41 @@ class Member(NamedTuple):
     """One run of a sweep.
 
     Attributes:
-      name: of its folder: `inner_lr=0.1,seed=2`, or `combination=3,seed=2` where values would make it too long.
-      values: its values of the fields of the grid, by dotted name.
+      name: of its folder: `inner_lr=0.1,seed=2`, or `point=3,seed=2` where values would make it too long.
+      values: its values of the fields that are swept, by dotted name.
       config: its own configuration, with these values and its seed.
     """
 
     name: str
-    values: dict[str, float]
+    values: Point
     config: Config
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Every combination of the values of a grid, each with every seed."""
+    """Points in the space of float hyperparameters, each trained with every seed."""
 
     config: Config
     """What the members have in common. Its seed is that of the first of `num_seeds` members, then they count up."""
-    grid: Grid = ()
-    """Fields and values."""
+    points: Sequence[Point] = ({},)
+    """Values of the same fields, by dotted name. `grid_points` makes every combination of some values; any other list,
+    as of a random search, will do."""
     num_seeds: int = 1
-    """Seeds of each combination."""
+    """Seeds of each point."""
     group_size: int | None = None
     """Members that a device trains side by side; when not given, one on a CPU, and all on an accelerator."""
 
-    def combinations(self) -> list[dict[str, float]]:
-        """The combinations of values, the last field changing fastest."""
-        names = [name for name, _ in self.grid]
-        points = itertools.product(*(values for _, values in self.grid))
-        return [dict(zip(names, point, strict=True)) for point in points]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", tuple(dict(point) for point in self.points))
+
+    def fields(self) -> dict[str, tuple[float, ...]]:
+        """The values that each field has at the points, each value once."""
+        return {name: tuple(dict.fromkeys(p[name] for p in self.points)) for name in self.points[0]}
 
     def members(self) -> list[Member]:
-        """All members: the seeds of the first combination, then those of the second, and so on."""
-        combinations = self.combinations()
+        """All members: the seeds of the first point, then those of the second, and so on."""
         members = []
-        for label, values in zip(_labels(combinations), combinations, strict=True):
+        for label, values in zip(_labels(self.points), self.points, strict=True):
             config = self.config
             for name, value in values.items():
                 config = set_field(config, name, value)
@@ -79,7 +82,7 @@ class Sweep:
         return members
 
     def validate(self) -> None:
-        """Checks the grid, and the configuration of every member.
+        """Checks the points, and the configuration of every member.
 
         Raises:
           UserError: naming the field, the value and the remedy.
@@ -88,18 +91,20 @@ class Sweep:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value} must be at least 1")
-        names = [name for name, _ in self.grid]
-        for name, values in self.grid:
-            check_axis(self.config, name)
-            if len(set(values)) < len(values) or names.count(name) > 1:
+        if not self.points:
+            raise UserError("points=() has no point: give one or more")
+        for point in self.points:
+            if point.keys() != self.points[0].keys():
                 raise UserError(
-                    f"grid field {name!r} is given twice, or a value of it: give each once"
+                    f"points={point} has other fields than {self.points[0]}: give all of them everywhere"
                 )
+        for name in self.points[0]:
+            check_field(self.config, name)
         for member in self.members():
             validate(member.config)
         folders = [member.name for member in self.members()]
         if len(set(folders)) < len(folders):
-            raise UserError("grid has values that agree in six digits: choose them farther apart")
+            raise UserError("two points agree in six digits: choose their values farther apart")
 
 
 def sweep_functions(sweep: Sweep) -> RunFunctions:
@@ -112,7 +117,7 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
     devices = allowed_devices(sweep.config)[: len(members)]
     axis = make_task_axis(devices, MEMBERS)
     values = {
-        name: jnp.array([m.values[name] for m in members], jnp.float32) for name, _ in sweep.grid
+        name: jnp.array([m.values[name] for m in members], jnp.float32) for name in sweep.fields()
     }
     group_size = sweep.group_size or (1 if devices[0].platform == "cpu" else len(members))
     layout = _layout(len(members), len(devices), group_size)
@@ -200,14 +205,14 @@ def _member_program(config: Config, values: Values) -> Program:
     return build(dataclasses.replace(config, runtime=runtime))
 
 
-def _labels(combinations: list[dict[str, float]]) -> list[list[str]]:
-    """What tells combinations apart in names of folders: their values, or their numbers where names get too long."""
-    short = _short_names(list(combinations[0]))
-    labels = [[f"{short[n]}={x:g}" for n, x in values.items()] for values in combinations]
+def _labels(points: Sequence[Point]) -> list[list[str]]:
+    """What tells points apart in names of folders: their values, or their numbers where names get too long."""
+    short = _short_names(list(points[0]))
+    labels = [[f"{short[n]}={x:g}" for n, x in values.items()] for values in points]
     if max(len(",".join(label).encode()) for label in labels) <= LONGEST_LABEL:
         return labels
-    digits = len(str(len(combinations)))
-    return [[f"combination={i:0{digits}}"] for i in range(1, len(combinations) + 1)]
+    digits = len(str(len(points)))
+    return [[f"point={i:0{digits}}"] for i in range(1, len(points) + 1)]
 
 
 def _short_names(names: list[str]) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""A sweep, from its grid to the ranked table: `metarl sweep`, `metarl train --seeds`, and their `resume`."""
+"""A sweep, from its points to the ranked table: `metarl sweep`, `metarl train --seeds`, and their `resume`."""
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from metarl_jax.program.checks import check_foreign
 from metarl_jax.program.devices import with_runtime
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs import loop, report, warm_start
-from metarl_jax.runs.checkpoint import DamagedCheckpointError, saved_steps
+from metarl_jax.runs.callbacks import Callback
+from metarl_jax.runs.checkpoint import DamagedCheckpointError, saved_steps, step_of
 from metarl_jax.runs.checkpoint_writer import CheckpointWriter
 from metarl_jax.runs.executables import Executables, RunFunctions
 from metarl_jax.runs.folder import RunFolder
@@ -34,7 +35,12 @@ from metarl_jax.sweeps.sweep import Sweep, sweep_functions
 
 
 def train_sweep(
-    sweep: Sweep, run_dir: Path | str, *, numbered: bool = False, console: Reporter | None = None
+    sweep: Sweep,
+    run_dir: Path | str,
+    *,
+    numbered: bool = False,
+    callbacks: Sequence[Callback] = (),
+    console: Reporter | None = None,
 ) -> dict[str, Any]:
     """Trains all members to the end, in a new folder.
 
@@ -42,10 +48,11 @@ def train_sweep(
       sweep: what is swept.
       run_dir: a folder that does not exist yet, or that is empty.
       numbered: train in `run_dir-2`, `run_dir-3`, … where `run_dir` is taken.
+      callbacks: are told of every chunk and evaluation, with means over the members, and may stop training.
       console: where to tell how it goes; standard output when not given.
 
     Returns:
-      The content of `results.json`: the combinations ranked by held-out return.
+      The content of `results.json`: the points ranked by held-out return.
 
     Raises:
       UserError: for a sweep or folder that cannot work, before anything is compiled.
@@ -59,9 +66,9 @@ def train_sweep(
     functions = sweep_functions(sweep)
     check_memory(sweep.config)
     check_traceable(sweep, functions)
-    warm_start.check(build(sweep.members()[0].config), reporter, sweep.grid)
+    warm_start.check(build(sweep.members()[0].config), reporter, sweep.fields())
     folder = sweep_folder.create(Path(run_dir), sweep, numbered=numbered)
-    with _opened(folder, sweep, functions, reporter) as run:
+    with _opened(folder, sweep, functions, reporter, callbacks) as run:
         progress = [Progress() for _ in run.folders]
         return _finish(run, sweep, folder, loop.train_to_end(run, None, progress))
 
@@ -71,6 +78,7 @@ def resume_sweep(
     *,
     num_meta_steps: int | None = None,
     runtime: RuntimeConfig | None = None,
+    callbacks: Sequence[Callback] = (),
     console: Reporter | None = None,
 ) -> dict[str, Any]:
     """Goes on with all members, from the latest checkpoint that is whole; see `train.resume`."""
@@ -84,28 +92,32 @@ def resume_sweep(
     here = dataclasses.replace(sweep, config=with_runtime(config, runtime, reporter.warn))
     here.validate()
     asked = dataclasses.replace(config, runtime=runtime or config.runtime)
-    with _opened(folder, here, sweep_functions(here), reporter) as run:
+    with _opened(folder, here, sweep_functions(here), reporter, callbacks) as run:
         if asked != sweep.config:
             sweep_folder.rewrite(folder, dataclasses.replace(sweep, config=asked))
         return _finish(run, here, folder, continue_training(run))
 
 
 def check_traceable(sweep: Sweep, functions: RunFunctions) -> None:
-    """Raises `UserError` if a field of the grid must be known when the program is compiled."""
+    """Raises `UserError` if a field that is swept must be known when the program is compiled."""
     try:
         states = jax.eval_shape(functions.init, functions.key)
         jax.eval_shape(lambda states: functions.chunk(states, jnp.int32(1), 1), states)
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
-        names = ", ".join(name for name, _ in sweep.grid)
+        names = ", ".join(sweep.fields())
         raise UserError(
-            f"one of the grid fields {names} must be known at compilation, so that one program "
+            f"one of the swept fields {names} must be known at compilation, so that one program "
             f"cannot sweep it ({str(error).splitlines()[0]}): train it once for each value"
         ) from error
 
 
 @contextlib.contextmanager
 def _opened(
-    folder: SweepFolder, sweep: Sweep, functions: RunFunctions, reporter: Reporter
+    folder: SweepFolder,
+    sweep: Sweep,
+    functions: RunFunctions,
+    reporter: Reporter,
+    callbacks: Sequence[Callback] = (),
 ) -> Iterator[Run]:
     """What the loop needs, while no other process trains in the folder or in that of a member."""
     with locked(folder.path):
@@ -114,7 +126,8 @@ def _opened(
             check_unlocked(mine.path)
         config = sweep.members()[0].config
         reporter.say(str(folder.path))
-        yield Run(folder.path, folders, config, build(config), Executables(functions), reporter)
+        executables = Executables(functions)
+        yield Run(folder.path, folders, config, build(config), executables, reporter, callbacks)
 
 
 def _finish(run: Run, sweep: Sweep, folder: SweepFolder, trained: Trained) -> dict[str, Any]:
@@ -123,7 +136,7 @@ def _finish(run: Run, sweep: Sweep, folder: SweepFolder, trained: Trained) -> di
     for mine, evaluation in zip(run.folders, evaluations, strict=True):
         write_json(mine.evaluation, evaluation)
     _save_members(run, trained)
-    results = finite(rank(run, sweep, returns, trained.progress))
+    results = finite(rank(run, sweep, returns, trained))
     write_json(folder.results, results)
     run.reporter.table(results_table(results))
     warn = _once(run.reporter.warn)
@@ -152,7 +165,7 @@ def _save_members(run: Run, trained: Trained) -> None:
         run.reporter.warn(f"{error}; members whose best state it holds keep their last one only")
 
     abstract_state = run.executables.abstract_state
-    last = run.config.num_meta_steps
+    last = step_of(trained.state)
     best = {member.best_step for member in trained.progress} - {None, last}
     for step in sorted(filter(None, best)):
         try:
