@@ -15,7 +15,8 @@ from metarl_jax.cli.output import check_output, say_written
 from metarl_jax.console.tables import Column, Table, interval, number, show, thousands
 from metarl_jax.core.errors import UserError
 from metarl_jax.runs.json_files import finite
-from metarl_jax.sweeps.comparison import Interval, Row, read_all
+from metarl_jax.sweeps.comparison import read_all
+from metarl_jax.sweeps.rows import Interval, Row
 
 HELP = """Compare trained runs and sweeps: held-out returns with 95% intervals, over seeds and tasks where there are
 several seeds and over tasks alone where there is one; the meta-steps and env-steps that each was trained for, how many
@@ -102,8 +103,16 @@ def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
         "moved": adapted,
         "parameters": every,
     }
-    names = Column("", [row.name for row in rows], is_text=True)
-    return [names, *returns, *(Column(*named) for named in about.items() if any(named[1]))]
+    names = [Column("", [row.name for row in rows], is_text=True)]
+    environments = [_environment(row) or "" for row in rows]
+    if len({*environments} - {""}) > 1:
+        names.append(Column("environment", environments, is_text=True))
+    return [*names, *returns, *(Column(*named) for named in about.items() if any(named[1]))]
+
+
+def _environment(row: Row) -> str | None:
+    """The name of the task distribution; None for a control, which stands below the runs that it belongs to."""
+    return row.config.get("env", {}).get("name")
 
 
 def _check_rounds(rounds: Sequence[str]) -> None:
@@ -175,6 +184,7 @@ def _as_json(row: Row) -> dict[str, Any]:
         "run": row.name if is_control else str(row.path),
         "is_control": is_control,
         "preset": row.config.get("name"),
+        "env": _environment(row),
         "differs": row.values,
         "step": row.step,
         "checkpoint": row.checkpoint,

@@ -1,0 +1,123 @@
+"""The rows of a comparison, and the names that tell them apart."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Interval = Sequence[float | None]
+Config = dict[str, Any]
+
+SECTIONS_LEFT_OUT = ("name", "runtime")
+"""Fields of a configuration that change no result."""
+
+
+class Row(NamedTuple):
+    """The results of a run, of a point of a sweep, or of a control.
+
+    Attributes:
+      name: what it is, in a table.
+      num_seeds, num_tasks: how many went into the means; None for what does not apply.
+      env_steps: of the training, of each seed; None where they are not known.
+      parameters: how many there are (`all`), and how many numbers a new task moves (`adapted`); empty for a control.
+      return_mean: `[K]`.
+      ci95: `[K, 2]`; empty where none is known.
+      total_mean, total_ci95: of the sum over the rounds; the interval is empty where none is known.
+      counted: indices of the rounds whose mean ranks checkpoints; empty where it is not known.
+      counted_ci95: of that mean; empty where none is known.
+      step: meta-steps after which it was evaluated.
+      checkpoint: `best` or `last`; None where it is not noted.
+      is_finished: whether training has ended.
+      path: the folder.
+      config: the configuration, as in config.json; empty for a control.
+      values: fields that set the row apart from others, by dotted name.
+    """
+
+    name: str
+    num_seeds: int | None
+    num_tasks: int | None
+    env_steps: float | None
+    parameters: dict[str, int]
+    return_mean: list[float | None]
+    ci95: Sequence[Interval]
+    total_mean: float | None = None
+    total_ci95: Interval = ()
+    counted: Sequence[int] = ()
+    counted_ci95: Interval = ()
+    step: int | None = None
+    checkpoint: str | None = None
+    is_finished: bool = True
+    path: Path = Path()
+    config: Config = {}  # noqa: RUF012 - never changed
+    values: dict[str, Any] = {}  # noqa: RUF012
+
+    def total(self) -> float | None:
+        """The sum over the rounds; None where a round has no finite return."""
+        if self.total_mean is not None or None in self.return_mean:
+            return self.total_mean
+        return sum(mean for mean in self.return_mean if mean is not None)
+
+    def counted_mean(self) -> float | None:
+        """The mean over the counted rounds; None where they are not known or a return is not finite."""
+        means = [self.return_mean[index] for index in self.counted]
+        known = [mean for mean in means if mean is not None]
+        return sum(known) / len(known) if known and len(known) == len(means) else None
+
+
+def label(rows: Sequence[Row]) -> list[Row]:
+    """The rows, named by folder, by preset where that differs, and by the fields in which they differ.
+
+    Fields are compared among runs of one preset.
+    """
+    paths = [row.path if row.path.name else row.path.resolve() for row in rows]
+    try:
+        parent = os.path.commonpath([path.parent for path in paths])
+    except ValueError:  # some absolute, some not
+        parent = ""
+    presets = [row.config.get("name", "") for row in rows]
+    differing = {
+        preset: _differing([row for row in rows if row.config.get("name", "") == preset])
+        for preset in presets
+    }
+    labelled = []
+    for row, path, preset in zip(rows, paths, presets, strict=True):
+        flat = _flat(row.config) | row.values
+        values = {name: flat[name] for name in differing[preset] if name in flat} | row.values
+        folder = os.path.relpath(path, parent) if parent else str(path)
+        is_told = len(set(presets)) == 1 or preset in folder
+        remarks = [*([] if is_told else [preset]), *_describe(values)]
+        name = folder + (f"\n({', '.join(remarks)})" if remarks else "")
+        labelled.append(row._replace(name=name, values=values))
+    return labelled
+
+
+def _describe(values: dict[str, Any]) -> list[str]:
+    """As in `inner_lr=0.1`; with the whole dotted name where the last part says too little."""
+    short = [name.rpartition(".")[2] for name in values]
+    return [
+        f"{last if last != 'name' and short.count(last) == 1 else name}={_plain(value)}"
+        for last, (name, value) in zip(short, values.items(), strict=True)
+    ]
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
+
+
+def _differing(rows: Sequence[Row]) -> list[str]:
+    """Names of the fields that all of these rows have, with more than one value."""
+    flats = [_flat(row.config) | row.values for row in rows]
+    shared = [name for name in flats[0] if all(name in flat for flat in flats)]
+    return [name for name in shared if len({json.dumps(flat[name]) for flat in flats}) > 1]
+
+
+def _flat(config: Config, prefix: str = "") -> dict[str, Any]:
+    """Values by dotted name, without those that change no result."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if not prefix and name in SECTIONS_LEFT_OUT:
+            continue
+        is_section = isinstance(value, dict)
+        found |= _flat(value, f"{prefix}{name}.") if is_section else {prefix + name: value}
+    return found
