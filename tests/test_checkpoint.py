@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax.core.types import TrainState
+from metarl_jax.core.types import MetaState, TrainState
 from metarl_jax.core.writing import WriteError
 from metarl_jax.runs import checkpoint_writer
 from metarl_jax.runs.checkpoint import (
@@ -31,10 +31,10 @@ def make_state(step: int, size: int = 3000) -> TrainState:
     weights = jax.random.normal(key, (size,))
     return TrainState(
         step=jnp.int32(step),
-        meta_params={"weights": weights, "half": weights[:4].astype(jnp.bfloat16)},
+        meta=MetaState(
+            {"weights": weights, "half": weights[:4].astype(jnp.bfloat16)}, jnp.zeros((0, 2))
+        ),
         opt_state=((), {"count": jnp.int32(step)}),
-        memory=jnp.zeros((0, 2)),
-        normalizer=None,
         key=key,
         consecutive_skips=jnp.int32(0),
     )
@@ -121,7 +121,7 @@ def test_what_is_read_is_what_was_saved(saved):
 def test_the_saved_state_may_be_donated_at_once(tmp_path):
     advance = jax.jit(
         lambda state: state.replace(
-            step=state.step + 1, meta_params=jax.tree.map(lambda x: x * 0, state.meta_params)
+            step=state.step + 1, meta=jax.tree.map(lambda x: x * 0, state.meta)
         ),
         donate_argnums=0,
     )
@@ -191,12 +191,12 @@ def test_a_step_that_is_saved_again_keeps_its_arrays_and_has_the_new_progress(di
 
 def test_another_state_of_a_step_replaces_the_one_before(directory):
     state = make_state(3)
-    state = state.replace(meta_params=jax.tree.map(lambda x: x * 1.0001, state.meta_params))
+    state = state.replace(meta=jax.tree.map(lambda x: x * 1.0001, state.meta))
     with CheckpointWriter(directory, keep=3) as writer:
         writer.save(state, [Progress(env_steps=99)])
         writer.save(make_state(4), [Progress()])
     found = load(directory, 3, abstract_state())
-    np.testing.assert_array_equal(found.state.meta_params["weights"], state.meta_params["weights"])
+    np.testing.assert_array_equal(found.state.meta.params["weights"], state.meta.params["weights"])
     assert found.progress == [Progress(env_steps=99)]
     assert sorted(path.name for path in directory.iterdir()) == ["2", "3", "4"]
 

@@ -197,7 +197,7 @@ def test_float_hyperparameters_may_be_tracers(small_config, trees_close):
         program = metarl_jax.build(config)
         state = program.init(jax.random.key(0))
         state, _ = jax.lax.scan(lambda state, _: program.step(state), state, length=2)
-        return state.meta_params
+        return state.meta.params
 
     inner_lrs, learning_rates = jnp.array([0.05, 0.2]), jnp.array([1e-3, 1e-2])
     together = jax.jit(jax.vmap(train))(inner_lrs, learning_rates)
@@ -219,7 +219,7 @@ def test_tracers_also_pass_through_sharded_tasks(small_config, trees_close):
             runtime=replace(base.runtime, num_devices=num_devices),
         )
         program = metarl_jax.build(config)
-        return program.step(program.init(jax.random.key(0)))[0].meta_params
+        return program.step(program.init(jax.random.key(0)))[0].meta.params
 
     rates = jnp.array([1e-3, 1e-2])
     one = jax.jit(jax.vmap(lambda rate: train(1, rate)))(rates)

@@ -47,16 +47,16 @@ def config(small_config):
 def test_a_meta_step_writes_its_tasks(config):
     program = metarl_jax.build(config)
     state, step = jax.jit(program.init)(jax.random.key(0)), jax.jit(program.step)
-    assert (state.memory.used_at == -1).all()
+    assert (state.meta.memory.used_at == -1).all()
     state, _ = step(state)
-    written = np.asarray(state.memory.keys[state.memory.used_at >= 0])
+    written = np.asarray(state.meta.memory.keys[state.meta.memory.used_at >= 0])
     pool = np.asarray(config.env.at(0).pool_tasks().cue)
     assert 1 < len(written) <= 8  # 16 trials, and each task once
     assert all((pool == cue).all(axis=1).any() for cue in written)
-    assert int(state.memory.num_writes) == 16
+    assert int(state.meta.memory.num_writes) == 16
     held_out = jax.jit(program.evaluate)(state, jax.random.key(1))
     assert np.isfinite(held_out).all()
-    assert int(step(state)[0].memory.num_writes) == 32
+    assert int(step(state)[0].meta.memory.num_writes) == 32
 
 
 def test_what_is_written_knows_the_last_reward(config):
@@ -65,11 +65,11 @@ def test_what_is_written_knows_the_last_reward(config):
     state = jax.jit(program.init)(jax.random.key(0))
     spec = make_spec(config)
     batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(1), 16, "train"))
-    trials = jax.jit(batch.collect)(state.meta_params, jax.random.key(2))
+    trials = jax.jit(batch.collect)(state.meta.params, jax.random.key(2))
 
     def written(reward):
         changed = trials.replace(rollout=trials.rollout.replace(reward=reward))
-        return program.learner.update_memory(state.meta_params, state.memory, changed)
+        return program.learner.update_memory(state.meta.params, state.meta.memory, changed)
 
     reward = trials.rollout.reward  # [N, K, T, E]
     before, last = written(reward), written(reward.at[:, -1, -1].add(1.0))
@@ -86,7 +86,7 @@ def test_without_writing_the_store_stays_empty(config):
     )
     program = metarl_jax.build(config)
     state, _ = jax.jit(program.step)(jax.jit(program.init)(jax.random.key(0)))
-    assert int(state.memory.num_writes) == 0
+    assert int(state.meta.memory.num_writes) == 0
 
 
 def test_the_store_survives_a_resume_bit_for_bit(config, tmp_path):
@@ -102,9 +102,9 @@ def test_the_store_survives_a_resume_bit_for_bit(config, tmp_path):
     (tmp_path / "whole" / "checkpoints" / "4").rename(tmp_path / "again")
     (tmp_path / "kept").rename(tmp_path / "whole" / "checkpoints" / "4")
     _, whole = load(tmp_path / "whole")
-    assert int(whole.memory.num_writes) == 64
-    jax.tree.map(np.testing.assert_array_equal, again.memory, whole.memory)
-    jax.tree.map(np.testing.assert_array_equal, again.meta_params, whole.meta_params)
+    assert int(whole.meta.memory.num_writes) == 64
+    jax.tree.map(np.testing.assert_array_equal, again.meta.memory, whole.meta.memory)
+    jax.tree.map(np.testing.assert_array_equal, again.meta.params, whole.meta.params)
 
 
 def test_what_was_met_before_is_known_at_the_first_pull(config):
@@ -129,7 +129,7 @@ def test_what_was_met_before_is_known_at_the_first_pull(config):
         state, _ = jax.lax.scan(
             lambda state, _: program.step(state), program.init(key), length=config.num_meta_steps
         )
-        empty = state.replace(memory=program.init(key).memory)
+        empty = state.replace(meta=state.meta.replace(memory=program.init(key).meta.memory))
         return [
             program.evaluate(*case, 200).mean(axis=0)
             for case in (

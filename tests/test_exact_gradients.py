@@ -15,6 +15,7 @@ from metarl_jax.analysis.exact_gradients import (
     sampled_bandit_objective,
 )
 from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.types import MetaState
 from metarl_jax.envs.tabular.planning import optimal_action_values
 from metarl_jax.program.rollout import collect_trial
 
@@ -141,9 +142,7 @@ def test_simulation_meets_the_exact_return(name, options):
             env,
             learner,
             estimator,
-            meta_params,
-            (),
-            None,
+            MetaState(meta_params),
             task,
             key,
             num_rounds=1,

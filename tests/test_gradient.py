@@ -10,6 +10,7 @@ import pytest
 
 from metarl_jax import envs
 from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.types import MetaState
 from metarl_jax.learners.gradient import MAML, gradient_step
 from metarl_jax.learners.structured import TunedHypernetwork
 from metarl_jax.learners.surrogates import loaded_dice_surrogate, make_surrogate
@@ -75,9 +76,7 @@ def trial():
             env,
             learner,
             make_estimator(AdvantageConfig(baseline="none")),
-            learner.init(init_key),
-            (),
-            None,
+            MetaState(learner.init(init_key)),
             jnp.array([0.3, -0.2]),
             key,
             num_rounds=4,
@@ -160,7 +159,7 @@ def test_loaded_dice_lies_between_lvc_and_dice():
     collect = partial(collect_trial, env, learner, num_rounds=1, num_episodes=3)
     estimator = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
     task, key = env.sample(jax.random.key(3)), jax.random.key(1)
-    trial = jax.jit(lambda p: collect(estimator, p, (), None, task, key))(meta_params)
+    trial = jax.jit(lambda p: collect(estimator, MetaState(p), task, key))(meta_params)
     rollout = jax.tree.map(lambda x: x[0], trial.rollout)
     flat, unravel = jax.flatten_util.ravel_pytree(meta_params)
 

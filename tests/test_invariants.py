@@ -140,16 +140,14 @@ class Collected(NamedTuple):
 def collect_one(config) -> Collected:
     program = metarl_jax.build(config)
     state = program.init(jax.random.key(0))
-    state = state.replace(memory=filled(state.memory))
+    state = state.replace(meta=state.meta.replace(memory=filled(state.meta.memory)))
     task = program.env.sample(jax.random.key(1))
     collect = jax.jit(
         lambda meta_params, key: collect_trial(
             program.env,
             program.learner,
             make_estimator(config.advantage),
-            meta_params,
-            state.memory,
-            state.normalizer,
+            state.meta.replace(params=meta_params),
             task,
             key,
             num_rounds=config.num_rounds,
@@ -157,9 +155,9 @@ def collect_one(config) -> Collected:
         )
     )
     replay = jax.jit(
-        lambda meta_params, trial: replay_trial(program.learner, meta_params, state.memory, trial)
+        lambda meta_params, trial: replay_trial(program.learner, meta_params, state.meta.memory, trial)
     )
-    return Collected(program, state, collect(state.meta_params, jax.random.key(2)), replay)
+    return Collected(program, state, collect(state.meta.params, jax.random.key(2)), replay)
 
 
 def perturbed(tree):
@@ -171,14 +169,14 @@ def perturbed(tree):
 def test_replay_equals_collect(small_config, case):
     """Invariant 1: with unchanged parameters the likelihood ratio of every valid step is 1."""
     _, state, trial, replay = collect_one(small_config(*case, normalize_observations=True))
-    out = replay(state.meta_params, trial)
+    out = replay(state.meta.params, trial)
     log_ratio = out.distribution.log_prob(trial.rollout.action) - trial.rollout.log_prob
     valid = trial.rollout.timestep.valid
     assert valid.any()
     np.testing.assert_allclose(np.where(valid, np.exp(log_ratio), 1.0), 1.0, atol=2e-4)
     np.testing.assert_allclose(out.value, trial.rollout.policy.value, atol=2e-4)
     # Were the replay deaf to its parameters, the ratio would be 1 for any of them.
-    other = perturbed(state.meta_params)
+    other = perturbed(state.meta.params)
     other_log_prob = replay(other, trial).distribution.log_prob(trial.rollout.action)
     assert np.abs(np.where(valid, other_log_prob - trial.rollout.log_prob, 0.0)).max() > 1e-4
 
@@ -246,9 +244,7 @@ def test_mapped_tasks_equal_a_loop(small_config, trees_close, learner):
             program.env,
             program.learner,
             estimator,
-            state.meta_params,
-            state.memory,
-            None,
+            state.meta.replace(normalizer=None),
             task,
             key,
             num_rounds=3,
@@ -269,9 +265,9 @@ def test_learning_is_kept_within_a_trial_and_lost_between_trials(small_config, l
     config = small_config(learner, "point_robot", normalize_observations=True)
     program, state, trial, replay = collect_one(config)
     # Some answers depend on what was seen only once the outer loop has made them.
-    meta_params = perturbed(state.meta_params)
-    first = program.learner.begin(meta_params, state.memory, jax.random.key(5), 4)
-    again = program.learner.begin(meta_params, state.memory, jax.random.key(6), 4)
+    meta_params = perturbed(state.meta.params)
+    first = program.learner.begin(meta_params, state.meta.memory, jax.random.key(5), 4)
+    again = program.learner.begin(meta_params, state.meta.memory, jax.random.key(6), 4)
     jax.tree.map(np.testing.assert_array_equal, first, again)
 
     rollout = trial.rollout
@@ -304,7 +300,7 @@ def test_held_out_tasks_do_not_reach_training(compiled, case):
         assert float(metrics["skipped"]) == 0.0
     floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
     assert all(np.isfinite(x).all() for x in floats)
-    jax.tree.map(np.testing.assert_array_equal, state.meta_params, untouched.meta_params)
+    jax.tree.map(np.testing.assert_array_equal, state.meta.params, untouched.meta.params)
 
 
 def test_random_and_oracle_keep_to_the_known_values():

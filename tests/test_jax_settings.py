@@ -86,16 +86,16 @@ def test_a_replay_that_is_not_compiled_is_the_one_that_is(small_config, first_ro
     spec = make_spec(dataclasses.replace(config, learner=MAML(hidden_sizes=(2,))))
     state = jax.jit(make_init(spec))(make_key(0))
     batch = make_meta_batch(spec, state, sample_tasks(spec, make_key(1), 2, "train"))
-    trials = jax.jit(batch.collect)(state.meta_params, make_key(2))
+    trials = jax.jit(batch.collect)(state.meta.params, make_key(2))
     trial = jax.tree.map(lambda x: x[0], trials)
 
     def log_prob(meta_params):
         out = replay_trial(spec.learner, meta_params, (), trial, first_round)
         return out.distribution.log_prob(trial.rollout.action[first_round:])
 
-    compiled = jax.jit(log_prob)(state.meta_params)
+    compiled = jax.jit(log_prob)(state.meta.params)
     with jax.disable_jit():
-        answer = log_prob(state.meta_params)
+        answer = log_prob(state.meta.params)
     assert answer.shape == (3 - first_round, *trial.rollout.reward.shape[1:])
     np.testing.assert_allclose(answer, compiled, rtol=1e-4)
     recorded = trial.rollout.log_prob[first_round:]

@@ -43,8 +43,8 @@ def collected(small_config):
         spec = programs.make_spec(config)
         state = jax.jit(make_init(spec))(jax.random.key(0))
         batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(1), 3, "train"))
-        trials = jax.jit(batch.collect)(state.meta_params, jax.random.key(2))
-        return config.outer, state.meta_params, batch, trials
+        trials = jax.jit(batch.collect)(state.meta.params, jax.random.key(2))
+        return config.outer, state.meta.params, batch, trials
 
     return make
 
@@ -223,7 +223,7 @@ def test_only_the_worst_trials_contribute(small_config, learner):
     spec = programs.make_spec(dataclasses.replace(config, outer=outer, advantage=plain))
     state = jax.jit(make_init(spec))(jax.random.key(0))
     batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(1), 8, "train"))
-    trials = jax.jit(batch.collect)(state.meta_params, jax.random.key(2))
+    trials = jax.jit(batch.collect)(state.meta.params, jax.random.key(2))
     first, _ = outer.counted_rounds(2)
     reward = 0.5 * np.asarray(trials.rollout.reward[:, first:])
     in_time = reward.reshape(8, -1, reward.shape[-1])
@@ -255,12 +255,12 @@ def test_a_whole_worst_fraction_changes_nothing(small_config, outer_method):
     def step(fraction):
         outer = dataclasses.replace(config.outer, worst_fraction=fraction)
         spec = programs.make_spec(dataclasses.replace(config, outer=outer))
-        return make_step(spec)(make_init(spec)(jax.random.key(0)))[0].meta_params
+        return make_step(spec)(make_init(spec)(jax.random.key(0)))[0].meta.params
 
     @jax.jit
     def plain_step():
         spec = programs.make_spec(config)
-        return make_step(spec)(make_init(spec)(jax.random.key(0)))[0].meta_params
+        return make_step(spec)(make_init(spec)(jax.random.key(0)))[0].meta.params
 
     close = partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5)
     jax.tree.map(close, step(jnp.float32(1.0)), plain_step())

@@ -11,6 +11,7 @@ from metarl_jax import envs, experiments, learners
 from metarl_jax.analysis.exact_gradients import exact_return
 from metarl_jax.core.advantages import AdvantageConfig, make_estimator
 from metarl_jax.core.spaces import Discrete
+from metarl_jax.core.types import MetaState
 from metarl_jax.envs.base import knows_regret
 from metarl_jax.envs.tabular.planning import optimal_action_values
 from metarl_jax.program.rollout import collect_trial
@@ -111,9 +112,7 @@ def test_only_advantages_are_told(name):
                 env,
                 learner,
                 estimator,
-                meta_params,
-                (),
-                None,
+                MetaState(meta_params),
                 task,
                 key,
                 num_rounds=4,

@@ -7,6 +7,7 @@ import pytest
 
 from metarl_jax import envs, learners
 from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.types import MetaState
 from metarl_jax.learners.base import unroll
 from metarl_jax.program.rollout import collect_trial
 
@@ -38,7 +39,7 @@ def test_nothing_is_drawn_in_the_scan_over_steps(name, deterministic):
     def collect(meta_params, key):
         task = env.sample(key)
         sizes = {"num_rounds": 3, "num_episodes": 2, "deterministic": deterministic}
-        return collect_trial(env, learner, estimator, meta_params, (), None, task, key, **sizes)
+        return collect_trial(env, learner, estimator, MetaState(meta_params), task, key, **sizes)
 
     meta_params = learner.init(jax.random.key(0))
     found = set(primitives(jax.make_jaxpr(collect)(meta_params, jax.random.key(1)).jaxpr))
@@ -58,7 +59,7 @@ def test_adaptation_explores_where_its_rounds_are_measured_by_the_mode():
     def collect(deterministic):
         sizes = {"num_rounds": 3, "num_episodes": 2, "deterministic": deterministic}
         key = jax.random.key(2)
-        trial = collect_trial(env, learner, estimator, meta_params, (), None, task, key, **sizes)
+        trial = collect_trial(env, learner, estimator, MetaState(meta_params), task, key, **sizes)
         return trial.rollout
 
     sampled, measured = (

@@ -18,6 +18,7 @@ from metarl_jax.cli.main import main
 from metarl_jax.config import EvaluationConfig
 from metarl_jax.core.advantages import AdvantageConfig, make_estimator
 from metarl_jax.core.trees import join_leading
+from metarl_jax.core.types import MetaState
 from metarl_jax.envs.tabular.planning import extended_value_iteration, value_iteration
 from metarl_jax.learners.base import unroll
 from metarl_jax.program.rollout import collect_trial, replay_trial
@@ -35,7 +36,7 @@ def collect(env, learner, key, num_rounds, num_episodes=1):
     task_key, trial_key = jax.random.split(key)
     sizes = {"num_rounds": num_rounds, "num_episodes": num_episodes}
     task = env.sample(task_key)
-    return collect_trial(env, learner, RECORD_ONLY, (), (), None, task, trial_key, **sizes)
+    return collect_trial(env, learner, RECORD_ONLY, MetaState(()), task, trial_key, **sizes)
 
 
 def total_return(env, strategies, num_rounds, num_tasks):

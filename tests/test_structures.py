@@ -167,7 +167,7 @@ def collected(config):
     """A state, noisy meta-parameters, the meta-batch, and the trial of its first task."""
     spec = make_spec(config)
     state = jax.jit(make_init(spec))(jax.random.key(0))
-    meta_params = perturbed(state.meta_params)  # a generator that starts at zero would hide much
+    meta_params = perturbed(state.meta.params)  # a generator that starts at zero would hide much
     batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(1), 8, "train"))
     trials = jax.jit(batch.collect)(meta_params, jax.random.key(2))
     return state, meta_params, batch, jax.tree.map(lambda x: x[0], trials)
@@ -187,7 +187,7 @@ def test_options_keep_the_ratio_of_replay_to_record_at_one(small_config, name, o
     config = small_config(name, "point_robot")
     config = dataclasses.replace(config, learner=dataclasses.replace(config.learner, **option))
     state, meta_params, batch, trial = collected(config)
-    out = jax.jit(lambda params: batch.replay(params, state.memory, trial, 0))(meta_params)
+    out = jax.jit(lambda params: batch.replay(params, state.meta.memory, trial, 0))(meta_params)
     log_ratio = out.distribution.log_prob(trial.rollout.action) - trial.rollout.log_prob
     valid = trial.rollout.timestep.valid
     np.testing.assert_allclose(np.where(valid, log_ratio, 0.0), 0.0, atol=2e-4)
@@ -202,7 +202,7 @@ def test_balance_pushes_routing_away_from_modules_that_all_tasks_use(small_confi
 
     def imbalance(weights, load):
         answer = out.replace(latent=weights)
-        return learner.aux_loss(state.meta_params, load, answer, trial)[1]["imbalance"]
+        return learner.aux_loss(state.meta.params, load, answer, trial)[1]["imbalance"]
 
     even = learner.init_memory()
     np.testing.assert_allclose(imbalance(weights, even), 1.0, rtol=1e-6)
@@ -217,8 +217,8 @@ def test_the_memory_of_a_modular_run_is_its_mean_routing(small_config):
     program = metarl_jax.build(config)
     state = jax.jit(program.init)(jax.random.key(0))
     state, _ = jax.jit(program.step)(state)
-    np.testing.assert_allclose(state.memory.sum(axis=-1), 1.0, rtol=1e-5)
-    assert np.abs(state.memory - 0.25).max() > 1e-5
+    np.testing.assert_allclose(state.meta.memory.sum(axis=-1), 1.0, rtol=1e-5)
+    assert np.abs(state.meta.memory - 0.25).max() > 1e-5
 
 
 def test_sparsity_cost_closes_gates(small_config):
@@ -226,9 +226,9 @@ def test_sparsity_cost_closes_gates(small_config):
     config = dataclasses.replace(config, learner=Modular(sparsity_coefficient=10.0))
     program = metarl_jax.build(config)
     state = jax.jit(program.init)(jax.random.key(0))
-    before = connection_gates(state.meta_params)
+    before = connection_gates(state.meta.params)
     state, _ = jax.jit(program.step)(state)
-    assert (connection_gates(state.meta_params) < before).all()
+    assert (connection_gates(state.meta.params) < before).all()
 
 
 def test_discrete_connections_are_cut_or_whole_and_learn_no_more(small_config):
@@ -251,8 +251,8 @@ def test_discrete_connections_are_cut_or_whole_and_learn_no_more(small_config):
     program = metarl_jax.build(dataclasses.replace(config, learner=learner))
     state = jax.jit(program.init)(jax.random.key(0))
     after, _ = jax.jit(program.step)(state)
-    before = connection_gates(state.meta_params)
-    np.testing.assert_array_equal(connection_gates(after.meta_params), before)
+    before = connection_gates(state.meta.params)
+    np.testing.assert_array_equal(connection_gates(after.meta.params), before)
     assert (learned_structure(program, after, num_tasks=4).strength == 1).all()
     with pytest.raises(ValueError, match=r"sparsity_coefficient=0.1 cuts nothing .* choose 0"):
         Modular(discrete_connections=True, sparsity_coefficient=0.1).validate(small_config())

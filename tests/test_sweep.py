@@ -282,8 +282,8 @@ def assert_members_can_be_looked_at(run_dir: Path):
         scores = [(x["held_out_return"], x["step"]) for x in lines if "eval_return" in x]
         assert evaluate_run(folder, console=Silent())["step"] == max(scores)[1]
         _, state = load(folder, "last")
-        logits = state.meta_params["logits"]
-        np.testing.assert_array_equal(logits, states.meta_params["logits"][index])
+        logits = state.meta.params["logits"]
+        np.testing.assert_array_equal(logits, states.meta.params["logits"][index])
         with pytest.raises(ValueError, match=f"metarl resume {run_dir}`"):
             resume(folder)
 
@@ -304,7 +304,7 @@ def test_an_interrupted_sweep_resumes_to_the_same_bits(tmp_path, finished, monke
     paths = [path / "members" / member.name for path in (run_dir, finished)]
     states = [load_member(path, member.config).state for path in paths]
     bits = [
-        [np.asarray(jax.random.key_data(x.key)), *jax.tree.leaves(x.meta_params)] for x in states
+        [np.asarray(jax.random.key_data(x.key)), *jax.tree.leaves(x.meta.params)] for x in states
     ]
     assert all(np.array_equal(a, b) for a, b in zip(*bits, strict=True))
     assert metrics_lines(paths[0]) == metrics_lines(paths[1])

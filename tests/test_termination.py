@@ -149,7 +149,7 @@ def gradient_of_objective(outer_method, **options):
     batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(0), 16, "train"))
     rollout = jax.tree.map(lambda x: x[:, None], recorded())
     trials = Trial(rollout, jax.random.split(jax.random.key(0), 16), None)
-    gradient, _ = replayed_gradient(config.outer, state.meta_params, batch, trials)
+    gradient, _ = replayed_gradient(config.outer, state.meta.params, batch, trials)
     return -3.0 * float(gradient["go"])
 
 
@@ -245,7 +245,7 @@ def test_what_is_seen_at_the_end_changes_no_update(learner):
     def step(last):
         program = build(dataclasses.replace(config, env=BlowsUp(last)))
         state, metrics = program.step(program.init(jax.random.key(0)))
-        return state.meta_params, state.normalizer, metrics["skipped"], metrics["env_steps"]
+        return state.meta.params, state.meta.normalizer, metrics["skipped"], metrics["env_steps"]
 
     expected = step(0.0)
     assert 8 * 4 * 2 * 2 < expected[3] < 8 * 4 * 2 * 4

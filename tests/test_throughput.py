@@ -10,6 +10,7 @@ from metarl_jax.baselines.policies import random_policy
 from metarl_jax.cli.main import main
 from metarl_jax.config import RuntimeConfig
 from metarl_jax.core import advantages as returns
+from metarl_jax.core.types import MetaState
 from metarl_jax.program.build import make_spec
 from metarl_jax.program.rollout import collect_trial
 from metarl_jax.program.step import sample_tasks
@@ -33,7 +34,7 @@ def test_the_simulator_alone_simulates_every_trial(small_config):
     def collect(task, key):
         learner = random_policy(spec.env)
         sizes = {"num_rounds": config.num_rounds, "num_episodes": config.num_episodes}
-        return collect_trial(spec.env, learner, advantages, (), (), None, task, key, **sizes)
+        return collect_trial(spec.env, learner, advantages, MetaState(()), task, key, **sizes)
 
     for index, key in enumerate(jax.random.split(trial_key, config.num_tasks)):
         trial = collect(tasks[index], key)

@@ -27,8 +27,8 @@ def collected(small_config):
         spec = programs.make_spec(dataclasses.replace(config, learner=learner))
         state = jax.jit(make_init(spec))(jax.random.key(0))
         batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(1), 2, "train"))
-        trials = jax.jit(batch.collect)(state.meta_params, jax.random.key(2))
-        return spec, state.meta_params, batch, jax.tree.map(lambda x: x[0], trials)
+        trials = jax.jit(batch.collect)(state.meta.params, jax.random.key(2))
+        return spec, state.meta.params, batch, jax.tree.map(lambda x: x[0], trials)
 
     return make
 

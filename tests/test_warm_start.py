@@ -57,8 +57,8 @@ def learned_run(path, config):
     """A run that has learned something, without the time that it takes."""
     folder = run_folder.create(path, config)
     state = Executables(run_functions(build(replace(config, seed=9)))).init()
-    statistics = jax.tree.map(lambda x: x + 1, state.normalizer)
-    state = state.replace(step=state.step + 2, normalizer=statistics)
+    statistics = jax.tree.map(lambda x: x + 1, state.meta.normalizer)
+    state = state.replace(step=state.step + 2, meta=state.meta.replace(normalizer=statistics))
     with CheckpointWriter(folder.checkpoints, keep=1) as writer:
         writer.save(state, [Progress(held_out_return=1.0)])
     return folder.path
@@ -78,10 +78,10 @@ def test_a_run_begins_with_what_another_has_learned(source):
     learned = load(source)[1]
     longer = replace(CONFIG, seed=5, num_rounds=7, init_from=str(source))
     state = first(longer)
-    assert equal(state.meta_params, learned.meta_params)
-    assert equal(state.normalizer, learned.normalizer)
+    assert equal(state.meta.params, learned.meta.params)
+    assert equal(state.meta.normalizer, learned.meta.normalizer)
     own = first(replace(longer, init_from=None))
-    assert not equal(own.meta_params, learned.meta_params)
+    assert not equal(own.meta.params, learned.meta.params)
     kept = ("step", "opt_state", "memory", "consecutive_skips")
     assert all(equal(getattr(state, name), getattr(own, name)) for name in kept)
     assert np.array_equal(jax.random.key_data(state.key), jax.random.key_data(own.key))
@@ -92,8 +92,8 @@ def test_every_member_of_a_sweep_begins_with_it(source):
     executables = Executables(sweep_functions(Sweep(config, num_seeds=2)))
     states = first_state(config, executables, Reporter().warn)
     one, other = executables.by_member(states)
-    assert equal(one.meta_params, load(source)[1].meta_params)
-    assert equal(one.meta_params, other.meta_params)
+    assert equal(one.meta.params, load(source)[1].meta.params)
+    assert equal(one.meta.params, other.meta.params)
     assert not equal(jax.random.key_data(one.key), jax.random.key_data(other.key))
 
 
@@ -104,7 +104,7 @@ def with_step_sizes(small_config):
 
 
 def step_sizes(state):
-    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(state.meta_params["inner_lr"])])
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(state.meta.params["inner_lr"])])
 
 
 def test_what_a_field_fills_begins_with_the_value_that_is_asked_for(tmp_path, with_step_sizes):
@@ -112,16 +112,18 @@ def test_what_a_field_fills_begins_with_the_value_that_is_asked_for(tmp_path, wi
     config = with_step_sizes
     folder = run_folder.create(tmp_path / "source", config)
     state = Executables(run_functions(build(replace(config, seed=9)))).init()
-    learned = state.meta_params | {
-        "inner_lr": jax.tree.map(lambda x: 3 * x, state.meta_params["inner_lr"])
+    learned = state.meta.params | {
+        "inner_lr": jax.tree.map(lambda x: 3 * x, state.meta.params["inner_lr"])
     }
     with CheckpointWriter(folder.checkpoints, keep=1) as writer:
-        writer.save(state.replace(meta_params=learned), [Progress(held_out_return=1.0)])
+        writer.save(
+            state.replace(meta=state.meta.replace(params=learned)), [Progress(held_out_return=1.0)]
+        )
     config = replace(config, init_from=str(folder.path))
-    same = first(config).meta_params
+    same = first(config).meta.params
     assert equal(same, learned)
     wider = replace(config, learner=replace(config.learner, log_std_init=-1.5))
-    other, own = first(wider).meta_params, first(replace(wider, init_from=None)).meta_params
+    other, own = first(wider).meta.params, first(replace(wider, init_from=None)).meta.params
 
     def log_std(meta_params):
         return meta_params["policy"]["params"]["PolicyHead_0"]["ActionDistribution_0"]
@@ -137,7 +139,7 @@ def test_what_a_field_fills_begins_with_the_value_that_is_asked_for(tmp_path, wi
     expected = [0.01, 3 * 0.1, 5.0]
     for member, value in zip(members, expected, strict=True):
         np.testing.assert_allclose(step_sizes(member), value, rtol=1e-5)
-        assert equal(member.meta_params["policy"], learned["policy"])
+        assert equal(member.meta.params["policy"], learned["policy"])
 
 
 @pytest.mark.parametrize("name", sorted(learners.registry.names()))
@@ -187,7 +189,7 @@ def test_training_begins_there_and_writes_it_down(tmp_path, source, monkeypatch)
     train(replace(still, init_from=begins), tmp_path / "run", console=Silent())
     values = json.loads((tmp_path / "run/config.json").read_text())
     assert values["init_from"] == str(source)
-    learned, trained = load(source)[1].meta_params, load(tmp_path / "run")[1].meta_params
+    learned, trained = load(source)[1].meta.params, load(tmp_path / "run")[1].meta.params
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), learned, trained)
 
 

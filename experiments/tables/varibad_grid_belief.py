@@ -44,7 +44,7 @@ def beliefs(program: Program, state: TrainState, goal: jax.Array) -> tuple[np.nd
     start, action, end = arrivals(env.size)
     shape = len(latent), len(start)
     reward, _ = module.apply(
-        state.meta_params,
+        state.meta.params,
         jnp.broadcast_to(latent, (*shape, latent.shape[-1])),
         jnp.broadcast_to(jnp.eye(env.size**2)[start], (*shape, env.size**2)),
         jnp.broadcast_to(encode_action(env.action_space, action), (*shape, len(MOVES))),

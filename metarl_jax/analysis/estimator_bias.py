@@ -213,7 +213,8 @@ def make_sampler(
     def estimate(shared: tuple[MetaParams, Task], key: Key) -> dict[str, Array]:
         meta_params, task = shared
         tasks = jax.tree.map(lambda x: jnp.stack([x] * config.num_tasks), task)
-        state = make_init(next(iter(specs.values())))(key).replace(meta_params=meta_params)
+        state = make_init(next(iter(specs.values())))(key)
+        state = state.replace(meta=state.meta.replace(params=meta_params))
         batches = {name: make_meta_batch(spec, state, tasks) for name, spec in specs.items()}
         trials = next(iter(batches.values())).collect(meta_params, key)
 

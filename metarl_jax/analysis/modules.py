@@ -14,7 +14,7 @@ from metarl_jax.core.types import TrainState
 from metarl_jax.learners.structured import ModularOptions, connection_gates, mean_routing
 from metarl_jax.networks.structures.modular import connection_strength
 from metarl_jax.program.build import Program
-from metarl_jax.program.rollout import live_trial
+from metarl_jax.program.rollout import collect_trial
 from metarl_jax.program.step import keys_by_index
 
 
@@ -75,11 +75,11 @@ def learned_structure(
     learner = evaluated_learner(config).make(program.env)
 
     def one(task, key):
-        trial = live_trial(
+        trial = collect_trial(
             env,
             learner,
             advantages,
-            state,
+            state.meta,
             task,
             key,
             num_rounds=options.num_rounds or config.num_rounds,
@@ -94,7 +94,7 @@ def learned_structure(
         tasks, keys_by_index(trial_key, num_tasks)
     )
     skill = jax.vmap(env.skill)(tasks) if env.num_skills else jnp.zeros(0, jnp.int32)
-    gates = connection_gates(state.meta_params)
+    gates = connection_gates(state.meta.params)
     strength = connection_strength(gates, config.learner.discrete_connections)
     return LearnedStructure(int(state.step), *map(np.asarray, (strength, routing, skill)))
 

@@ -14,7 +14,7 @@ from metarl_jax.config import Config
 from metarl_jax.core import advantages as returns
 from metarl_jax.core import machine
 from metarl_jax.core.jax_settings import make_key
-from metarl_jax.core.types import Device, Key, Metrics, TrainState, Trial
+from metarl_jax.core.types import Device, Key, MetaState, Metrics, TrainState, Trial
 from metarl_jax.program.build import check_memory, make_spec
 from metarl_jax.program.devices import replicated, select_devices
 from metarl_jax.program.rollout import collect_trial
@@ -54,9 +54,7 @@ def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
             spec.env,
             spec.learner,
             advantages,
-            (),
-            (),
-            None,
+            MetaState(()),
             task,
             key,
             num_rounds=spec.num_rounds,
@@ -85,7 +83,7 @@ def make_collect(spec: StepSpec) -> Callable[[TrainState, Key], Trial]:
     def collect(state: TrainState, key: Key) -> Trial:
         task_key, trial_key = jax.random.split(key)
         tasks = sample_tasks(spec, task_key, spec.num_tasks, "train")
-        return make_meta_batch(spec, state, tasks).collect(state.meta_params, trial_key)
+        return make_meta_batch(spec, state, tasks).collect(state.meta.params, trial_key)
 
     return collect
 

@@ -117,24 +117,34 @@ class Trial(struct.PyTreeNode):
         return self.rollout.reward.sum(axis=-2)
 
 
+class MetaState(struct.PyTreeNode):
+    """What a learner brings into a new task, and all that is needed to evaluate it there.
+
+    Attributes:
+      params: the meta-parameters, learned across tasks.
+      memory: what the learner keeps beyond a trial.
+      normalizer: running statistics of the observations, used frozen within a meta-step; None where the run does not
+        normalise.
+    """
+
+    params: MetaParams
+    memory: Memory = ()
+    normalizer: RunningStatistics | None = None
+
+
 class TrainState(struct.PyTreeNode):
     """Everything that a run needs to go on: restoring it resumes the run exactly.
 
     Attributes:
       step: int32, meta-steps done.
-      meta_params: what is learned across tasks.
+      meta: what the learner brings into a new task.
       opt_state: the outer method's state.
-      memory: what the learner keeps beyond a trial.
-      normalizer: running statistics of the observations, used frozen within a meta-step; None where the run does not
-        normalise.
       key: the key from which every later draw of the run descends.
       consecutive_skips: int32, how many updates up to now were skipped one after another for not being finite.
     """
 
     step: Array
-    meta_params: MetaParams
+    meta: MetaState
     opt_state: PyTree
-    memory: Memory
-    normalizer: RunningStatistics | None
     key: Key
     consecutive_skips: Array

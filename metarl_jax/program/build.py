@@ -32,7 +32,7 @@ from metarl_jax.program.devices import (
     select_devices,
 )
 from metarl_jax.program.evaluation import make_evaluate
-from metarl_jax.program.rollout import live_trial
+from metarl_jax.program.rollout import collect_trial
 from metarl_jax.program.step import StepSpec, make_init, make_step
 
 
@@ -187,11 +187,11 @@ def greedy_trial(
 ) -> Trial:
     """One trial `[K, T, 1]` of a learner that infers, acting by the mode of its policy; it has no advantages."""
     unused = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
-    return live_trial(
+    return collect_trial(
         program.env,
         program.learner,
         unused,
-        state,
+        state.meta,
         task,
         key,
         num_rounds=num_rounds,

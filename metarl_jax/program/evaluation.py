@@ -9,7 +9,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import as_fixed_key, under_fixed_settings
 from metarl_jax.core.types import Array, Key, TrainState
 from metarl_jax.envs.base import check_split
-from metarl_jax.program.rollout import live_trial
+from metarl_jax.program.rollout import collect_trial
 from metarl_jax.program.step import StepSpec, keys_by_index, sample_tasks
 
 
@@ -34,11 +34,11 @@ def make_evaluate(
         keys = keys_by_index(trial_key, num_padded)
 
         def one(state, task, key):
-            trial = live_trial(
+            trial = collect_trial(
                 spec.env,
                 spec.learner,
                 spec.advantages,
-                state,
+                state.meta,
                 task,
                 key,
                 num_rounds=num_rounds,

@@ -20,9 +20,9 @@ from metarl_jax.core.types import (
     Key,
     Memory,
     MetaParams,
+    MetaState,
     PolicyOut,
     TimeStep,
-    TrainState,
     Transition,
     Trial,
 )
@@ -34,9 +34,7 @@ def collect_trial(
     env: TaskDistribution,
     learner: MetaLearner,
     advantages: AdvantageEstimator,
-    meta_params: MetaParams,
-    memory: Memory,
-    normalizer: normalize.RunningStatistics | None,
+    meta: MetaState,
     task: Any,
     key: Key,
     *,
@@ -50,7 +48,7 @@ def collect_trial(
     are invalid, and show the observation of its last valid step. The learner adapts after every round but the last.
 
     Args:
-      normalizer: statistics to normalise observations with, or None to leave them raw.
+      meta: what the learner brings into the task.
       num_rounds: K.
       num_episodes: E.
       deterministic: act by the mode of the policy instead of a sample. A learner that adapts between rounds adapts to
@@ -61,7 +59,8 @@ def collect_trial(
       The record, `[K, T, E]`.
     """
     begin_key, rounds_key = jax.random.split(key)
-    inner_state = learner.begin(meta_params, memory, begin_key, num_episodes)
+    meta_params, normalizer = meta.params, meta.normalizer
+    inner_state = learner.begin(meta_params, meta.memory, begin_key, num_episodes)
     no_action = jnp.zeros((num_episodes, encoded_action_size(env.action_space)), jnp.float32)
     carry = inner_state, no_action, jnp.zeros(num_episodes, jnp.float32)
 
@@ -282,17 +281,3 @@ def _observe(normalizer, rollout: Transition):
     statistics = normalize.from_batch(timestep.observation, timestep.valid)
     observation = normalize.normalize(normalizer, timestep.observation)
     return statistics, rollout.replace(timestep=timestep.replace(observation=observation))
-
-
-def live_trial(
-    env: TaskDistribution,
-    learner: MetaLearner,
-    advantages: AdvantageEstimator,
-    state: TrainState,
-    task: Any,
-    key: Key,
-    **sizes: Any,
-) -> Trial:
-    """One trial `[K, T, E]` of a learner as it is in `state`; `sizes` are the keywords of `collect_trial`."""
-    learned = state.meta_params, state.memory, state.normalizer
-    return collect_trial(env, learner, advantages, *learned, task, key, **sizes)

@@ -10,7 +10,7 @@ from metarl_jax.core import normalize
 from metarl_jax.core.advantages import AdvantageEstimator
 from metarl_jax.core.jax_settings import as_fixed_key, under_fixed_settings
 from metarl_jax.core.task_axis import TaskAxis
-from metarl_jax.core.types import Array, Key, Metrics, PyTree, TrainState, Trial
+from metarl_jax.core.types import Array, Key, MetaState, Metrics, PyTree, TrainState, Trial
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.base import MetaLearner, rematerialized
 from metarl_jax.outer.base import MetaBatch, Outer, schedule_progress
@@ -43,13 +43,13 @@ def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
         params_key, run_key = jax.random.split(as_fixed_key(key))
         meta_params = spec.learner.init(params_key)
         memory = () if spec.learner.init_memory is None else spec.learner.init_memory()
-        statistics = normalize.init(spec.env.observation_size)
+        normalizer = None
+        if spec.normalize_observations:
+            normalizer = normalize.init(spec.env.observation_size)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
-            meta_params=meta_params,
+            meta=MetaState(meta_params, memory, normalizer),
             opt_state=spec.outer.init(meta_params),
-            memory=memory,
-            normalizer=statistics if spec.normalize_observations else None,
             key=run_key,
             consecutive_skips=jnp.zeros((), jnp.int32),
         )
@@ -66,18 +66,17 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
         tasks = sample_tasks(spec, task_key, spec.num_tasks, "train", state.step)
         batch = make_meta_batch(spec, state, tasks)
         meta_params, opt_state, trials, metrics = spec.outer.update(
-            update_key, state.meta_params, state.opt_state, batch
+            update_key, state.meta.params, state.opt_state, batch
         )
-        normalizer, seen = state.normalizer, trials.observation_statistics
+        normalizer, seen = state.meta.normalizer, trials.observation_statistics
         if normalizer is not None and seen is not None:
             normalizer = normalize.update(normalizer, seen)
-        memory = state.memory
+        memory = state.meta.memory
         if spec.learner.update_memory is not None:
             memory = spec.learner.update_memory(meta_params, memory, trials)
 
-        learned = state.replace(
-            meta_params=meta_params, opt_state=opt_state, memory=memory, normalizer=normalizer
-        )
+        meta = MetaState(meta_params, memory, normalizer)
+        learned = state.replace(meta=meta, opt_state=opt_state)
         learned, skipped = _keep_finite(state, learned)
         next_state = learned.replace(
             step=state.step + 1,
@@ -85,7 +84,7 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
             consecutive_skips=jnp.where(skipped, state.consecutive_skips + 1, 0),
         )
         learned_metrics = spec.learner.metrics or (lambda _: {})
-        metrics = learned_metrics(next_state.meta_params) | metrics
+        metrics = learned_metrics(next_state.meta.params) | metrics
         # An outer method that collected more than these trials tells how many steps it took.
         metrics = trial_metrics(trials) | environment_faults(trials) | metrics
         metrics["skipped"] = skipped.astype(jnp.float32)
@@ -169,15 +168,12 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
     learner = spec.learner
 
     def collect(meta_params, key):
-        def one(shared, task, key):
-            meta_params, memory, normalizer = shared
+        def one(meta, task, key):
             return collect_trial(
                 spec.env,
                 learner,
                 spec.advantages,
-                meta_params,
-                memory,
-                normalizer,
+                meta,
                 task,
                 key,
                 num_rounds=spec.num_rounds,
@@ -185,8 +181,8 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
             )
 
         keys = keys_by_index(key, spec.num_tasks)
-        shared = meta_params, state.memory, state.normalizer
-        trials = spec.axis.map(one, shared, tasks, keys, block=spec.collect_block)
+        meta = state.meta.replace(params=meta_params)
+        trials = spec.axis.map(one, meta, tasks, keys, block=spec.collect_block)
         return spec.advantages.on_batch(trials)
 
     replayed = rematerialized(learner) if spec.remat else learner
@@ -202,7 +198,7 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
         return jnp.zeros(()), {}
 
     return MetaBatch(
-        memory=state.memory,
+        memory=state.meta.memory,
         collect=collect,
         replay=replay,
         adapted=adapted,

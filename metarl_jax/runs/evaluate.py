@@ -82,7 +82,8 @@ def evaluate_run(
     run = Run(folder.path, [folder], config, saved.program, saved.executables, reporter)
     state = saved.state
     if empty_memory:
-        state = state.replace(memory=run.executables.init().memory)
+        empty = run.executables.init().meta.memory
+        state = state.replace(meta=state.meta.replace(memory=empty))
     shown = Shown(state, [saved.checkpoint], [saved.step], saved.last_step)
     with reporter.busy(f"evaluating step {saved.step} in {config.evaluation.num_tasks} tasks"):
         _, (evaluation,) = report.evaluations(run, shown, split, strategies)

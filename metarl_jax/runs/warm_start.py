@@ -96,8 +96,8 @@ def first_state(
         _learned(source.state),
         _learned(state),
     )
-    values["meta_params"] = _filled_anew(config, theirs, state.meta_params, values["meta_params"])
-    return state.replace(**values)
+    values["params"] = _filled_anew(config, theirs, state.meta.params, values["params"])
+    return state.replace(meta=state.meta.replace(**values))
 
 
 def _filled_anew(config: Config, theirs: Config, own: PyTree, learned: PyTree) -> PyTree:
@@ -194,4 +194,4 @@ def _check_structure(config: Config, theirs: Config, source: Saved, like: TrainS
 
 
 def _learned(state: TrainState) -> dict[str, PyTree]:
-    return {"meta_params": state.meta_params, "normalizer": state.normalizer}
+    return {"params": state.meta.params, "normalizer": state.meta.normalizer}
