@@ -40,10 +40,6 @@ class Bandit(TaskDistribution):
         return 1
 
     @property
-    def observation_size(self) -> int:
-        return 0
-
-    @property
     def action_space(self) -> Discrete:
         return Discrete(self.num_arms)
 

@@ -12,6 +12,14 @@ from flax import struct
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import Named
 from metarl_jax.core.spaces import ActionSpace
+from metarl_jax.core.jax_settings import fixed_settings, make_key
+from metarl_jax.core.spaces import (
+    ActionSpace,
+    Observation,
+    ObservationSpace,
+    flat_size,
+    space_of,
+)
 
 if TYPE_CHECKING:
     from metarl_jax.learners.base import MetaLearner
@@ -32,17 +40,20 @@ class EnvState(struct.PyTreeNode):
     """An episode at one moment.
 
     Attributes:
-      observation: `[O]` float32.
+      observation: a pytree of `observation_space`; most are one vector `[O]` float32.
       reward: `[]` float32, of the step that led here.
       done: `[]` bool, whether the episode *terminated* here. Reaching `episode_length` is not termination.
       simulator: whatever the simulator carries. Noise of its own is best drawn by `reset`, for all steps at once: many
         small draws are slow.
+      metrics: a pytree of scalars `[]` that the environment reports of a step, such as `{"success": …}` or the parts of
+        a reward. Logs and evaluations show their mean over an episode and their last value.
     """
 
-    observation: jax.Array
+    observation: Observation
     reward: jax.Array
     done: jax.Array
-    simulator: Any
+    simulator: Any = ()
+    metrics: Any = ()
 
 
 Regret = Callable[[EnvState, jax.Array], jax.Array]
@@ -66,6 +77,11 @@ class TaskDistribution(Named):
     """Known strategies for these tasks, by the names that `make_strategy` takes: controls beside a learner."""
     single_task: ClassVar[bool] = False
     """Whether all draws of `sample` are one task, which otherwise is taken for a mistake."""
+    horizon_is_task: ClassVar[bool] = True
+    """Whether the end of an episode after `episode_length` steps is part of the task, so that nothing can be earned
+    after it. Where it merely cuts an episode that would go on, learners with a value head bootstrap there."""
+    encoder: ClassVar[str] = "flat"
+    """How learners read observations, unless told otherwise (`metarl_jax.networks.encoders`)."""
     num_skills: ClassVar[int] = 0
     """Kinds of behaviour that the tasks ask for, where these are few and known."""
 
@@ -75,9 +91,17 @@ class TaskDistribution(Named):
         raise TypeError(f"{type(self).__name__} must define episode_length")
 
     @property
+    def observation_space(self) -> ObservationSpace:
+        """Shapes and types of an observation: a pytree of `Array` and `Integers`, by default that of `reset`."""
+        with fixed_settings():
+            key = make_key(0)
+            state = jax.eval_shape(lambda: self.reset(self.sample(key), key))
+        return space_of(state.observation)
+
+    @property
     def observation_size(self) -> int:
-        """O, the number of entries of an observation."""
-        raise TypeError(f"{type(self).__name__} must define observation_size")
+        """O, the number of entries of a flattened observation."""
+        return flat_size(self.observation_space)
 
     @property
     def action_space(self) -> ActionSpace:
@@ -104,6 +128,14 @@ class TaskDistribution(Named):
     def step(self, task: Task, state: EnvState, action: jax.Array) -> EnvState:
         """Goes one step on."""
         raise TypeError(f"{type(self).__name__} must define step")
+
+    def action_mask(self, task: Task, state: EnvState) -> jax.Array | None:
+        """The actions of a `Discrete` space that may be taken in a state, `[A]` bool; None where all may be, always.
+
+        At least one must be. Learners give masked actions probability zero.
+        """
+        del task, state
+        return None
 
     def skill(self, task: Task) -> jax.Array:
         """Which of the `num_skills` kinds of behaviour a task asks for, `[]` int32."""

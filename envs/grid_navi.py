@@ -51,10 +51,6 @@ class GridNavi(TaskDistribution):
         return self.horizon
 
     @property
-    def observation_size(self) -> int:
-        return self.size**2
-
-    @property
     def action_space(self) -> Discrete:
         return Discrete(len(MOVES))
 

@@ -36,10 +36,6 @@ class PointRobot(TaskDistribution):
         return self.horizon
 
     @property
-    def observation_size(self) -> int:
-        return 2
-
-    @property
     def action_space(self) -> Box:
         return Box(2, -0.1, 0.1)
 

@@ -74,10 +74,6 @@ class RecurringBandit(TaskDistribution):
         return 1
 
     @property
-    def observation_size(self) -> int:
-        return self.num_bits
-
-    @property
     def action_space(self) -> Discrete:
         return Discrete(self.num_arms)
 

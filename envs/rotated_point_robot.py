@@ -40,10 +40,6 @@ class RotatedPointRobot(TaskDistribution):
         return self.horizon
 
     @property
-    def observation_size(self) -> int:
-        return 4
-
-    @property
     def action_space(self) -> Box:
         return Box(2, -0.1, 0.1)
 

@@ -95,6 +95,10 @@ class Config:
     """Rounds of episodes in a trial (K); gradient learners adapt K − 1 times."""
     num_episodes: int = bounded(20, at_least=1)
     """Parallel episodes of a round (E)."""
+    num_steps: int | None = bounded(None, at_least=2)
+    """Steps of a trial that goes by steps: an episode that ends is followed by the next at once, up to `num_rounds` of
+    them. When not given, a trial goes by episodes, each of which takes `env.episode_length` steps. For learners that
+    adapt while they act."""
     normalize_observations: bool = False
     """Give observations mean 0 and deviation 1 by running statistics of the training tasks."""
     log_every: int = bounded(5, at_least=1)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
-from metarl_jax.core.spaces import Box
+from metarl_jax.core.spaces import Array, Box
 from metarl_jax.envs.base import CPU_LIBRARY, EnvState, Task, TaskDistribution
 
 BACKENDS = ("spring", "generalized", "positional", "mjx")
@@ -116,8 +116,8 @@ class BraxFamily(TaskDistribution):
         return self.horizon
 
     @property
-    def observation_size(self) -> int:
-        return self.robot.observation_size
+    def observation_space(self) -> Array:
+        return Array((self.robot.observation_size,))
 
     @property
     def action_space(self) -> Box:

@@ -54,10 +54,6 @@ class TabularTasks(TaskDistribution):
         return np.eye(self.sizes[0], dtype=np.float32)
 
     @property
-    def observation_size(self) -> int:
-        return self.observations.shape[1]
-
-    @property
     def action_space(self) -> Discrete:
         return Discrete(self.sizes[1])
 

@@ -6,7 +6,8 @@ an exploring action is paid by the episodes that profit from it. Normalisation l
 and round), `trial`, `batch` (all tasks), or `none`. So an estimator is three functions, for the three moments at
 which something can be known.
 
-Every horizon here is finite: what follows the last step is worth zero.
+What follows the last step of an episode, or of a trial, is worth zero where the horizon is part of the task, and the
+value of the last observation where it merely cuts the record (`AdvantageConfig.timeout`).
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.spaces import ObservationSpace, flatten
 from metarl_jax.core.trees import join_leading, split_leading, standardize
 from metarl_jax.core.types import Array, Transition, Trial
 from metarl_jax.core.validation import bounded
@@ -43,6 +45,10 @@ class AdvantageConfig:
     """What a step counts for: its `reward` or, where the task distribution knows it, the negative of its `regret`, what
     the action costs by itself in the task at hand. Policies are trained for the same, with far less noise; only
     training is told the task."""
+    timeout: Literal["env", "terminal", "bootstrap"] = "env"
+    """What follows the last step of an episode that was not terminated (of a trial, with `credit=trial`): nothing
+    (`terminal`), or what the value head expects of its last observation (`bootstrap`). `env` bootstraps where the
+    environment says that its horizon is no part of the task."""
     normalization: Literal["round", "trial", "batch", "none"] = "round"
     """Scope over which advantages get mean 0 and deviation 1: `round`, `trial`, `batch` or `none`."""
 
@@ -64,16 +70,20 @@ class AdvantageEstimator(NamedTuple):
 
     `training_reward` is what a step counts for in the units of advantages, scaled but not discounted, and
     `episode_training_reward` the discounted sum of an episode. `up_to_quantile` gives the advantages of a trial where
-    training rewards count until it has earned so much. `uses_regret` says that training rewards are regrets.
+    training rewards count until it has earned so much. `uses_regret` says that training rewards are regrets, and
+    `bootstraps` that what follows the last step has a value.
     """
 
-    on_round_end: Callable[[Transition], Transition]  # [T, E]
+    on_round_end: Callable[
+        [Transition, Array | None], Transition
+    ]  # [T, E], value after the last step [E]
     on_trial_end: Callable[[Trial], Trial]  # [K, T, E]
     on_batch: Callable[[Trial], Trial]  # [N, K, T, E]
     training_reward: Callable[[Transition], Array]  # of any axes
     episode_training_reward: Callable[[Transition], Array]  # [T, E] to [E]
     up_to_quantile: Callable[[Trial, Quantile], Array]  # [K, T, E]
     uses_regret: bool
+    bootstraps: bool
 
 
 def gae(
@@ -83,12 +93,14 @@ def gae(
     discount: float | Array,
     gae_lambda: float | Array,
     quantile: Quantile | None = None,
+    last_value: Array | None = None,
+    is_last: Array | None = None,
 ) -> Array:
     """Generalised advantage estimation over the leading axis, skipping invalid steps.
 
-    δ_t = r_t + γ v_{t⁺} − v_t and A_t = δ_t + γλ A_{t⁺}, where t⁺ is the next *valid* step, and v = A = 0 after the
-    last one. Steps after a termination are invalid, so a single terminated episode is cut where it ended, while in a
-    trial credit flows from one episode to the next.
+    δ_t = r_t + γ v_{t⁺} − v_t and A_t = δ_t + γλ A_{t⁺}, where t⁺ is the next *valid* step. After the last one A = 0
+    and v = `last_value`, or 0. Steps after a termination are invalid, so a single terminated episode is cut where it
+    ended, while in a trial credit flows from one episode to the next.
 
     With a quantile q, and S_t what was earned before a step, δ_t = min(S_t + r_t + γ v_{t⁺}, q) − min(S_t + v_t, q) is
     the change of what the trial is expected to earn, as far as that is below q. For γ = λ = 1 the advantage is
@@ -99,6 +111,9 @@ def gae(
       discount: γ.
       gae_lambda: λ.
       quantile: None where all rewards count.
+      last_value: `[...]`, the value of what follows the last step; 0 when not given.
+      is_last: `[T, ...]`, steps after which credit is cut, as at the end of an episode within a sequence; none when not
+        given.
 
     Returns:
       Advantages `[T, ...]`, zero on invalid steps.
@@ -119,14 +134,18 @@ def gae(
 
     def backwards(carry, step):
         next_value, next_advantage = carry
-        reward, value, valid, *earned = step
-        delta = change(reward, value, next_value, *earned or [0.0])
+        reward, value, valid, cut, earned = step
+        if cut is not None:
+            next_value = jnp.where(cut, 0.0, next_value)
+            next_advantage = jnp.where(cut, 0.0, next_advantage)
+        delta = change(reward, value, next_value, 0.0 if earned is None else earned)
         advantage = delta + discount * gae_lambda * next_advantage
         carry = jnp.where(valid, value, next_value), jnp.where(valid, advantage, next_advantage)
         return carry, jnp.where(valid, advantage, 0.0)
 
-    end = jnp.zeros_like(value[0]), jnp.zeros_like(value[0])
-    steps = reward, value, valid, *([] if quantile is None else [quantile.earned])
+    zeros = jnp.zeros_like(value[0])
+    end = zeros if last_value is None else last_value, zeros
+    steps = reward, value, valid, is_last, None if quantile is None else quantile.earned
     _, advantage = jax.lax.scan(backwards, end, steps, reverse=True, unroll=4)
     return advantage
 
@@ -195,21 +214,60 @@ def solve_positive_definite(matrix: Array, target: Array) -> Array:
     return jax.lax.fori_loop(0, size, eliminate, rows)[:, -1]
 
 
-def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
-    """Builds the estimator; `config.validate` checks that the options fit together."""
+def make_estimator(
+    config: AdvantageConfig,
+    observation_space: ObservationSpace | None = None,
+    *,
+    horizon_is_task: bool = True,
+    by_steps: bool = False,
+) -> AdvantageEstimator:
+    """Builds the estimator; `config.validate` checks that the options fit together.
+
+    Args:
+      config: the options.
+      observation_space: of the observations that a linear baseline reads; those are vectors when not given.
+      horizon_is_task: whether nothing can be earned after the last step (`TaskDistribution.horizon_is_task`).
+      by_steps: whether episodes follow one another within a round.
+    """
+    bootstraps = config.timeout == "bootstrap" or (
+        config.timeout == "env" and not horizon_is_task and config.baseline == "value"
+    )
 
     def training_reward(rollout: Transition) -> Array:
         return config.reward_scaling * rollout.training_reward
 
-    def estimate(rollout: Transition, quantile: Quantile | None = None) -> Transition:
-        value, valid = _baseline(config, rollout), rollout.timestep.valid
+    def baseline(rollout: Transition) -> Array:
+        if config.baseline == "value":
+            return rollout.policy.value
+        if config.baseline == "none":
+            return jnp.zeros_like(rollout.reward)
+        valid, observation = rollout.timestep.valid, rollout.timestep.observation
+        if observation_space is not None:
+            observation = flatten(observation_space, observation)
+        returns = discounted_returns(training_reward(rollout), valid, config.discount)
+        return linear_feature_baseline(observation, returns, valid)
+
+    def estimate(
+        rollout: Transition,
+        quantile: Quantile | None,
+        last_value: Array | None,
+        is_last: Array | None = None,
+    ) -> Transition:
+        value, valid = baseline(rollout), rollout.timestep.valid
         scopes = config.discount, config.gae_lambda
-        advantage = gae(training_reward(rollout), value, valid, *scopes, quantile)
+        ends = last_value, is_last
+        advantage = gae(training_reward(rollout), value, valid, *scopes, quantile, *ends)
         return rollout.replace(advantage=advantage, target=advantage + value)
 
-    def on_round_end(rollout: Transition, quantile: Quantile | None = None) -> Transition:
+    def on_round_end(
+        rollout: Transition, last_value: Array | None = None, quantile: Quantile | None = None
+    ) -> Transition:
         if config.credit == "episode":
-            rollout = estimate(rollout, quantile)
+            is_last = None
+            if by_steps:
+                is_first = rollout.timestep.is_first
+                is_last = jnp.concatenate([is_first[1:], jnp.zeros_like(is_first[:1])])
+            rollout = estimate(rollout, quantile, last_value, is_last)
         return _normalized(rollout) if config.normalization == "round" else rollout
 
     def on_trial_end(trial: Trial, quantile: Quantile | None = None) -> Trial:
@@ -218,7 +276,9 @@ def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
             num_steps = rollout.reward.shape[1]
             if quantile is not None:
                 quantile = quantile._replace(earned=join_leading(quantile.earned))
-            rollout = split_leading(estimate(join_leading(rollout), quantile), num_steps)
+            last_value = None if trial.last_value is None else trial.last_value[-1]
+            joined = estimate(join_leading(rollout), quantile, last_value)
+            rollout = split_leading(joined, num_steps)
         if config.normalization == "trial":
             rollout = _normalized(rollout)
         return trial.replace(rollout=rollout)
@@ -229,10 +289,10 @@ def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
         return trials.replace(rollout=_normalized(trials.rollout))
 
     def up_to_quantile(trial: Trial, quantile: Quantile) -> Array:
-        def of_round(rollout: Transition, earned: Array) -> Transition:
-            return on_round_end(rollout, Quantile(earned, quantile.bound))
+        def of_round(rollout: Transition, earned: Array, last_value: Array | None) -> Transition:
+            return on_round_end(rollout, last_value, Quantile(earned, quantile.bound))
 
-        rollout = jax.vmap(of_round)(trial.rollout, quantile.earned)
+        rollout = jax.vmap(of_round)(trial.rollout, quantile.earned, trial.last_value)
         return on_trial_end(trial.replace(rollout=rollout), quantile).rollout.advantage
 
     def episode_training_reward(rollout: Transition) -> Array:
@@ -247,18 +307,8 @@ def make_estimator(config: AdvantageConfig) -> AdvantageEstimator:
         episode_training_reward,
         up_to_quantile,
         config.training_reward == "regret",
+        bootstraps,
     )
-
-
-def _baseline(config: AdvantageConfig, rollout: Transition) -> Array:
-    if config.baseline == "value":
-        return rollout.policy.value
-    if config.baseline == "none":
-        return jnp.zeros_like(rollout.reward)
-    valid = rollout.timestep.valid
-    reward = config.reward_scaling * rollout.training_reward
-    returns = discounted_returns(reward, valid, config.discount)
-    return linear_feature_baseline(rollout.timestep.observation, returns, valid)
 
 
 def _normalized(rollout: Transition) -> Transition:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 LOG_2PI = 1.8378770664093453
+MASKED_LOGIT = -1e9
 
 
 class Distribution(Protocol):
@@ -55,6 +56,14 @@ class Categorical(_Sampled, struct.PyTreeNode):
     """Distribution over `{0, …, A-1}` with unnormalised log-probabilities `logits` `[..., A]`."""
 
     logits: jax.Array
+
+    def masked(self, mask: jax.Array) -> "Categorical":
+        """The distribution given that the action is one where `mask` `[..., A]` is True.
+
+        Masked logits are so low that their probability is 0 in float32, and finite, so that 0 · log 0 is 0 in the
+        entropy, in a divergence and in their derivatives.
+        """
+        return Categorical(jnp.where(mask, self.logits, MASKED_LOGIT))
 
     def noise(self, key: jax.Array) -> jax.Array:
         """Gumbel noise `[..., A]`."""

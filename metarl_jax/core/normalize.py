@@ -6,9 +6,13 @@ variances are moved by increments, never made anew from totals: a float32 total 
 meta-step adds to it.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import struct
+
+from metarl_jax.core.spaces import Observation
 
 RESOLUTION = 4.0 * float(jnp.finfo(jnp.float32).eps)
 """A deviation below this share of the mean is float32 rounding."""
@@ -96,6 +100,36 @@ def update(running: RunningStatistics, batches: RunningStatistics) -> RunningSta
         running.central_moment, running.moment_rest, share * (growth + (1.0 - share) * delta**2)
     )
     return RunningStatistics(high, low, mean, moment, mean_rest, moment_rest)
+
+
+def float_entries(observation: Observation, num_leading: int) -> jax.Array:
+    """All floats of an observation with so many leading axes as one vector `[..., O]`; integers are left out."""
+    leaves = [x for x in jax.tree.leaves(observation) if _is_float(x)]
+    parts = [x.reshape(*x.shape[:num_leading], -1) for x in leaves]
+    if not parts:
+        leading = jax.tree.leaves(observation)[0].shape[:num_leading]
+        return jnp.zeros((*leading, 0), jnp.float32)
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+
+
+def normalize_floats(
+    statistics: RunningStatistics, observation: Observation, num_leading: int
+) -> Observation:
+    """An observation with `normalize` applied to its floats; integers stay as they are."""
+    vector = normalize(statistics, float_entries(observation, num_leading))
+    start, leaves = 0, []
+    for x in jax.tree.leaves(observation):
+        if not _is_float(x):
+            leaves.append(x)
+            continue
+        size = math.prod(x.shape[num_leading:])
+        leaves.append(vector[..., start : start + size].reshape(x.shape))
+        start += size
+    return jax.tree.unflatten(jax.tree.structure(observation), leaves)
+
+
+def _is_float(x: jax.Array) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.floating)
 
 
 def normalize(

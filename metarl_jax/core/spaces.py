@@ -1,13 +1,123 @@
-"""Action spaces, and actions as learners see them."""
+"""Spaces of observations and actions, and both as flat vectors.
+
+An observation space is a pytree of `Array` and `Integers`, like the observations themselves: one `Array((17,))`, or a
+dictionary `{"position": Array((2,)), "tiles": Integers((5, 5), num_values=9)}`.
+"""
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
 from metarl_jax.core.errors import UserError
+
+ObservationSpace = Any
+"""A pytree whose leaves are `Array` and `Integers`."""
+Observation = Any
+"""A pytree of arrays of the structure of its space."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Array:
+    """Observations that are floats, of any shape."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def flat_size(self) -> int:
+        """Entries in a flattened observation."""
+        return math.prod(self.shape)
+
+    def flatten(self, x: jax.Array) -> jax.Array:
+        """`[..., *shape]` to float32 `[..., F]`."""
+        return x.astype(jnp.float32).reshape(*x.shape[: x.ndim - len(self.shape)], self.flat_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Integers:
+    """Observations that are integers in `{0, …, num_values − 1}`, of any shape: tiles of a grid, cards, a count."""
+
+    shape: tuple[int, ...]
+    num_values: int
+    dtype: str = "int32"
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` where there is no value."""
+        if self.num_values < 1:
+            raise UserError(f"Integers(num_values={self.num_values}) must have at least 1 value")
+
+    @property
+    def flat_size(self) -> int:
+        """Entries in a flattened observation, in which each integer is one-hot."""
+        return math.prod(self.shape) * self.num_values
+
+    def flatten(self, x: jax.Array) -> jax.Array:
+        """`[..., *shape]` to one-hot float32 `[..., F]`."""
+        leading = x.shape[: x.ndim - len(self.shape)]
+        return jax.nn.one_hot(x, self.num_values, dtype=jnp.float32).reshape(*leading, -1)
+
+
+def space_leaves(space: ObservationSpace) -> list[Array | Integers]:
+    """The leaves of an observation space, in the order of `jax.tree.leaves`."""
+    return jax.tree.leaves(space, is_leaf=_is_leaf)
+
+
+def flatten(space: ObservationSpace, observation: Observation) -> jax.Array:
+    """An observation, with any leading axes, as one float32 vector `[..., F]`; integers are one-hot."""
+    parts = [leaf.flatten(x) for leaf, x in pairs(space, observation)]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+
+
+def flat_size(space: ObservationSpace) -> int:
+    """F, the number of entries of `flatten`."""
+    return sum(leaf.flat_size for leaf in space_leaves(space))
+
+
+def blank(space: ObservationSpace, *leading: int) -> Observation:
+    """An observation of zeros, with these leading axes."""
+    return jax.tree.map(
+        lambda leaf: jnp.zeros((*leading, *leaf.shape), leaf.dtype), space, is_leaf=_is_leaf
+    )
+
+
+def space_of(observation: Observation) -> ObservationSpace:
+    """The space of an observation: floats are an `Array`, booleans are `Integers` of two values.
+
+    Args:
+      observation: a pytree of arrays, or of their shapes and types.
+
+    Raises:
+      UserError: for integers, whose number of values nobody can see.
+    """
+
+    def of_leaf(path: Any, x: Any) -> Array | Integers:
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            return Array(x.shape)
+        if x.dtype == jnp.bool_:
+            return Integers(x.shape, 2, "bool")
+        name = jax.tree_util.keystr(path)
+        raise UserError(
+            f"observation{name} is {x.dtype}: define observation_space, with "
+            f"Integers({x.shape}, num_values=…) in its place, or observe floats"
+        )
+
+    return jax.tree_util.tree_map_with_path(of_leaf, observation)
+
+
+def pairs(
+    space: ObservationSpace, observation: Observation
+) -> list[tuple[Array | Integers, jax.Array]]:
+    """The leaves of a space, each with the array of an observation that belongs to it."""
+    structure = jax.tree.structure(space, is_leaf=_is_leaf)
+    return list(zip(space_leaves(space), structure.flatten_up_to(observation), strict=True))
+
+
+def _is_leaf(node: Any) -> bool:
+    return isinstance(node, Array | Integers)
 
 
 @dataclasses.dataclass(frozen=True)

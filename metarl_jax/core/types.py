@@ -6,7 +6,7 @@ The axes, in the order in which they stand:
 |---|---|---|
 | `N` | tasks of a meta-batch | `config.num_tasks` |
 | `K` | rounds of episodes in a trial (inner steps + 1 for gradient adaptation) | `config.num_rounds` |
-| `T` | steps of an episode | `env.episode_length` |
+| `T` | steps of an episode, or `config.num_steps` of a trial by steps | `env.episode_length` |
 | `E` | parallel episodes of a round | `config.num_episodes` |
 | `O`, `A` | observation entries, action entries | `env.observation_size`, `env.action_space` |
 
@@ -18,10 +18,13 @@ state. Functions of a learner see one task; the fused step maps them over `N`.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
-from metarl_jax.core.distributions import Distribution
+from metarl_jax.core.distributions import Categorical, Distribution
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.normalize import RunningStatistics
+from metarl_jax.core.spaces import Observation
 
 Array = jax.Array
 PyTree = Any
@@ -43,20 +46,27 @@ class TimeStep(struct.PyTreeNode):
     """What a learner sees before it acts.
 
     Attributes:
-      observation: `[..., O]` float32, normalised where the run normalises.
+      observation: `[..., *]` of the environment's `observation_space`, often one vector `[..., O]`; its floats are
+        normalised where the run normalises.
       previous_action: `[..., A]` float32, by `env.encode_action`; zeros at the first step of a trial. It is carried
         over the boundaries of episodes, as in RL² (Duan et al. 2016).
       previous_reward: `[...]` float32, carried over likewise.
       is_first: `[...]` bool, the first step of an episode.
       valid: `[...]` bool, False once the episode has terminated. An invalid step counts nowhere, and a learner must
         not let it change its inner state.
+      outcome: `[..., *]`, the observation that the previous action led to. Within an episode it is `observation`; at
+        the first step of an episode it is the last observation of the episode before, and at that of a trial
+        `observation`. None where the learner does not read it (`MetaLearner.reads_outcome`).
+      action_mask: `[..., A]` bool, the actions that may be taken; None where the environment has no masks.
     """
 
-    observation: Array
+    observation: Observation
     previous_action: Array
     previous_reward: Array
     is_first: Array
     valid: Array
+    outcome: Observation | None = None
+    action_mask: Array | None = None
 
 
 class PolicyOut(struct.PyTreeNode):
@@ -72,6 +82,14 @@ class PolicyOut(struct.PyTreeNode):
     value: Array
     latent: PyTree = ()
 
+    def with_mask(self, mask: Array | None) -> "PolicyOut":
+        """The answer in which actions that are False in `mask` `[..., A]` have probability zero."""
+        if mask is None:
+            return self
+        if not isinstance(self.distribution, Categorical):
+            raise UserError("action masks need a Discrete action space: leave action_mask out")
+        return self.replace(distribution=self.distribution.masked(mask))
+
 
 class Transition(struct.PyTreeNode):
     """One recorded step, of any leading axes. A rollout is a `Transition` of `[T, E]`.
@@ -82,6 +100,8 @@ class Transition(struct.PyTreeNode):
       policy: what the learner answered when the step was recorded.
       log_prob: `[...]` log-likelihood of `action` under `policy`.
       reward: `[...]`, zero on invalid steps.
+      terminated: `[...]` bool, whether the action ended the episode by termination. An episode whose time is out was
+        not terminated.
       training_reward: `[...]`, what advantages are made of (`advantage.training_reward`): the reward, or minus the
         regret of the action. Zero on invalid steps.
       advantage: `[...]`, zero on invalid steps (see `metarl_jax.core.advantages`).
@@ -93,28 +113,86 @@ class Transition(struct.PyTreeNode):
     policy: PolicyOut
     log_prob: Array
     reward: Array
+    terminated: Array
     training_reward: Array
     advantage: Array
     target: Array
 
 
+class EpisodeMetrics(struct.PyTreeNode):
+    """What an environment reports of its episodes (`EnvState.metrics`): trees of `[K, E]`.
+
+    Attributes:
+      mean: over the valid steps of an episode.
+      last: at the last valid step of an episode.
+    """
+
+    mean: PyTree = ()
+    last: PyTree = ()
+
+
 class Trial(struct.PyTreeNode):
     """The whole record of a learner in one task, which `replay_trial` runs again.
+
+    A trial of K rounds has the axes `[K, T, E]`. A trial by steps (`config.num_steps`) is one round `[1, S, E]` of S
+    steps, in which up to K episodes follow one another.
 
     Attributes:
       rollout: `Transition` of `[K, T, E]`.
       key: the key that `begin` was given.
       observation_statistics: count and moments of the raw observations of the valid steps; None where the run does
         not normalise.
+      last: `TimeStep` of `[K, E]`, what would be seen after the last step of each round: the observation that the last
+        action led to. `valid` is False where the episode had terminated.
+      last_value: `[K, E]`, the value of `last` where the episode was cut there, and 0 where it had ended; None where
+        advantages take every round to end with its last step.
+      metrics: what the environment reports of each episode.
+      episode_index: `[1, S, E]` int32 in a trial by steps, which of the K episodes a step is of; otherwise None.
+      num_finished: `[E]` int32 in a trial by steps, how many episodes came to their end; otherwise None.
+      num_rounds: K, also of a trial by steps.
+      env_states: the states of the environment `[K, T, E, ...]` in which the actions were taken, where they were asked
+        for.
     """
 
     rollout: Transition
     key: Key
     observation_statistics: RunningStatistics | None
+    last: TimeStep
+    last_value: Array | None = None
+    metrics: EpisodeMetrics = EpisodeMetrics()
+    episode_index: Array | None = None
+    num_finished: Array | None = None
+    num_rounds: int = struct.field(pytree_node=False, default=1)
+    env_states: PyTree = None
 
     def episode_returns(self) -> Array:
-        """Undiscounted return of every episode, `[..., K, E]`."""
-        return self.rollout.reward.sum(axis=-2)
+        """Undiscounted return of every episode, `[..., K, E]`; of a trial by steps, of what was seen of it."""
+        if self.episode_index is None:
+            return self.rollout.reward.sum(axis=-2)
+        return sum_by_episode(self.rollout.reward, self.episode_index, self.num_rounds)
+
+    def take_rounds(self, start: int, stop: int) -> "Trial":
+        """The trial with the record of the rounds [start, stop) alone."""
+
+        def cut(tree: PyTree) -> PyTree:
+            return jax.tree.map(lambda x: x[start:stop], tree)
+
+        return self.replace(
+            rollout=cut(self.rollout), last=cut(self.last), last_value=cut(self.last_value)
+        )
+
+    def is_finished(self) -> Array:
+        """Whether an episode came to its end, `[..., K, E]` bool: all do, but in a trial by steps."""
+        if self.num_finished is None:
+            reward = self.rollout.reward
+            return jnp.ones((*reward.shape[:-2], reward.shape[-1]), bool)
+        return jnp.arange(self.num_rounds)[:, None] < self.num_finished[..., None, :]
+
+
+def sum_by_episode(values: Array, episode_index: Array, num_episodes: int) -> Array:
+    """The sums over the steps of each episode: `[..., 1, S, E]` to `[..., K, E]`."""
+    is_mine = episode_index[..., 0, None, :, :] == jnp.arange(num_episodes)[:, None, None]
+    return jnp.where(is_mine, values[..., 0, None, :, :], 0).sum(axis=-2)
 
 
 class MetaState(struct.PyTreeNode):

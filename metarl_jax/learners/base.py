@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
+import flax.linen as nn
 import jax
 
 from metarl_jax.core.advantages import AdvantageConfig
@@ -23,6 +24,7 @@ from metarl_jax.core.types import (
     Trial,
 )
 from metarl_jax.envs.base import TaskDistribution, knows_regret
+from metarl_jax.networks.encoders import make_encoder
 
 AuxLoss = Callable[[MetaParams, Memory, PolicyOut, Trial], tuple[Array, Metrics]]
 
@@ -71,7 +73,7 @@ class MetaLearner(NamedTuple):
 
     `parameter_groups` are parts of the meta-parameters that outer methods which take steps of Adam optimise apart.
     `weights_per_task` says that each task has weights of its own in `act`; it sets the default size of the blocks in
-    which a CPU goes through the tasks.
+    which a CPU goes through the tasks. `reads_outcome` says that the learner wants `TimeStep.outcome`.
     """
 
     init: Callable[[Key], MetaParams]
@@ -86,6 +88,7 @@ class MetaLearner(NamedTuple):
     update_memory: Callable[[MetaParams, Memory, Trial], Memory] | None = None
     parameter_groups: ParameterGroups = ()
     weights_per_task: bool = False
+    reads_outcome: bool = False
 
 
 class Setup(Protocol):
@@ -121,6 +124,14 @@ class LearnerConfig(Named):
     def make(self, env: TaskDistribution) -> MetaLearner:
         """Builds the learner for the observations and actions of `env`."""
         raise TypeError(f"{type(self).__name__} must define make")
+
+    encoder: str | None = None
+    """How observations are read: `flat` (one vector, integers one-hot), `grid` (integer grids by embeddings and small
+    convolutions), or a flax module of your own, `file.py:Class`; as the environment says when not given."""
+
+    def make_encoder(self, env: TaskDistribution) -> nn.Module:
+        """The module that reads the observations of `env`."""
+        return make_encoder(self.encoder or env.encoder, env.observation_space)
 
     def num_adapted(self, env: TaskDistribution) -> int:
         """Numbers of the policy that a new task moves: fast parameters, or entries of an inferred code of the task."""
@@ -207,15 +218,16 @@ def unroll(
     learner: MetaLearner, meta_params: MetaParams, inner_state: InnerState, timesteps: TimeStep
 ) -> tuple[PolicyOut, InnerState]:
     """The learner's `unroll` over timesteps `[T, E]`, or a scan of its `act`."""
-    if learner.unroll is not None:
-        return learner.unroll(meta_params, inner_state, timesteps)
 
     def step(inner_state, timestep):
         out, inner_state = learner.act(meta_params, inner_state, timestep)
         return inner_state, out
 
-    inner_state, out = jax.lax.scan(step, inner_state, timesteps)
-    return out, inner_state
+    if learner.unroll is not None:
+        out, inner_state = learner.unroll(meta_params, inner_state, timesteps)
+    else:
+        inner_state, out = jax.lax.scan(step, inner_state, timesteps)
+    return out.with_mask(timesteps.action_mask), inner_state
 
 
 def rematerialized(learner: MetaLearner) -> MetaLearner:

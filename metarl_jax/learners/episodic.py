@@ -1,12 +1,14 @@
 """Adaptation by episodic memory: what was learned in a task is there when the task comes back."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.spaces import encode_action
+from metarl_jax.core.spaces import Observation, flatten
 from metarl_jax.core.trees import join_leading
 from metarl_jax.core.types import Array, Memory, MetaParams, TimeStep, Trial
 from metarl_jax.core.validation import bounded
@@ -22,10 +24,11 @@ class EpisodicPolicy(SequencePolicy):
 
     num_neighbors: int
     bandwidth: float
+    flatten: Callable[[Observation], Array]
 
-    def read(self, timestep: TimeStep, previous: Array | None, memory: Memory) -> list[Array]:
+    def read(self, timestep: TimeStep, previous: Observation | None, memory: Memory) -> list[Array]:
         value, familiarity = episodic_store.recall(
-            memory, timestep.observation, self.num_neighbors, self.bandwidth
+            memory, self.flatten(timestep.observation), self.num_neighbors, self.bandwidth
         )
         return [*super().read(timestep, previous, memory), value, familiarity[..., None]]
 
@@ -65,6 +68,7 @@ class Episodic(RL2):
             **self.policy_options(env),
             num_neighbors=self.num_neighbors,
             bandwidth=self.bandwidth,
+            flatten=partial(flatten, env.observation_space),
         )
 
     def init_memory(self, env: TaskDistribution) -> episodic_store.Store:
@@ -76,20 +80,11 @@ class Episodic(RL2):
         def what_remains(
             meta_params: MetaParams, memory: episodic_store.Store, trial: Trial
         ) -> Array:
-            """The features after what the last action of every episode's sequence brought, `[E, V]`."""
-            rollout = join_leading(trial.rollout)
-            timesteps = rollout.timestep
+            """The features after what the last action of the trial brought, `[E, V]`."""
+            timesteps = join_leading(trial.rollout.timestep)
             num_episodes = timesteps.valid.shape[1]
-            last = len(timesteps.valid) - 1 - jnp.argmax(timesteps.valid[::-1], axis=0)
-
-            def at_last(x: Array) -> Array:
-                return x[last, jnp.arange(num_episodes)]
-
-            closing = jax.tree.map(at_last, timesteps).replace(
-                previous_action=encode_action(env.action_space, at_last(rollout.action)),
-                previous_reward=at_last(rollout.reward),
-                is_first=jnp.zeros(num_episodes, bool),
-            )
+            closing = jax.tree.map(lambda x: x[-1], trial.last)
+            closing = closing.replace(valid=jnp.ones(num_episodes, bool))
             seen = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), timesteps, closing)
             start = learner.begin(meta_params, memory, trial.key, num_episodes)
             return read_sequence(module, meta_params, start, seen)[1][-1]
@@ -98,7 +93,8 @@ class Episodic(RL2):
             if not self.store_enabled:
                 return memory
             values = jax.vmap(lambda trial: what_remains(meta_params, memory, trial))(trials)
-            keys = trials.rollout.timestep.observation[:, 0, 0]  # [N, E, O]
+            first = jax.tree.map(lambda x: x[:, 0, 0], trials.rollout.timestep.observation)
+            keys = flatten(env.observation_space, first)  # [N, E, O]
             keys, values = join_leading((keys, values))
             return episodic_store.write(memory, keys, values, self.merge_distance, self.bandwidth)
 

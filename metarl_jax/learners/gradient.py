@@ -18,7 +18,7 @@ from flax import struct
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
-from metarl_jax.core.spaces import Discrete
+from metarl_jax.core.spaces import Discrete, blank
 from metarl_jax.core.trees import join_leading, split_leading
 from metarl_jax.core.types import Array, Metrics, PyTree, Transition
 from metarl_jax.core.validation import bounded, is_off
@@ -166,7 +166,7 @@ class GradientLearner(LearnerConfig):
         return False
 
     def make_policy(self, env: TaskDistribution) -> nn.Module:
-        """The policy, a module from observations `[..., O]` to `PolicyOut`."""
+        """The policy, a module from observations `[..., *]` to `PolicyOut`."""
         raise TypeError(f"{type(self).__name__} must define make_policy")
 
     def num_adapted(self, env: TaskDistribution) -> int:
@@ -184,7 +184,7 @@ class GradientLearner(LearnerConfig):
         first_lr = self.inner_lr / self.inner_lr_unit
 
         def init_policy(key):
-            return module.init(key, jnp.zeros(env.observation_size))
+            return module.init(key, blank(env.observation_space))
 
         fast_parameters.check_pattern(jax.eval_shape(init_policy, make_key(0)), pattern)
 
@@ -233,8 +233,9 @@ class GradientLearner(LearnerConfig):
             return split_leading(out, timesteps.valid.shape[1]), state
 
         def loss(fast: FlatParams, slow: FlatParams, rollout: Transition) -> Array:
-            steps = join_leading((rollout.timestep.observation, rollout.action))
-            log_prob = answer(fast, slow, steps[0]).distribution.log_prob(steps[1])
+            timestep, action = join_leading((rollout.timestep, rollout.action))
+            out = answer(fast, slow, timestep.observation).with_mask(timestep.action_mask)
+            log_prob = out.distribution.log_prob(action)
             return surrogate(log_prob.reshape(rollout.reward.shape), rollout)
 
         def step_sizes(meta_params, state: FastState) -> FlatParams:
@@ -323,6 +324,7 @@ class MAML(GradientLearner):
     def make_policy(self, env: TaskDistribution) -> nn.Module:
         return MLPPolicy(
             action_space=env.action_space,
+            observation_encoder=self.make_encoder(env),
             hidden_sizes=self.hidden_sizes,
             activation=self.activation,
             log_std_init=self.log_std_init,

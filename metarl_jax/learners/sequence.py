@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from metarl_jax.core.spaces import ActionSpace, Discrete, encoded_action_size
+from metarl_jax.core.spaces import ActionSpace, Discrete, Observation, blank, encoded_action_size
 from metarl_jax.core.trees import where_leading
 from metarl_jax.core.types import Array, Memory, PolicyOut, PyTree, TimeStep
 from metarl_jax.core.validation import bounded
@@ -23,12 +23,12 @@ class SequenceState(struct.PyTreeNode):
 
     Attributes:
       carry: what the core carries, of `[E, ...]`.
-      previous: the observation of the last valid step, `[E, O]`; None where the learner does not read it.
+      previous: the observation of the last valid step, `[E, *]`; None where the learner does not read it.
       memory: what outlives trials, as it was when this one began; the learner only reads it.
     """
 
     carry: PyTree
-    previous: Array | None
+    previous: Observation | None
     memory: Memory
 
 
@@ -41,21 +41,23 @@ class SequencePolicy(nn.Module):
     activation: str
     log_std_init: float
     see_reward: Callable[[Array], Array]
+    observation_encoder: nn.Module
 
     def setup(self):
         self.encoder = MLP(self.encoder_sizes, self.activation)
         self.policy_head = PolicyHead(self.action_space, self.log_std_init)
         self.value_head = NarrowDense(1, 1.0)
 
-    def read(self, timestep: TimeStep, previous: Array | None, memory: Memory) -> list[Array]:
+    def read(self, timestep: TimeStep, previous: Observation | None, memory: Memory) -> list[Array]:
         """What is seen in a step: arrays `[..., I]`. `previous` is the observation before it, or None."""
         del memory
         first = timestep.is_first.astype(jnp.float32)
         scalars = jnp.stack([self.see_reward(timestep.previous_reward), first], axis=-1)
-        seen = [timestep.observation, timestep.previous_action, scalars]
-        return seen if previous is None else [*seen, previous]
+        look = self.observation_encoder
+        seen = [look(timestep.observation), timestep.previous_action, scalars]
+        return seen if previous is None else [*seen, look(previous)]
 
-    def encode(self, timestep: TimeStep, previous: Array | None, memory: Memory) -> PyTree:
+    def encode(self, timestep: TimeStep, previous: Observation | None, memory: Memory) -> PyTree:
         """What the core reads, projected: arrays `[..., P]`."""
         seen = jnp.concatenate(self.read(timestep, previous, memory), axis=-1)
         return self.core.project(self.encoder(seen))
@@ -146,6 +148,7 @@ class SequenceLearner(LearnerConfig):
             "activation": self.activation,
             "log_std_init": self.log_std_init,
             "see_reward": self.see_reward,
+            "observation_encoder": self.make_encoder(env),
         }
 
     def filled_parameters(self) -> dict[str, str]:
@@ -167,7 +170,7 @@ class SequenceLearner(LearnerConfig):
             del meta_params, key
             previous = None
             if self.reads_previous_observation:
-                previous = jnp.zeros((num_episodes, env.observation_size), jnp.float32)
+                previous = blank(env.observation_space, num_episodes)
             return SequenceState(module.core.init_carry(num_episodes), previous, memory)
 
         def act(meta_params, state: SequenceState, timestep):
@@ -209,32 +212,34 @@ def read_sequence(
 
 
 def previous_observations(
-    first: Array | None, observations: Array, valid: Array
-) -> tuple[Array | None, Array | None]:
+    first: Observation | None, observations: Observation, valid: Array
+) -> tuple[Observation | None, Observation | None]:
     """What was observed at the valid step before each of `[S, E]`, and at the last valid one.
 
     Args:
-      first: `[E, O]`, the observation before the first step; None for a learner that has no use of it.
-      observations: `[S, E, O]`.
+      first: `[E, *]`, the observation before the first step; None for a learner that has no use of it.
+      observations: `[S, E, *]`.
       valid: `[S, E]`.
 
     Returns:
-      `[S, E, O]` and `[E, O]`, or None and None.
+      `[S, E, *]` and `[E, *]`, or None and None.
     """
     if first is None:
         return None, None
     steps = jnp.arange(1, len(valid) + 1)[:, None]
     latest = jax.lax.cummax(jnp.where(valid, steps, 0))  # 0 stands for `first`
     before = jnp.concatenate([jnp.zeros_like(latest[:1]), latest[:-1]])
-    known = jnp.concatenate([first[None], observations])
-    episodes = jnp.arange(first.shape[0])
-    return known[before, episodes], known[latest[-1], episodes]
+    episodes = jnp.arange(valid.shape[1])
+    known = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, observations)
+    return jax.tree.map(lambda x: x[before, episodes], known), jax.tree.map(
+        lambda x: x[latest[-1], episodes], known
+    )
 
 
 def blank_timestep(env: TaskDistribution) -> TimeStep:
     """A timestep `[1]` in which nothing is seen."""
     return TimeStep(
-        observation=jnp.zeros((1, env.observation_size)),
+        observation=blank(env.observation_space, 1),
         previous_action=jnp.zeros((1, encoded_action_size(env.action_space))),
         previous_reward=jnp.zeros(1),
         is_first=jnp.ones(1, bool),

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.errors import UserError
+from metarl_jax.core.spaces import Observation
 from metarl_jax.core.types import Array, Memory, MetaParams, Metrics, PolicyOut, TimeStep, Trial
 from metarl_jax.core.validation import bounded, is_off
 from metarl_jax.envs.base import TaskDistribution
@@ -43,17 +44,20 @@ class InferredPolicy(SequencePolicy):
         self.code_head = nn.Dense(self.structure.code_size, kernel_init=init)
 
     def answer(self, features: Array, timestep: TimeStep) -> PolicyOut:
-        return self.structure(self.code_head(features), timestep.observation)
+        seen = self.observation_encoder(timestep.observation)
+        return self.structure(self.code_head(features), seen)
 
 
 class TunedPolicy(nn.Module):
     """A structure whose code is a parameter."""
 
     structure: Structure
+    observation_encoder: nn.Module
 
     @nn.compact
-    def __call__(self, observation: Array) -> PolicyOut:
-        return self.structure(self.param("code", self.structure.init_code), observation)
+    def __call__(self, observation: Observation) -> PolicyOut:
+        code = self.param("code", self.structure.init_code)
+        return self.structure(code, self.observation_encoder(observation))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +113,8 @@ class Tuned(StructureOptions, GradientLearner):
         return dataclasses.replace(super().suited_to(env), learn_inner_lr="parameter")
 
     def make_policy(self, env: TaskDistribution) -> nn.Module:
-        return TunedPolicy(self.make_structure(env, self.log_std_init, has_value=False))
+        structure = self.make_structure(env, self.log_std_init, has_value=False)
+        return TunedPolicy(structure, self.make_encoder(env))
 
 
 @dataclasses.dataclass(frozen=True)

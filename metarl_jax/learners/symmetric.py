@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.spaces import Discrete, encoded_action_size
+from metarl_jax.core.spaces import Discrete, Observation, encoded_action_size
 from metarl_jax.core.types import Array, Memory, PolicyOut, PyTree, TimeStep
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
@@ -82,7 +82,7 @@ class SymmetricPolicy(SequencePolicy):
         )
         self.value_head = NarrowDense(1, 1.0)
 
-    def read(self, timestep: TimeStep, previous: Array | None, memory: Memory) -> list[Array]:
+    def read(self, timestep: TimeStep, previous: Observation | None, memory: Memory) -> list[Array]:
         """What is seen in a step, for each action: arrays `[..., A, I]`."""
         observation, action, *others = super().read(timestep, previous, memory)
         brought = action * self.see_reward(timestep.previous_reward)[..., None]

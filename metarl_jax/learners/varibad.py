@@ -1,7 +1,8 @@
 """Adaptation by a belief over tasks: VariBAD."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -10,7 +11,13 @@ import jax.numpy as jnp
 from flax import struct
 
 from metarl_jax.core.distributions import DiagonalGaussian
-from metarl_jax.core.spaces import encode_action, encoded_action_size
+from metarl_jax.core.spaces import (
+    Observation,
+    encode_action,
+    encoded_action_size,
+    flat_size,
+    flatten,
+)
 from metarl_jax.core.trees import join_leading, padded_mean
 from metarl_jax.core.types import (
     Array,
@@ -36,13 +43,15 @@ BELIEF = "^params/(encoder|core|posterior_head|(reward|transition)_(decoder|head
 class BeliefPolicy(SequencePolicy):
     """An encoder of the trial into a posterior over a latent task, a policy that acts on it, and decoders.
 
-    The posterior after a step is N(μ, σ²), diagonal, of Z entries. The policy sees the observation, μ and log σ².
+    The posterior after a step is N(μ, σ²), diagonal, of Z entries. The policy sees the observation, μ and log σ². The
+    encoder sees what each action led to, also the last one of an episode, and not the first observation of the next.
     """
 
     latent_size: int
     policy_sizes: Sequence[int]
     decoder_sizes: Sequence[int]
     observation_size: int
+    flatten: Callable[[Observation], Array]
     policy_trains_encoder: bool
 
     def setup(self):
@@ -54,6 +63,10 @@ class BeliefPolicy(SequencePolicy):
         self.transition_decoder = MLP(self.decoder_sizes, "relu")
         self.transition_head = Dense(self.observation_size, 0.1)
 
+    def read(self, timestep: TimeStep, previous: Observation | None, memory: Memory) -> list[Array]:
+        led_to = timestep.replace(observation=timestep.outcome)
+        return super().read(led_to, previous, memory)
+
     def posterior(self, features: Array) -> DiagonalGaussian:
         """N(μ, σ²) over the latent task, `[..., Z]`."""
         mean, log_std = jnp.split(self.posterior_head(features), 2, axis=-1)
@@ -62,7 +75,7 @@ class BeliefPolicy(SequencePolicy):
     def answer(self, features: Array, timestep: TimeStep) -> PolicyOut:
         posterior = self.posterior(features)
         belief = posterior if self.policy_trains_encoder else jax.lax.stop_gradient(posterior)
-        seen = [timestep.observation, belief.mean, 2.0 * belief.log_std]
+        seen = [self.observation_encoder(timestep.observation), belief.mean, 2.0 * belief.log_std]
         out = super().answer(self.policy(jnp.concatenate(seen, axis=-1)), timestep)
         return out.replace(latent=posterior)
 
@@ -78,7 +91,7 @@ class BeliefPolicy(SequencePolicy):
 
     def init_all(self, state: SequenceState, timestep: TimeStep) -> Any:
         latent = jnp.zeros((1, self.latent_size))
-        decoded = self.decode(latent, timestep.observation, timestep.previous_action)
+        decoded = self.decode(latent, self.flatten(timestep.observation), timestep.previous_action)
         return self(state, timestep), decoded
 
 
@@ -87,9 +100,8 @@ class Steps(struct.PyTreeNode):
 
     Attributes:
       observation, action, reward: of a step, the action encoded.
-      next_observation: of the step after it; of no meaning where `goes_on` is False.
-      valid: whether the reward was received.
-      goes_on: whether the next observation was seen.
+      next_observation: what the action led to.
+      valid: whether the step was taken.
     """
 
     observation: Array
@@ -97,7 +109,6 @@ class Steps(struct.PyTreeNode):
     reward: Array
     next_observation: Array
     valid: Array
-    goes_on: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +164,8 @@ class VariBAD(SequenceLearner):
             latent_size=self.latent_size,
             policy_sizes=self.policy_sizes,
             decoder_sizes=self.decoder_sizes,
-            observation_size=env.observation_size,
+            observation_size=flat_size(env.observation_space),
+            flatten=partial(flatten, env.observation_space),
             policy_trains_encoder=self.policy_trains_encoder,
         )
 
@@ -175,7 +187,7 @@ class VariBAD(SequenceLearner):
             return loss, {"reconstruction_loss": error, "posterior_kl": kl}
 
         group = ParameterGroup("belief", BELIEF, self.belief_learning_rate)
-        return learner._replace(aux_loss=aux_loss, parameter_groups=(group,))
+        return learner._replace(aux_loss=aux_loss, parameter_groups=(group,), reads_outcome=True)
 
     def _reconstruction(
         self, module, meta_params, posteriors: DiagonalGaussian, steps: Steps, key: Key
@@ -197,21 +209,24 @@ class VariBAD(SequenceLearner):
             spread(steps.action, 0, self.num_posteriors),
             method="decode",
         )
-        error = 0.5 * jnp.where(steps.valid, (reward - self.see_reward(steps.reward)) ** 2, 0.0)
+        error = 0.5 * (reward - self.see_reward(steps.reward)) ** 2
         surprise = 0.5 * jnp.sum((observation - steps.next_observation) ** 2, axis=-1)
-        error += self.transition_coefficient * jnp.where(steps.goes_on, surprise, 0.0)
+        error += self.transition_coefficient * surprise
+        error = jnp.where(steps.valid, error, 0.0)
         return padded_mean(error.sum(axis=1), steps.valid[chosen])
 
 
 def steps_of(env: TaskDistribution, trial: Trial) -> Steps:
     """The steps of a trial, as the decoders see them."""
     rollout = trial.rollout
-    observation, valid = rollout.timestep.observation, rollout.timestep.valid
-    following = jnp.roll(observation, -1, axis=1)
-    goes_on = valid & jnp.roll(valid, -1, axis=1).at[:, -1].set(False)
+    timestep, valid = rollout.timestep, rollout.timestep.valid
+    outcome, last = (flatten(env.observation_space, x.outcome) for x in (timestep, trial.last))
+    # What a step led to is the outcome that the next one shows, or that follows the round.
+    following = jnp.concatenate([outcome[:, 1:], last[:, None]], axis=1)
     action = encode_action(env.action_space, rollout.action)
     action = action.reshape(*valid.shape, encoded_action_size(env.action_space))
-    return join_leading(Steps(observation, action, rollout.reward, following, valid, goes_on))
+    observation = flatten(env.observation_space, timestep.observation)
+    return join_leading(Steps(observation, action, rollout.reward, following, valid))
 
 
 def divergence_from_previous(posteriors: DiagonalGaussian) -> Array:

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from metarl_jax.core.distributions import Categorical, DiagonalGaussian, Distribution
-from metarl_jax.core.spaces import ActionSpace, Discrete
+from metarl_jax.core.spaces import ActionSpace, Discrete, Observation
 from metarl_jax.core.trees import join_leading, largest_divisor, split_leading
 from metarl_jax.core.types import Array, PolicyOut
 
@@ -162,24 +162,26 @@ class PolicyHead(nn.Module):
 
 
 class MLPPolicy(nn.Module):
-    """A feed-forward policy without a value function, from observations `[..., O]`.
+    """A feed-forward policy without a value function, from observations `[..., *]` that an encoder reads.
 
     With `context_size` it is given the entries of a parameter `context`, zero at first, beside every observation.
     """
 
     action_space: ActionSpace
+    observation_encoder: nn.Module
     hidden_sizes: Sequence[int] = (64, 64)
     activation: str = "tanh"
     log_std_init: float = 0.0
     context_size: int = 0
 
     @nn.compact
-    def __call__(self, observation: Array) -> PolicyOut:
-        inputs = observation
+    def __call__(self, observation: Observation) -> PolicyOut:
+        inputs = self.observation_encoder(observation)
+        leading = inputs.shape[:-1]
         if self.context_size:
             context = self.param("context", nn.initializers.zeros, (self.context_size,))
-            context = jnp.broadcast_to(context, (*observation.shape[:-1], self.context_size))
-            inputs = jnp.concatenate([observation, context], axis=-1)
+            context = jnp.broadcast_to(context, (*leading, self.context_size))
+            inputs = jnp.concatenate([inputs, context], axis=-1)
         features = MLP(self.hidden_sizes, self.activation)(inputs)
         distribution = PolicyHead(self.action_space, self.log_std_init)(features)
-        return PolicyOut(distribution, jnp.zeros(observation.shape[:-1]))
+        return PolicyOut(distribution, jnp.zeros(leading))

@@ -183,7 +183,7 @@ def task_loss(
     start, stop = config.counted_rounds(num_rounds)
     looks_back = not (is_off(config.inner_kl_coefficient) and is_off(config.sampling_correction))
     if not looks_back:  # later rounds would be lived through, and differentiated, for nothing
-        trial = trial.replace(rollout=jax.tree.map(lambda x: x[:stop], trial.rollout))
+        trial = trial.take_rounds(0, stop)
     out = batch.replay(meta_params, memory, trial, 0 if looks_back else start)
 
     counted = take_rounds(out, trial, start, stop)
@@ -195,7 +195,7 @@ def task_loss(
         )
         loss, metrics = loss + early_loss, metrics | early_metrics
     aux_loss, aux_metrics = batch.aux_loss(
-        meta_params, memory, counted[0], trial.replace(rollout=counted[1])
+        meta_params, memory, counted[0], trial.take_rounds(start, stop)
     )
     loss = loss + config.value_coefficient * metrics["value_loss"] + aux_loss
     return loss, metrics | aux_metrics | {"loss": loss}
@@ -208,9 +208,8 @@ def counted_trials(config: ReplayObjective, batch: MetaBatch, trials: Trial) -> 
         return trials, credit
     fallen = jnp.minimum((batch.step + 1) / (config.worst_fraction_anneal_steps + 1), 1.0)
     fraction = 1.0 + (config.worst_fraction - 1.0) * fallen
-    rounds = slice(*config.counted_rounds(trials.rollout.reward.shape[1]))
-
-    counted = trials.replace(rollout=jax.tree.map(lambda x: x[:, rounds], trials.rollout))
+    start, stop = config.counted_rounds(trials.rollout.reward.shape[1])
+    counted = jax.vmap(lambda trial: trial.take_rounds(start, stop))(trials)
     training_reward = batch.advantages.training_reward(counted.rollout)
     quantile = worst_quantile(training_reward.sum(axis=(1, 2)), fraction)
 
@@ -223,7 +222,7 @@ def counted_trials(config: ReplayObjective, batch: MetaBatch, trials: Trial) -> 
     shared = quantile, fraction
     found = batch.axis.map(up_to_quantile, shared, counted, training_reward, block=batch.block)
     # The rounds before are the data of inner steps, which learn from all of the reward.
-    advantage = trials.rollout.advantage.at[:, rounds].set(found)
+    advantage = trials.rollout.advantage.at[:, start:stop].set(found)
     trials = trials.replace(rollout=trials.rollout.replace(advantage=advantage))
     return batch.advantages.on_batch(trials), credit
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 
 from metarl_jax.baselines.policies import control_spec
 from metarl_jax.config import Config, evaluated_learner, validate
-from metarl_jax.core import advantages, machine
+from metarl_jax.core import machine
 from metarl_jax.core.advantages import AdvantageConfig, make_estimator
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import under_fixed_settings
-from metarl_jax.core.spaces import Discrete, encoded_action_size
+from metarl_jax.core.spaces import Discrete, encoded_action_size, flat_size
 from metarl_jax.core.task_axis import TaskAxis, make_task_axis
 from metarl_jax.core.types import (
     Array,
@@ -98,12 +98,18 @@ def make_spec(config: Config) -> StepSpec:
         env=config.env,
         learner=learner,
         outer=config.outer.make(config.num_meta_steps, learner.parameter_groups),
-        advantages=advantages.make_estimator(config.advantage),
+        advantages=make_estimator(
+            config.advantage,
+            config.env.observation_space,
+            horizon_is_task=config.env.horizon_is_task,
+            by_steps=config.num_steps is not None,
+        ),
         axis=axis,
         num_meta_steps=config.num_meta_steps,
         num_tasks=config.num_tasks,
         num_rounds=config.num_rounds,
         num_episodes=config.num_episodes,
+        num_steps=config.num_steps,
         normalize_observations=config.normalize_observations,
         collect_block=config.runtime.collect_block,
         update_block=config.runtime.update_block,
@@ -145,7 +151,7 @@ def _step_bytes(config: Config) -> int:
     """Bytes of what is kept of a step until the update: its reward, whether it is valid and, where it is replayed, what
     the learner saw and did, with the likelihood and the advantage of that."""
     space = config.env.action_space
-    seen = config.env.observation_size + encoded_action_size(space) + 1
+    seen = flat_size(config.env.observation_space) + encoded_action_size(space) + 1
     action = 1 if isinstance(space, Discrete) else space.size
     replayed = 4 * (seen + action + 2) if config.outer.reads_advantages else 0
     return 5 + replayed

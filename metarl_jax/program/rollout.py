@@ -4,30 +4,48 @@ Gradients never pass through the simulator: `collect_trial` records, and `replay
 over the record with other meta-parameters. With the same ones it answers what was recorded.
 """
 
-from functools import partial
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from metarl_jax.core import normalize
 from metarl_jax.core.advantages import AdvantageEstimator
-from metarl_jax.core.spaces import encode_action, encoded_action_size
-from metarl_jax.core.trees import join_leading, split_leading, where_leading
+from metarl_jax.core.trees import join_leading, split_leading
 from metarl_jax.core.types import (
+    Array,
     InnerState,
     Key,
     Memory,
     MetaParams,
     MetaState,
     PolicyOut,
+    PyTree,
     TimeStep,
     Transition,
     Trial,
 )
 from metarl_jax.envs.base import EnvState, TaskDistribution
 from metarl_jax.learners.base import MetaLearner, unroll
+from metarl_jax.program.simulation import (
+    Carried,
+    Recorded,
+    Simulation,
+    begin_trial,
+    collect_round,
+    collect_steps,
+    make_act,
+    normalized,
+)
+
+
+class Live(struct.PyTreeNode):
+    """One round `[T, E]` as it was recorded, with what is known when it ends."""
+
+    recorded: Recorded
+    statistics: normalize.RunningStatistics | None
+    last_value: Array | None
 
 
 def collect_trial(
@@ -40,62 +58,124 @@ def collect_trial(
     *,
     num_rounds: int,
     num_episodes: int,
+    num_steps: int | None = None,
     deterministic: bool = False,
+    record_states: bool = False,
 ) -> Trial:
-    """Lets the learner live through one trial in one task.
+    """Runs the learner in one task for one trial and records every step.
 
-    Episodes are reset at the boundary of a round. An episode that terminates early is absorbed until then: its steps
-    are invalid, and show the observation of its last valid step. The learner adapts after every round but the last.
+    By episodes: E episodes are reset at the boundary of each of K rounds. An episode that terminates early is masked
+    until then: its steps are invalid, and show the observation of its last valid step. The learner adapts after every
+    round but the last.
+
+    By steps: see `metarl_jax.program.simulation.collect_steps`.
 
     Args:
       meta: what the learner brings into the task.
-      num_rounds: K.
+      num_rounds: K; of a trial by steps, the episodes that it has at most.
       num_episodes: E.
+      num_steps: S, the steps of a trial by steps; when not given, the trial goes by episodes.
       deterministic: act by the mode of the policy instead of a sample. A learner that adapts between rounds adapts to
         sampled rounds that are not recorded: a mode shows it no better action. Recorded is, of each round, another by
         the mode from the same starts, so that this record is one to measure and not one to replay.
+      record_states: also record the states of the environment.
 
     Returns:
-      The record, `[K, T, E]`.
+      The record, `[K, T, E]`, or `[1, S, E]` by steps.
     """
     begin_key, rounds_key = jax.random.split(key)
-    meta_params, normalizer = meta.params, meta.normalizer
-    inner_state = learner.begin(meta_params, meta.memory, begin_key, num_episodes)
-    no_action = jnp.zeros((num_episodes, encoded_action_size(env.action_space)), jnp.float32)
-    carry = inner_state, no_action, jnp.zeros(num_episodes, jnp.float32)
-
+    inner_state = learner.begin(meta.params, meta.memory, begin_key, num_episodes)
+    simulation = Simulation(
+        env=env,
+        task=task,
+        act=make_act(learner, meta),
+        regret=env.regret(task) if advantages.uses_regret else None,
+        reads_outcome=learner.reads_outcome,
+        keeps_states=record_states,
+    )
     explores = learner.adapt is not None
-    regret = env.regret(task) if advantages.uses_regret else None
-    act = partial(_act, learner, meta_params, normalizer)
-    starts, noise = _sample_noise(
-        env, act, task, carry, rounds_key, num_rounds, stochastic=explores or not deterministic
+    length = env.episode_length
+    carried, starts, noise = begin_trial(
+        simulation,
+        inner_state,
+        rounds_key,
+        num_rounds,
+        num_episodes,
+        length if num_steps is None else min(length, num_steps),
+        stochastic=explores or not deterministic,
     )
 
-    def live(carry, start, noise):
-        carry, raw = _collect_round(env, act, task, regret, carry, start, noise)
-        statistics, rollout = _observe(normalizer, raw)
-        return carry, statistics, advantages.on_round_end(rollout)
+    def note(carried: Carried, recorded: Recorded) -> Live:
+        statistics, rollout, last = _observe(meta.normalizer, recorded)
+        last_value = None
+        if advantages.bootstraps:
+            out, _ = learner.act(meta.params, carried.inner_state, last)
+            last_value = jnp.where(last.valid, out.value, 0.0)
+        rollout = advantages.on_round_end(rollout, last_value)
+        return Live(recorded.replace(rollout=rollout, last=last), statistics, last_value)
 
-    def round_(begun, inputs):
+    def live(carried: Carried, start: EnvState, noise: PyTree):
+        carried, recorded = collect_round(simulation, carried, start, noise)
+        return carried, note(carried, recorded)
+
+    def round_(begun: Carried, inputs):
         index, start, noise = inputs
-        carry, statistics, rollout = live(begun, start, noise)
-        inner_state, *previous = carry
+        carried, lived = live(begun, start, noise)
         if (adapt := learner.adapt) is not None:
+            rollout = lived.recorded.rollout
             inner_state = jax.lax.cond(
                 index < num_rounds - 1,
-                lambda state: adapt(meta_params, state, rollout),
+                lambda state: adapt(meta.params, state, rollout),
                 lambda state: state,
-                inner_state,
+                carried.inner_state,
             )
+            carried = carried.replace(inner_state=inner_state)
         if deterministic and explores:
-            _, statistics, rollout = live(begun, start, None)
-        return (inner_state, *previous), (rollout, statistics)
+            _, lived = live(begun, start, None)
+        return carried, lived
 
-    inputs = jnp.arange(num_rounds), starts, noise
-    _, (rollout, statistics) = jax.lax.scan(round_, carry, inputs)
-    if statistics is not None:
-        statistics = normalize.merge(statistics)
-    return advantages.on_trial_end(Trial(rollout, begin_key, statistics))
+    if num_steps is None:
+        _, lived = jax.lax.scan(round_, carried, (jnp.arange(num_rounds), starts, noise))
+    else:
+        lived = note(*collect_steps(simulation, carried, starts, noise, num_steps))
+    return advantages.on_trial_end(_as_trial(lived, begin_key, num_rounds))
+
+
+def _as_trial(lived: Live, key: Key, num_rounds: int) -> Trial:
+    """The record of K rounds, or of the one round of a trial by steps, whose arrays lack its axis."""
+    recorded = lived.recorded
+    by_steps = recorded.num_finished is not None
+
+    def with_axis(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: x[None], tree) if by_steps else tree
+
+    statistics = with_axis(lived.statistics)
+    return Trial(
+        rollout=with_axis(recorded.rollout),
+        key=key,
+        observation_statistics=None if statistics is None else normalize.merge(statistics),
+        last=with_axis(recorded.last),
+        last_value=with_axis(lived.last_value),
+        metrics=recorded.metrics,
+        episode_index=with_axis(recorded.episode_index),
+        num_finished=recorded.num_finished,
+        num_rounds=num_rounds,
+        env_states=with_axis(recorded.env_states),
+    )
+
+
+def _observe(
+    statistics: normalize.RunningStatistics | None, recorded: Recorded
+) -> tuple[normalize.RunningStatistics | None, Transition, TimeStep]:
+    """Statistics of the raw observations of a round; the round and what follows it, normalised."""
+    rollout, last = recorded.rollout, recorded.last
+    if statistics is None:
+        return None, rollout, last
+    timestep = rollout.timestep
+    entries = normalize.float_entries(timestep.observation, timestep.valid.ndim)
+    seen = normalize.from_batch(entries, timestep.valid)
+    rollout = rollout.replace(timestep=normalized(statistics, timestep))
+    return seen, rollout, normalized(statistics, last)
 
 
 def replay_trial(
@@ -170,114 +250,3 @@ def final_inner_state(
 
     inner_state, _ = jax.lax.scan(live_through, inner_state, trial.rollout)
     return inner_state
-
-
-def _act(learner, meta_params, normalizer, inner_state, timestep: TimeStep):
-    """The learner's answer to a timestep whose observation is raw."""
-    if normalizer is not None:
-        observation = normalize.normalize(normalizer, timestep.observation)
-        timestep = timestep.replace(observation=observation)
-    return learner.act(meta_params, inner_state, timestep)
-
-
-def _sample_noise(env, act, task, carry, key, num_rounds: int, *, stochastic: bool):
-    """All that is random in a trial, drawn at once: where its episodes start, and the noise of its actions.
-
-    A draw within the step scan would be a dozen small kernels at every step, which cost more than a small policy does.
-
-    Returns:
-      The first states `[K, E, ...]`, and the noise `[K, T, ...]` from which distributions over actions make samples, or
-      None where actions are not to be samples.
-    """
-    inner_state, previous_action, previous_reward = carry
-    num_episodes = previous_reward.shape[0]
-
-    def round_keys(index):
-        reset_key, action_key = jax.random.split(jax.random.fold_in(key, index))
-        reset_keys = jax.random.split(reset_key, num_episodes)
-        return reset_keys, jax.random.split(action_key, env.episode_length)
-
-    reset_keys, action_keys = jax.vmap(round_keys)(jnp.arange(num_rounds))
-    reset = jax.vmap(env.reset, in_axes=(None, 0))
-    starts: EnvState = jax.vmap(reset, in_axes=(None, 0))(task, reset_keys)
-    _check_env_state(env, starts, (num_rounds, num_episodes))
-    if not stochastic:
-        return starts, None
-    first = jnp.ones(num_episodes, bool)
-    timestep = TimeStep(starts.observation[0], previous_action, previous_reward, first, first)
-    out, _ = jax.eval_shape(act, inner_state, timestep)
-    return starts, jax.vmap(jax.vmap(out.distribution.noise))(action_keys)
-
-
-def _collect_round(env, act, task, regret, carry, start: EnvState, noise):
-    """One round of E episodes: the carry after it, and the transitions `[T, E]` with raw observations."""
-    inner_state, previous_action, previous_reward = carry
-    num_episodes = previous_reward.shape[0]
-    env_step = jax.vmap(env.step, in_axes=(None, 0, 0))
-
-    def step(carry, inputs):
-        env_state, inner_state, previous_action, previous_reward, valid = carry
-        is_first, noise = inputs
-        timestep = TimeStep(
-            observation=env_state.observation,
-            previous_action=previous_action,
-            previous_reward=previous_reward,
-            is_first=jnp.full_like(valid, is_first),
-            valid=valid,
-        )
-        out, inner_state = act(inner_state, timestep)
-        distribution = out.distribution
-        action = distribution.mode() if noise is None else distribution.transform(noise)
-        next_state = env_step(task, env_state, action)
-        _check_env_state(env, next_state, (num_episodes,))
-        reward = jnp.where(valid, next_state.reward, 0.0)
-        training_reward = reward
-        if regret is not None:
-            training_reward = jnp.where(valid, -jax.vmap(regret)(env_state, action), 0.0)
-        # Invalid steps show the observation of the last valid one: physics that end an episode because they blow up
-        # may answer NaN there, and a NaN that is masked out of a loss is a NaN in its derivative.
-        alive = valid & ~next_state.done
-        observation = where_leading(alive, next_state.observation, env_state.observation)
-        encoded = encode_action(env.action_space, action)
-        carry = (
-            next_state.replace(observation=observation),
-            inner_state,
-            where_leading(valid, encoded, previous_action),
-            jnp.where(valid, reward, previous_reward),
-            alive,
-        )
-        return carry, (timestep, action, out, reward, training_reward)
-
-    all_valid = jnp.ones(num_episodes, bool)
-    carry = start, inner_state, previous_action, previous_reward, all_valid
-    is_first = jnp.arange(env.episode_length) == 0
-    carry, recorded = jax.lax.scan(step, carry, (is_first, noise))
-    timestep, action, policy, reward, training_reward = recorded
-    rollout = Transition(
-        timestep=timestep,
-        action=action,
-        policy=policy,
-        log_prob=policy.distribution.log_prob(action),
-        reward=reward,
-        training_reward=training_reward,
-        advantage=jnp.zeros_like(reward),
-        target=jnp.zeros_like(reward),
-    )
-    return carry[1:4], rollout
-
-
-def _check_env_state(env: TaskDistribution, state: EnvState, leading: tuple[int, ...]) -> None:
-    """Shapes and types of what a task distribution answers, while it is traced."""
-    chex.assert_shape(state.observation, (*leading, env.observation_size))
-    chex.assert_shape([state.reward, state.done], leading)
-    chex.assert_type([state.observation, state.reward, state.done], [float, float, bool])
-
-
-def _observe(normalizer, rollout: Transition):
-    """Statistics of the raw observations of a round, and the round with normalised ones."""
-    if normalizer is None:
-        return None, rollout
-    timestep = rollout.timestep
-    statistics = normalize.from_batch(timestep.observation, timestep.valid)
-    observation = normalize.normalize(normalizer, timestep.observation)
-    return statistics, rollout.replace(timestep=timestep.replace(observation=observation))

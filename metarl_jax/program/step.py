@@ -6,11 +6,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core import normalize
+from metarl_jax.core import normalize, spaces
 from metarl_jax.core.advantages import AdvantageEstimator
 from metarl_jax.core.jax_settings import as_fixed_key, under_fixed_settings
 from metarl_jax.core.task_axis import TaskAxis
-from metarl_jax.core.types import Array, Key, MetaState, Metrics, PyTree, TrainState, Trial
+from metarl_jax.core.types import (
+    Array,
+    EpisodeMetrics,
+    Key,
+    MetaState,
+    Metrics,
+    PyTree,
+    TrainState,
+    Trial,
+)
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.base import MetaLearner, rematerialized
 from metarl_jax.outer.base import MetaBatch, Outer, schedule_progress
@@ -29,6 +38,7 @@ class StepSpec(NamedTuple):
     num_tasks: int
     num_rounds: int
     num_episodes: int
+    num_steps: int | None
     normalize_observations: bool
     collect_block: int | None
     update_block: int | None
@@ -45,7 +55,8 @@ def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
         memory = () if spec.learner.init_memory is None else spec.learner.init_memory()
         normalizer = None
         if spec.normalize_observations:
-            normalizer = normalize.init(spec.env.observation_size)
+            blank = spaces.blank(spec.env.observation_space)
+            normalizer = normalize.init(normalize.float_entries(blank, 0).size)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             meta=MetaState(meta_params, memory, normalizer),
@@ -129,12 +140,41 @@ def sample_tasks(
 
 
 def trial_metrics(trials: Trial) -> Metrics:
-    """Mean returns by round `[K]` and the number of valid steps of trials `[N, K, T, E]`."""
+    """What trials `[N, K, T, E]` have earned: means by round `[K]`, and numbers of steps.
+
+    Returns:
+      `episode_return`; `env/NAME` and `env/NAME_mean`, what the environment reports at the last step of an episode and
+      on average over its steps; `env_steps`, the valid steps; `masked_share`, the share of the others. Of trials by
+      steps, means are over the episodes that came to their end.
+    """
     valid = trials.rollout.timestep.valid
-    return {
-        "episode_return": trials.episode_returns().mean(axis=(0, 2)),
+    values = {"episode_return": trials.episode_returns()} | reported(trials.metrics)
+    return {name: mean_by_round(x, trials) for name, x in values.items()} | {
         "env_steps": valid.sum(dtype=jnp.int32),
+        "masked_share": 1.0 - valid.mean(),
     }
+
+
+def mean_by_round(values: Array, trials: Trial, *, by_task: bool = False) -> Array:
+    """Means of `[N, K, E]` over finished episodes, `[K]`, or `[N, K]` by task; nan where there are none."""
+    axes = (2,) if by_task else (0, 2)
+    if trials.num_finished is None:
+        return values.mean(axis=axes)
+    finished = trials.is_finished()
+    return jnp.where(finished, values, 0.0).sum(axis=axes) / finished.sum(axis=axes)
+
+
+def reported(metrics: EpisodeMetrics) -> dict[str, Array]:
+    """What an environment reports of its episodes, by name: `env/NAME` its last value, `env/NAME_mean` its mean."""
+
+    def named(tree: PyTree, suffix: str) -> dict[str, Array]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+        return {
+            f"env/{name or 'metric'}{suffix}": x for name, (_, x) in zip(names, leaves, strict=True)
+        }
+
+    return named(metrics.last, "") | named(metrics.mean, "_mean")
 
 
 def environment_faults(trials: Trial) -> Metrics:
@@ -152,7 +192,8 @@ def environment_faults(trials: Trial) -> Metrics:
         return valid & ~jnp.isfinite(x).all(axis=tuple(range(valid.ndim, x.ndim)))
 
     # In the order in which they come: [N, K, T, 3, E].
-    numbers = rollout.timestep.observation, rollout.action, rollout.reward
+    seen = normalize.float_entries(rollout.timestep.observation, valid.ndim)
+    numbers = seen, rollout.action, rollout.reward
     found = jnp.stack([broken(x) for x in numbers], axis=3)
     found = found.reshape(*found.shape[:2], -1, found.shape[-1])
     first = jnp.where(found.any(axis=2), found.argmax(axis=2), -1)
@@ -178,6 +219,7 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
                 key,
                 num_rounds=spec.num_rounds,
                 num_episodes=spec.num_episodes,
+                num_steps=spec.num_steps,
             )
 
         keys = keys_by_index(key, spec.num_tasks)

@@ -1,0 +1,359 @@
+"""The steps of a trial: a learner acts in a simulator, and every step is recorded.
+
+Two clocks. By episodes, all E episodes of a round begin together and take T steps; one that terminates early is masked
+until then. By steps, an episode that ends is followed by the next at once, from a first state that was drawn
+beforehand.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from metarl_jax.core import normalize
+from metarl_jax.core.spaces import encode_action, encoded_action_size, pairs
+from metarl_jax.core.trees import where_leading
+from metarl_jax.core.types import (
+    Array,
+    EpisodeMetrics,
+    InnerState,
+    Key,
+    MetaState,
+    Observation,
+    PolicyOut,
+    PyTree,
+    TimeStep,
+    Transition,
+    sum_by_episode,
+)
+from metarl_jax.envs.base import EnvState, Regret, TaskDistribution
+from metarl_jax.learners.base import MetaLearner
+
+Act = Callable[[InnerState, TimeStep], tuple[PolicyOut, InnerState]]
+"""The answer to a timestep whose observation is raw, and the inner state after it."""
+
+
+class Carried(struct.PyTreeNode):
+    """What a learner takes from one round to the next.
+
+    Attributes:
+      inner_state: of the learner.
+      previous_action: `[E, A]`, encoded.
+      previous_reward: `[E]`.
+      outcome: `[E, *]`, the raw observation that the last action led to.
+    """
+
+    inner_state: InnerState
+    previous_action: Array
+    previous_reward: Array
+    outcome: Observation
+
+
+class Simulation(NamedTuple):
+    """A task and a learner in it.
+
+    Attributes:
+      env, task: the simulator.
+      act: the learner's.
+      regret: what actions cost in the task, where training is told.
+      reads_outcome: whether the learner wants `TimeStep.outcome`.
+      keeps_states: whether the states of the simulator are recorded.
+    """
+
+    env: TaskDistribution
+    task: Any
+    act: Act
+    regret: Regret | None
+    reads_outcome: bool
+    keeps_states: bool
+
+    def mask(self, state: EnvState) -> Array | None:
+        """The actions `[E, A]` that may be taken, or None."""
+        return jax.vmap(self.env.action_mask, in_axes=(None, 0))(self.task, state)
+
+    def timestep(
+        self, state: EnvState, carried: Carried, is_first: Array, valid: Array
+    ) -> TimeStep:
+        """What the learner sees of a state of the simulator, raw."""
+        return TimeStep(
+            observation=state.observation,
+            previous_action=carried.previous_action,
+            previous_reward=carried.previous_reward,
+            is_first=is_first,
+            valid=valid,
+            outcome=carried.outcome if self.reads_outcome else None,
+            action_mask=self.mask(state),
+        )
+
+
+class Recorded(struct.PyTreeNode):
+    """What is recorded of the steps `[T, E]` of one round.
+
+    Attributes:
+      rollout: the transitions, with raw observations.
+      last: the timestep `[E]` after the last step.
+      metrics: what the environment reports, by episode: trees of `[E]`, or `[K, E]` by steps.
+      episode_index: `[T, E]`, by steps only.
+      num_finished: `[E]`, by steps only.
+      env_states: `[T, E, ...]`, where they were asked for.
+    """
+
+    rollout: Transition
+    last: TimeStep
+    metrics: EpisodeMetrics
+    episode_index: Array | None = None
+    num_finished: Array | None = None
+    env_states: PyTree = None
+
+
+def make_act(learner: MetaLearner, meta: MetaState) -> Act:
+    """The learner's `act` on raw observations: these are normalised, and masked actions get probability zero."""
+
+    def act(inner_state: InnerState, timestep: TimeStep):
+        seen = normalized(meta.normalizer, timestep)
+        out, inner_state = learner.act(meta.params, inner_state, seen)
+        return out.with_mask(timestep.action_mask), inner_state
+
+    return act
+
+
+def normalized(statistics: normalize.RunningStatistics | None, timestep: TimeStep) -> TimeStep:
+    """The timestep with what is observed in it normalised, where there are statistics."""
+    if statistics is None:
+        return timestep
+    see = partial(normalize.normalize_floats, statistics, num_leading=timestep.valid.ndim)
+    outcome = None if timestep.outcome is None else see(timestep.outcome)
+    return timestep.replace(observation=see(timestep.observation), outcome=outcome)
+
+
+def begin_trial(
+    simulation: Simulation,
+    inner_state: InnerState,
+    key: Key,
+    num_rounds: int,
+    num_episodes: int,
+    num_steps: int,
+    *,
+    stochastic: bool,
+) -> tuple[Carried, EnvState, PyTree | None]:
+    """The begin of a trial, and all that is random in it, drawn at once: first states, and the noise of actions.
+
+    A draw within the step scan would be a dozen small kernels at every step, which cost more than a small policy does.
+
+    Args:
+      num_rounds: K.
+      num_episodes: E.
+      num_steps: steps T of an episode that noise is drawn for.
+      stochastic: whether actions are samples.
+
+    Returns:
+      What is carried into the first round, the first states `[K, E, ...]`, and the noise `[K, T, ...]` from which
+      distributions over actions make samples, or None where actions are not to be samples.
+    """
+    env = simulation.env
+
+    def round_keys(index):
+        reset_key, action_key = jax.random.split(jax.random.fold_in(key, index))
+        reset_keys = jax.random.split(reset_key, num_episodes)
+        return reset_keys, jax.random.split(action_key, env.episode_length)[:num_steps]
+
+    reset_keys, action_keys = jax.vmap(round_keys)(jnp.arange(num_rounds))
+    reset = jax.vmap(env.reset, in_axes=(None, 0))
+    starts: EnvState = jax.vmap(reset, in_axes=(None, 0))(simulation.task, reset_keys)
+    _check_env_state(env, starts, (num_rounds, num_episodes))
+    start = jax.tree.map(lambda x: x[0], starts)
+    no_action = jnp.zeros((num_episodes, encoded_action_size(env.action_space)), jnp.float32)
+    no_reward = jnp.zeros(num_episodes, jnp.float32)
+    carried = Carried(inner_state, no_action, no_reward, start.observation)
+    if not stochastic:
+        return carried, starts, None
+    first = jnp.ones(num_episodes, bool)
+    timestep = simulation.timestep(start, carried, first, first)
+    out, _ = jax.eval_shape(simulation.act, carried.inner_state, timestep)
+    return carried, starts, jax.vmap(jax.vmap(out.distribution.noise))(action_keys)
+
+
+def collect_round(
+    simulation: Simulation, carried: Carried, start: EnvState, noise: PyTree | None
+) -> tuple[Carried, Recorded]:
+    """One round of E episodes, side by side from their first states, of T steps each."""
+
+    def step(carry, inputs):
+        state, carried, valid = carry
+        is_first, noise = inputs
+        timestep = simulation.timestep(state, carried, jnp.full_like(valid, is_first), valid)
+        next_state, carried, recorded = _step(simulation, state, carried, timestep, noise)
+        alive = valid & ~next_state.done
+        # Invalid steps show the observation of the last valid one: physics that end an episode because they blow up
+        # may answer NaN there, and a NaN that is masked out of a loss is a NaN in its derivative.
+        observation = where_leading(alive, next_state.observation, state.observation)
+        return (next_state.replace(observation=observation), carried, alive), recorded
+
+    all_valid = jnp.ones_like(start.done)
+    is_first = jnp.arange(simulation.env.episode_length) == 0
+    carry, (record, metrics, states) = jax.lax.scan(
+        step, (start, carried, all_valid), (is_first, noise)
+    )
+    rollout = _closed(record)
+    state, carried, alive = carry
+    metrics = _reduce_metrics(metrics, rollout.timestep.valid)
+    last = _closing(simulation, state, carried, alive)
+    return carried, Recorded(rollout, last, metrics, env_states=states)
+
+
+def collect_steps(
+    simulation: Simulation,
+    carried: Carried,
+    starts: EnvState,
+    noise: PyTree | None,
+    num_steps: int,
+) -> tuple[Carried, Recorded]:
+    """So many steps of E environments, each of which begins its next episode as soon as one has ended.
+
+    Args:
+      starts: `[K, E, ...]`, the first states of K episodes. Steps after the last of them are invalid.
+      noise: `[K, T, E, ...]`, by the step of each episode.
+    """
+    num_rounds, num_episodes = starts.reward.shape
+    length, each = simulation.env.episode_length, jnp.arange(num_episodes)
+
+    def pick(tree: PyTree, *index: Array) -> PyTree:
+        return jax.tree.map(lambda x: x[(*index, each)], tree)
+
+    def step(carry, _):
+        state, carried, episode, time = carry
+        valid = episode < num_rounds
+        timestep = simulation.timestep(state, carried, time == 0, valid)
+        current = jnp.minimum(episode, num_rounds - 1)
+        drawn = None if noise is None else pick(noise, current, time)
+        next_state, carried, recorded = _step(simulation, state, carried, timestep, drawn)
+        ended = valid & (next_state.done | (time + 1 == length))
+        following = episode + ended
+        start = pick(starts, jnp.minimum(following, num_rounds - 1))
+        state = where_leading(valid & ~ended, next_state, state)
+        state = where_leading(ended & (following < num_rounds), start, state)
+        time = jnp.where(valid & ~ended, time + 1, 0)
+        return (state, carried, following, time), (recorded, episode)
+
+    zeros = jnp.zeros(num_episodes, jnp.int32)
+    start = jax.tree.map(lambda x: x[0], starts)
+    carry, ((record, metrics, states), episode_index) = jax.lax.scan(
+        step, (start, carried, zeros, zeros), length=num_steps
+    )
+    rollout = _closed(record)
+    state, carried, num_finished, time = carry
+    valid = rollout.timestep.valid
+    metrics = _reduce_metrics(metrics, valid, episode_index, num_rounds)
+    # An episode that is over is no state to value; one that was interrupted is.
+    cut = (time > 0) & (num_finished < num_rounds)
+    last = _closing(simulation, state, carried, cut)
+    recorded = Recorded(rollout, last, metrics, episode_index, num_finished, states)
+    return carried, recorded
+
+
+def _step(
+    simulation: Simulation,
+    state: EnvState,
+    carried: Carried,
+    timestep: TimeStep,
+    noise: PyTree | None,
+) -> tuple[EnvState, Carried, tuple]:
+    """One step of E environments: the simulator's next state, what is carried on, and the record."""
+    env, valid = simulation.env, timestep.valid
+    out, inner_state = simulation.act(carried.inner_state, timestep)
+    distribution = out.distribution
+    action = distribution.mode() if noise is None else distribution.transform(noise)
+    next_state = jax.vmap(env.step, in_axes=(None, 0, 0))(simulation.task, state, action)
+    _check_env_state(env, next_state, valid.shape)
+    reward = jnp.where(valid, next_state.reward, 0.0)
+    training_reward = reward
+    if simulation.regret is not None:
+        training_reward = jnp.where(valid, -jax.vmap(simulation.regret)(state, action), 0.0)
+    encoded = encode_action(env.action_space, action)
+    carried = Carried(
+        inner_state=inner_state,
+        previous_action=where_leading(valid, encoded, carried.previous_action),
+        previous_reward=jnp.where(valid, reward, carried.previous_reward),
+        outcome=where_leading(
+            valid, _finite_or(next_state.observation, state.observation), carried.outcome
+        ),
+    )
+    record = timestep, action, out, reward, training_reward, valid & next_state.done
+    states = state if simulation.keeps_states else None
+    return next_state, carried, (record, next_state.metrics, states)
+
+
+def _closed(record: tuple) -> Transition:
+    """The transitions of what a scan has recorded, without advantages as yet."""
+    timestep, action, policy, reward, training_reward, terminated = record
+    return Transition(
+        timestep=timestep,
+        action=action,
+        policy=policy,
+        log_prob=policy.distribution.log_prob(action),
+        reward=reward,
+        terminated=terminated,
+        training_reward=training_reward,
+        advantage=jnp.zeros_like(reward),
+        target=jnp.zeros_like(reward),
+    )
+
+
+def _closing(simulation: Simulation, state: EnvState, carried: Carried, alive: Array) -> TimeStep:
+    """The timestep `[E]` after the last step of a round, which no action follows."""
+    state = state.replace(observation=carried.outcome)
+    return simulation.timestep(state, carried, jnp.zeros_like(alive), alive)
+
+
+def _finite_or(observation: Observation, previous: Observation) -> Observation:
+    """The observation, with entries that are not finite as they were before."""
+
+    def clean(x: Array, before: Array) -> Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        return jnp.where(jnp.isfinite(x), x, before)
+
+    return jax.tree.map(clean, observation, previous)
+
+
+def _reduce_metrics(
+    metrics: PyTree,
+    valid: Array,
+    episode_index: Array | None = None,
+    num_rounds: int = 1,
+) -> EpisodeMetrics:
+    """Mean and last value in each episode of numbers `[T, E]`."""
+    if not jax.tree.leaves(metrics):
+        return EpisodeMetrics()
+    if episode_index is None:
+        last = jnp.maximum(valid.sum(axis=0) - 1, 0)
+        count = jnp.maximum(valid.sum(axis=0), 1)
+        each = jnp.arange(valid.shape[1])
+        return EpisodeMetrics(
+            mean=jax.tree.map(lambda x: jnp.where(valid, x, 0.0).sum(axis=0) / count, metrics),
+            last=jax.tree.map(lambda x: x[last, each].astype(jnp.float32), metrics),
+        )
+    index = episode_index
+
+    def total(x: Array) -> Array:
+        return sum_by_episode(jnp.where(valid, x, 0.0)[None], index[None], num_rounds)
+
+    count = jnp.maximum(total(jnp.ones_like(valid, jnp.float32)), 1.0)
+    is_last = jnp.concatenate([index[1:] != index[:-1], jnp.ones_like(valid[:1])])
+    return EpisodeMetrics(
+        mean=jax.tree.map(lambda x: total(x) / count, metrics),
+        last=jax.tree.map(lambda x: total(jnp.where(is_last, x, 0.0)), metrics),
+    )
+
+
+def _check_env_state(env: TaskDistribution, state: EnvState, leading: tuple[int, ...]) -> None:
+    """Shapes and types of what a task distribution answers, while it is traced."""
+    for space, x in pairs(env.observation_space, state.observation):
+        chex.assert_shape(x, (*leading, *space.shape))
+        chex.assert_type(x, jnp.dtype(space.dtype))
+    chex.assert_shape([state.reward, state.done, *jax.tree.leaves(state.metrics)], leading)
+    chex.assert_type([state.reward, state.done], [float, bool])
