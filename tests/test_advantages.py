@@ -133,6 +133,7 @@ def test_equal_rewards_are_no_credit_beside_a_baseline():
             policy=None,
             log_prob=zeros,
             reward=zeros + reward,
+            terminated=zeros == 1,
             training_reward=zeros + reward,
             advantage=zeros,
             target=zeros,

@@ -67,17 +67,18 @@ def test_what_is_written_knows_the_last_reward(config):
     batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(1), 16, "train"))
     trials = jax.jit(batch.collect)(state.meta.params, jax.random.key(2))
 
-    def written(reward):
-        changed = trials.replace(rollout=trials.rollout.replace(reward=reward))
+    def written(reward, last=trials.last):
+        changed = trials.replace(rollout=trials.rollout.replace(reward=reward), last=last)
         return program.learner.update_memory(state.meta.params, state.meta.memory, changed)
 
     reward = trials.rollout.reward  # [N, K, T, E]
-    before, last = written(reward), written(reward.at[:, -1, -1].add(1.0))
+    closing = trials.last.replace(previous_reward=trials.last.previous_reward + 1.0)
+    before, last = written(reward), written(reward, closing)
     np.testing.assert_array_equal(before.keys, last.keys)
     used = np.asarray(before.used_at >= 0)
     assert np.abs(before.values - last.values)[used].max(axis=1).min() > 1e-4
-    # Earlier ones are in the timesteps after them.
-    np.testing.assert_array_equal(written(reward.at[:, 0].add(1.0)).values, before.values)
+    # All rewards are in the timesteps after them.
+    np.testing.assert_array_equal(written(reward + 1.0).values, before.values)
 
 
 def test_without_writing_the_store_stays_empty(config):

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax.core.spaces import Box, Discrete, encode_action
+from metarl_jax.core.spaces import Array, Box, Discrete, encode_action
+from metarl_jax.networks.encoders import make_encoder
 from metarl_jax.networks.layers import MIN_LOG_STD, ActionDistribution, MLPPolicy
 
 
@@ -15,7 +16,8 @@ from metarl_jax.networks.layers import MIN_LOG_STD, ActionDistribution, MLPPolic
 def test_a_policy_begins_in_the_middle_of_the_box(low, high):
     """Mean in the middle, deviation exp(log_std_init) half-widths: 68% of the first actions lie inside."""
     space = Box(2, low, high)
-    policy = MLPPolicy(action_space=space, hidden_sizes=(8,), log_std_init=-0.5)
+    encoder = make_encoder("flat", Array((3,)))
+    policy = MLPPolicy(space, encoder, hidden_sizes=(8,), log_std_init=-0.5)
     observation = jax.random.normal(jax.random.key(1), (4, 3))
     params = policy.init(jax.random.key(0), observation)
     distribution = policy.apply(params, observation).distribution

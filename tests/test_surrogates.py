@@ -57,6 +57,7 @@ def record(learner, meta_params, inner_state, actions, weights):
         policy=PolicyOut(out.distribution, zeros),
         log_prob=out.distribution.log_prob(action),
         reward=REWARD[action],
+        terminated=zeros == 1,
         training_reward=REWARD[action],
         advantage=weights * REWARD[action],
         target=zeros,
@@ -70,7 +71,8 @@ def meta_gradient(learner, meta_params, inner, outer_actions, weights, sampling_
     adapted = learner.adapt(meta_params, begun, inner)
     after = record(learner, meta_params, adapted, outer_actions, weights)
     rollout = jax.tree.map(lambda *x: jnp.stack(x), inner, after)
-    trial = Trial(rollout, jax.random.key(0), None)
+    last = jax.tree.map(lambda x: x[:, -1], rollout.timestep)
+    trial = Trial(rollout, jax.random.key(0), None, last)
     batch = MetaBatch(
         collect=None,
         memory=(),

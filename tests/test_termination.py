@@ -104,6 +104,7 @@ def recorded():
         policy=PolicyOut(distribution, zeros),
         log_prob=distribution.log_prob(jnp.asarray(action)[..., None]),
         reward=jnp.asarray(reward),
+        terminated=zeros == 1,
         training_reward=jnp.asarray(reward),
         advantage=zeros,
         target=zeros,
@@ -148,7 +149,8 @@ def gradient_of_objective(outer_method, **options):
     state = make_init(spec)(jax.random.key(0)).replace(step=jnp.int32(1))
     batch = make_meta_batch(spec, state, sample_tasks(spec, jax.random.key(0), 16, "train"))
     rollout = jax.tree.map(lambda x: x[:, None], recorded())
-    trials = Trial(rollout, jax.random.split(jax.random.key(0), 16), None)
+    last = jax.tree.map(lambda x: x[:, :, -1], rollout.timestep)
+    trials = Trial(rollout, jax.random.split(jax.random.key(0), 16), None, last)
     gradient, _ = replayed_gradient(config.outer, state.meta.params, batch, trials)
     return -3.0 * float(gradient["go"])
 

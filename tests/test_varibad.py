@@ -73,16 +73,21 @@ def test_the_variational_loss_trains_encoder_and_decoders(collected):
     }
 
 
-def test_decoders_see_no_step_beyond_the_end_of_an_episode(collected):
+def test_decoders_and_encoder_see_what_the_last_action_of_an_episode_led_to(collected):
     spec, _, _, trial = collected()
     steps = steps_of(spec.env, trial)
     num_steps = spec.env.episode_length
     assert steps.valid.shape == (2 * num_steps, 4)
-    np.testing.assert_array_equal(steps.goes_on[num_steps - 1], False)
-    assert steps.goes_on[: num_steps - 1].all()
     np.testing.assert_array_equal(
         steps.next_observation[: num_steps - 1], steps.observation[1:num_steps]
     )
+    led_to = trial.last.observation  # [K, E, O]
+    np.testing.assert_array_equal(steps.next_observation[num_steps - 1 :: num_steps], led_to)
+    # Within an episode an action leads to the observation that is seen next; over its end, to another one.
+    timestep = trial.rollout.timestep
+    np.testing.assert_array_equal(timestep.outcome[:, 1:], timestep.observation[:, 1:])
+    np.testing.assert_array_equal(timestep.outcome[1, 0], led_to[0])
+    assert (timestep.outcome[1, 0] != timestep.observation[1, 0]).any()
     np.testing.assert_allclose(steps.reward[0], trial.rollout.reward[0, 0])
 
 
