@@ -93,10 +93,20 @@ class TaskDistribution(Named):
     @property
     def observation_space(self) -> ObservationSpace:
         """Shapes and types of an observation: a pytree of `Array` and `Integers`, by default that of `reset`."""
+        return space_of(self._abstract_state().observation)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of what the environment reports in `EnvState.metrics`: `NAME` for last values, `NAME_mean` for means."""
+        leaves = jax.tree_util.tree_leaves_with_path(self._abstract_state().metrics)
+        names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+        return (*names, *(f"{name}_mean" for name in names))
+
+    def _abstract_state(self) -> EnvState:
+        """Shapes and types of a state."""
         with fixed_settings():
             key = make_key(0)
-            state = jax.eval_shape(lambda: self.reset(self.sample(key), key))
-        return space_of(state.observation)
+            return jax.eval_shape(lambda: self.reset(self.sample(key), key))
 
     @property
     def observation_size(self) -> int:

@@ -38,6 +38,9 @@ class EvaluationConfig:
     each round is measured in episodes by the mode beside them, from the same starts: nothing is learned from a mode."""
     split: Literal["test", "train", "ood"] = "test"
     """Split of the tasks: `test`, `train` or `ood`."""
+    select_by: str = "return"
+    """What the best checkpoint is best by: the `return`, or a number that the environment reports, by its name, such as
+    `success` (its last value in an episode) or `success_mean` (its mean)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,6 +227,12 @@ def _check_evaluation(config: Config) -> None:
         raise UserError(
             f"evaluation.split={evaluation.split!r} is unknown to env {config.env.name!r}: "
             f"choose one of {', '.join(config.env.splits)}"
+        )
+    reported = config.env.metric_names
+    if evaluation.select_by not in ("return", *reported):
+        known = f"one of return, {', '.join(reported)}" if reported else "'return'"
+        raise UserError(
+            f"evaluation.select_by={evaluation.select_by!r} is nothing that env {config.env.name!r} reports: choose {known}"
         )
     factors = evaluation.inner_lr_factors
     if factors is None:

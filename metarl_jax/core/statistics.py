@@ -1,6 +1,6 @@
 """Statistics of returns over tasks and over seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,29 +51,56 @@ def ci95_over_seeds(returns: Sequence[np.ndarray]) -> np.ndarray:
     return t_ci95(np.stack([mine.mean(axis=0) for mine in returns]))
 
 
+def mean_over_tasks(values: np.ndarray) -> np.ndarray:
+    """The mean over the tasks that are not broken, `[tasks, K]` to `[K]`; nan where no episode came to its end."""
+    return _by_round(lambda x: x.mean(axis=0), finite_tasks(values))
+
+
+def is_broken(returns: np.ndarray) -> np.ndarray:
+    """Tasks of `[tasks, K]` with a return that is infinite, or without any that is a number: `[tasks]`.
+
+    A return that is nan beside others that are not is that of an episode which did not come to its end.
+    """
+    return np.isinf(returns).any(axis=1) | np.isnan(returns).all(axis=1)
+
+
 def finite_tasks(returns: np.ndarray) -> np.ndarray:
-    """The tasks of `[tasks, K]` whose returns are finite in all rounds; nan for every task where there are none."""
-    is_finite = np.isfinite(returns).all(axis=1)
-    return returns[is_finite] if is_finite.any() else np.full_like(returns, np.nan)
+    """The tasks of `[tasks, K]` that are not broken; nan for every task where all are."""
+    broken = is_broken(returns)
+    return np.full_like(returns, np.nan) if broken.all() else returns[~broken]
 
 
 def summarize(returns: np.ndarray) -> dict[str, Any]:
     """Statistics of returns `[tasks, K]` by round and of their sum over the rounds, ready for JSON.
 
-    Tasks with a return that is not finite are left out, where there are others, and counted in `num_nonfinite_tasks`.
+    Broken tasks are left out, where there are others, and counted in `num_nonfinite_tasks`.
     """
-    num_broken = int((~np.isfinite(returns).all(axis=1)).sum())
+    num_broken = int(is_broken(returns).sum())
     returns = finite_tasks(returns)
-    total = returns.sum(axis=1, keepdims=True)
-    by_round = np.percentile(returns, PERCENTILES, axis=0)
+    is_missing = np.isnan(returns)
+    whole = returns if is_missing.all() else np.where(is_missing, 0.0, returns)
+    total = whole.sum(axis=1, keepdims=True)
+    by_round = _by_round(lambda x: np.percentile(x, PERCENTILES, axis=0), returns)
     of_total = np.percentile(total, PERCENTILES)
     counted = {"num_nonfinite_tasks": num_broken} if num_broken else {}
     return counted | {
-        "return_mean": returns.mean(axis=0).tolist(),
-        "return_iqm": interquartile_mean(returns).tolist(),
-        "ci95": bootstrap_ci95(returns).T.tolist(),
+        "return_mean": _by_round(lambda x: x.mean(axis=0), returns).tolist(),
+        "return_iqm": _by_round(interquartile_mean, returns).tolist(),
+        "ci95": _by_round(bootstrap_ci95, returns).T.tolist(),
         "total_mean": float(total.mean()),
         "total_ci95": bootstrap_ci95(total)[:, 0].tolist(),
         "return_percentiles": dict(zip(map(str, PERCENTILES), by_round.tolist(), strict=True)),
         "total_percentiles": dict(zip(map(str, PERCENTILES), of_total.tolist(), strict=True)),
     }
+
+
+def _by_round(
+    statistic: Callable[[np.ndarray], np.ndarray], returns: np.ndarray
+) -> np.ndarray:
+    """A statistic of `[tasks, K]`, of each round over the tasks in which an episode came to its end."""
+    missing = np.isnan(returns)
+    if not missing.any() or missing.all():
+        return statistic(returns)
+    rounds = [returns[~gone, k : k + 1] for k, gone in enumerate(missing.T)]
+    nothing = np.full((1, 1), np.nan)
+    return np.concatenate([statistic(x if len(x) else nothing) for x in rounds], axis=-1)

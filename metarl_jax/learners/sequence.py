@@ -244,4 +244,5 @@ def blank_timestep(env: TaskDistribution) -> TimeStep:
         previous_reward=jnp.zeros(1),
         is_first=jnp.ones(1, bool),
         valid=jnp.ones(1, bool),
+        outcome=blank(env.observation_space, 1),
     )

@@ -31,7 +31,7 @@ from metarl_jax.program.devices import (
     platform_of,
     select_devices,
 )
-from metarl_jax.program.evaluation import make_evaluate
+from metarl_jax.program.evaluation import RETURN, Measured, make_measure
 from metarl_jax.program.rollout import collect_trial
 from metarl_jax.program.step import StepSpec, make_init, make_step
 
@@ -42,7 +42,9 @@ class Program(NamedTuple):
     Attributes:
       init: key to the first `TrainState`.
       step: one meta-step, `state` to `(state, metrics)`. Not jitted, so that it composes with `scan` and `vmap`.
-      evaluate: (state, key, split="test", num_tasks=None) to mean returns `[tasks, K]` on fresh tasks.
+      measure: (state, key, split="test", num_tasks=None) to what is reached on fresh tasks: `return` and, as `env/NAME`,
+        what the environment reports, each `[tasks, K]` (see `metarl_jax.program.evaluation`).
+      evaluate: the same arguments to the returns alone.
       evaluate_control: (control, key, split="test", num_tasks=None, step=0) to the same for the `random` or `oracle`
         policy or a known strategy, on the tasks that a learner is evaluated on after so many meta-steps.
       env, learner, outer, axis: the parts.
@@ -51,6 +53,7 @@ class Program(NamedTuple):
 
     init: Callable[[Key], TrainState]
     step: Callable[[TrainState], tuple[TrainState, Metrics]]
+    measure: Callable[..., Measured]
     evaluate: Callable[..., Array]
     evaluate_control: Callable[..., Array]
     env: TaskDistribution
@@ -70,10 +73,11 @@ def build(config: Config) -> Program:
       UserError: naming the field, the value and the remedy.
     """
     spec = make_spec(config)
-    evaluate, evaluate_control = _make_evaluations(config, spec)
+    measure, evaluate, evaluate_control = _make_evaluations(config, spec)
     return Program(
         init=make_init(spec),
         step=make_step(spec),
+        measure=measure,
         evaluate=evaluate,
         evaluate_control=evaluate_control,
         env=spec.env,
@@ -158,21 +162,27 @@ def _step_bytes(config: Config) -> int:
 
 
 def _make_evaluations(config: Config, spec: StepSpec):
-    """`evaluate` and `evaluate_control` with the defaults of the configuration."""
+    """`measure`, `evaluate` and `evaluate_control` with the defaults of the configuration."""
     options = config.evaluation
     sizes = {
         "num_rounds": options.num_rounds or config.num_rounds,
         "num_episodes": options.num_episodes or config.num_episodes,
+        "num_steps": config.num_steps,
     }
     evaluated = spec
     if options.inner_lr_factors is not None:
         evaluated = spec._replace(learner=evaluated_learner(config).make(config.env))
-    learner_evaluate = make_evaluate(evaluated, deterministic=options.deterministic, **sizes)
+    learner_measure = make_measure(evaluated, deterministic=options.deterministic, **sizes)
 
-    def evaluate(state: TrainState, key: Key, split="test", num_tasks: int | None = None) -> Array:
-        return learner_evaluate(
+    def measure(
+        state: TrainState, key: Key, split="test", num_tasks: int | None = None
+    ) -> Measured:
+        return learner_measure(
             state, key, split, options.num_tasks if num_tasks is None else num_tasks
         )
+
+    def evaluate(state: TrainState, key: Key, split="test", num_tasks: int | None = None) -> Array:
+        return measure(state, key, split, num_tasks)[RETURN]
 
     @under_fixed_settings
     def evaluate_control(
@@ -180,12 +190,12 @@ def _make_evaluations(config: Config, spec: StepSpec):
     ) -> Array:
         controlled = control_spec(spec, control, sizes["num_rounds"])
         state = make_init(controlled)(key).replace(step=jnp.asarray(step, jnp.int32))
-        control_evaluate = make_evaluate(controlled, deterministic=False, **sizes)
-        return control_evaluate(
+        control_measure = make_measure(controlled, deterministic=False, **sizes)
+        return control_measure(
             state, key, split, options.num_tasks if num_tasks is None else num_tasks
-        )
+        )[RETURN]
 
-    return evaluate, evaluate_control
+    return measure, evaluate, evaluate_control
 
 
 def greedy_trial(

@@ -1,4 +1,4 @@
-"""Held-out evaluation: the adaptation curve of a learner, and the controls to read it against."""
+"""Held-out evaluation: the adaptation curve of a learner, and what the environment reports of its episodes."""
 
 from collections.abc import Callable
 
@@ -10,19 +10,31 @@ from metarl_jax.core.jax_settings import as_fixed_key, under_fixed_settings
 from metarl_jax.core.types import Array, Key, TrainState
 from metarl_jax.envs.base import check_split
 from metarl_jax.program.rollout import collect_trial
-from metarl_jax.program.step import StepSpec, keys_by_index, sample_tasks
+from metarl_jax.program.step import StepSpec, keys_by_index, mean_by_round, reported, sample_tasks
+
+RETURN = "return"
+"""The name of the return among what is measured; what the environment reports is `env/NAME`."""
+
+Measured = dict[str, Array]
+"""By name, means over the parallel episodes of every task and round, `[tasks, K]`. Of a trial by steps, nan where no
+episode came to its end; what an episode gave that is not finite is infinite."""
 
 
-def make_evaluate(
-    spec: StepSpec, *, num_rounds: int, num_episodes: int, deterministic: bool
-) -> Callable[[TrainState, Key, str, int], Array]:
-    """`evaluate(state, key, split, num_tasks)`: mean return of every task and round, `[tasks, K]`.
+def make_measure(
+    spec: StepSpec,
+    *,
+    num_rounds: int,
+    num_episodes: int,
+    num_steps: int | None,
+    deterministic: bool,
+) -> Callable[[TrainState, Key, str, int], Measured]:
+    """`measure(state, key, split, num_tasks)`: what a learner reaches in held-out tasks.
 
     Nothing in `state` changes: the observation statistics are used, not updated, and no memory is written.
     """
 
     @under_fixed_settings
-    def evaluate(state: TrainState, key: Key, split: str, num_tasks: int) -> Array:
+    def measure(state: TrainState, key: Key, split: str, num_tasks: int) -> Measured:
         check_split(spec.env, split)
         if num_tasks < 1:
             raise UserError(f"num_tasks={num_tasks} must be at least 1")
@@ -43,10 +55,15 @@ def make_evaluate(
                 key,
                 num_rounds=num_rounds,
                 num_episodes=num_episodes,
+                num_steps=num_steps,
                 deterministic=deterministic,
             )
-            return trial.episode_returns().mean(axis=-1)
+            # An unfinished episode is nan, and what is broken is infinite.
+            values = {RETURN: trial.episode_returns()} | reported(trial.metrics)
+            values = {name: jnp.where(jnp.isnan(x), jnp.inf, x) for name, x in values.items()}
+            return {name: mean_by_round(x, trial, axes=(-1,)) for name, x in values.items()}
 
-        return spec.axis.map(one, state, tasks, keys, block=spec.collect_block)[:num_tasks]
+        measured = spec.axis.map(one, state, tasks, keys, block=spec.collect_block)
+        return {name: x[:num_tasks] for name, x in measured.items()}
 
-    return evaluate
+    return measure

@@ -149,15 +149,14 @@ def trial_metrics(trials: Trial) -> Metrics:
     """
     valid = trials.rollout.timestep.valid
     values = {"episode_return": trials.episode_returns()} | reported(trials.metrics)
-    return {name: mean_by_round(x, trials) for name, x in values.items()} | {
+    return {name: mean_by_round(x, trials, axes=(0, 2)) for name, x in values.items()} | {
         "env_steps": valid.sum(dtype=jnp.int32),
         "masked_share": 1.0 - valid.mean(),
     }
 
 
-def mean_by_round(values: Array, trials: Trial, *, by_task: bool = False) -> Array:
-    """Means of `[N, K, E]` over finished episodes, `[K]`, or `[N, K]` by task; nan where there are none."""
-    axes = (2,) if by_task else (0, 2)
+def mean_by_round(values: Array, trials: Trial, axes: tuple[int, ...]) -> Array:
+    """Means over axes of `[..., K, E]`, of finished episodes; nan where there are none."""
     if trials.num_finished is None:
         return values.mean(axis=axes)
     finished = trials.is_finished()

@@ -14,6 +14,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.types import Array, Device, Key, Metrics, PyTree, TrainState
 from metarl_jax.program.build import Program
+from metarl_jax.program.evaluation import Measured
 from metarl_jax.program.devices import replicated, select_devices
 from metarl_jax.program.step import take_steps
 from metarl_jax.runs.stopping import interruptible
@@ -36,7 +37,7 @@ class RunFunctions(NamedTuple):
       init: key to the first `TrainState`.
       chunk: (state, number of meta-steps int32[], the greatest number) to (state, metrics `[greatest number, ...]`,
         of which as many are filled as there were meta-steps).
-      evaluate: (state, key, split, num_tasks) to held-out returns `[tasks, K]`.
+      evaluate: (state, key, split, num_tasks) to what is measured in held-out tasks, by name `[tasks, K]`.
       evaluate_control: (control, key, split, num_tasks, meta-steps done) to those of a control; the meta-steps are
         `[]`, or `[M]` in a sweep.
       key: of the seed of the configuration.
@@ -46,7 +47,7 @@ class RunFunctions(NamedTuple):
 
     init: Callable[[Key], TrainState]
     chunk: Callable[[TrainState, Array, int], tuple[TrainState, Metrics]]
-    evaluate: Callable[[TrainState, Key, str, int], Array]
+    evaluate: Callable[[TrainState, Key, str, int], Measured]
     evaluate_control: Callable[[str, Key, str, int, Array], Array]
     key: Key
     sharding: Sharding
@@ -63,7 +64,7 @@ def run_functions(program: Program) -> RunFunctions:
     return RunFunctions(
         init=program.init,
         chunk=chunk,
-        evaluate=program.evaluate,
+        evaluate=program.measure,
         evaluate_control=program.evaluate_control,
         key=make_key(program.config.seed),
         sharding=replicated(program.axis, devices),
@@ -137,16 +138,18 @@ class Executables:
         compiled = self._compile(evaluate, self.abstract_state, key)
         self._evaluates[split, num_tasks] = compiled
 
-    def evaluate(self, state: TrainState, key: Key, split: str, num_tasks: int) -> np.ndarray:
-        """Held-out returns `[tasks, K]` on the host. `state` stays as it is."""
+    def evaluate(
+        self, state: TrainState, key: Key, split: str, num_tasks: int
+    ) -> dict[str, np.ndarray]:
+        """What is measured in held-out tasks, by name `[tasks, K]`, on the host. `state` stays as it is."""
         self.compile_evaluate(split, num_tasks)
         compiled = self._evaluates[split, num_tasks]
-        return _run(lambda: np.asarray(compiled(state, key)))
+        return _run(lambda: jax.device_get(compiled(state, key)))
 
     def evaluate_control(
         self, control: str, key: Key, split: str, num_tasks: int, steps: Sequence[int]
     ) -> np.ndarray:
-        """The same for a control or a known strategy, on tasks as they are after so many meta-steps (`steps[M]`)."""
+        """Returns `[tasks, K]` of a control or a known strategy, on tasks as they are after so many meta-steps (`steps[M]`)."""
         step = jnp.asarray(steps, jnp.int32).reshape(self._functions.key.shape)
 
         def evaluate(key: Key):

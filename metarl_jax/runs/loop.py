@@ -268,12 +268,12 @@ def _save_at_hand(run: Run, at_hand: _AtHand, checkpoints: CheckpointWriter) -> 
 def _evaluate_held_out(run: Run, trained: Trained) -> tuple[Trained, list[dict]]:
     step, options = step_of(trained.state), run.config.evaluation
     key = run.executables.evaluation_key(TRAINING_EVALUATIONS)
-    returns = run.executables.evaluate(trained.state, key, options.split, options.num_tasks)
+    measured = run.executables.evaluate(trained.state, key, options.split, options.num_tasks)
     # What is not saved cannot be the best.
     saved = np.atleast_1d(trained.state.consecutive_skips) == 0
     saved = saved | (step == run.config.num_meta_steps)
-    members = zip(trained.progress, run.executables.by_member(returns), saved, strict=True)
-    noted = [logbook.note_evaluation(p, run.program, step, r, bool(s)) for p, r, s in members]
+    members = zip(trained.progress, run.executables.by_member(measured), saved, strict=True)
+    noted = [logbook.note_evaluation(p, run.program, step, m, bool(s)) for p, m, s in members]
     progress, lines = map(list, zip(*noted, strict=True))
     return Trained(trained.state, progress), lines
 

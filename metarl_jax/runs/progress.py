@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from metarl_jax.core.statistics import finite_tasks, summarize
+from metarl_jax.core.statistics import mean_over_tasks, summarize
 from metarl_jax.program.build import Program
+from metarl_jax.program.evaluation import RETURN
 
 SUMMED = (
     "env_steps",
@@ -105,11 +106,19 @@ def note_chunk(progress: Progress, step: int) -> Noted:
 
 
 def note_evaluation(
-    progress: Progress, program: Program, step: int, returns: np.ndarray, saved: bool
+    progress: Progress,
+    program: Program,
+    step: int,
+    measured: dict[str, np.ndarray],
+    saved: bool,
 ) -> Noted:
-    """Held-out returns `[tasks, K]` after `step`; `saved` if the state may be kept as the best: of equals, the last."""
-    statistics = summarize(returns)
-    score = held_out_return(program, returns)
+    """What was measured in held-out tasks after `step`, by name `[tasks, K]`.
+
+    Args:
+      saved: whether the state may be kept as the best: of equals, the last.
+    """
+    statistics = summarize(measured[RETURN])
+    score = held_out_score(program, measured)
     if np.isfinite(score):
         progress = dataclasses.replace(progress, held_out_return=score)
         if saved and (progress.best_return is None or score >= progress.best_return):
@@ -125,7 +134,8 @@ def note_evaluation(
     }
     if "num_nonfinite_tasks" in statistics:
         line["num_nonfinite_tasks"] = statistics["num_nonfinite_tasks"]
-    return progress, line
+    others = {name: x for name, x in measured.items() if name != RETURN}
+    return progress, line | {f"eval_{name}": mean_over_tasks(x).tolist() for name, x in others.items()}
 
 
 def note_divergence(progress: Progress, step: int) -> Progress:
@@ -135,16 +145,17 @@ def note_divergence(progress: Progress, step: int) -> Progress:
     return dataclasses.replace(progress, diverged_step=step)
 
 
-def held_out_return(program: Program, returns: np.ndarray) -> float:
-    """The number by which checkpoints are ranked, from held-out returns `[tasks, K]`.
+def held_out_score(program: Program, measured: dict[str, np.ndarray]) -> float:
+    """The number by which checkpoints are ranked: of the return, or of what `evaluation.select_by` names.
 
     The mean over the rounds for learners to whom a trial is one sequence, exploration included; the
     last round that training has for those that adapt between rounds, to whom the earlier ones are data.
     Tasks with a return that is not finite are left out, where there are others.
     """
-    return float(
-        finite_tasks(returns).mean(axis=0)[counted_rounds(program, returns.shape[1])].mean()
-    )
+    name = program.config.evaluation.select_by
+    values = measured[name if name == RETURN else f"env/{name}"]
+    by_round = mean_over_tasks(values)[counted_rounds(program, values.shape[1])]
+    return float(by_round[~np.isnan(by_round)].mean()) if not np.isnan(by_round).all() else np.nan
 
 
 def counted_rounds(program: Program, num_rounds: int) -> slice:

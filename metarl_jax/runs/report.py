@@ -9,7 +9,7 @@ import numpy as np
 
 from metarl_jax.config import Config, Which, evaluated_learner
 from metarl_jax.core.jax_settings import make_key
-from metarl_jax.core.statistics import summarize
+from metarl_jax.core.statistics import is_broken, summarize
 from metarl_jax.core.types import TrainState
 from metarl_jax.envs.base import has_oracle
 from metarl_jax.runs import checkpoint as checkpointing
@@ -83,7 +83,8 @@ def evaluations(
     """
     env, num_tasks = run.program.env, run.config.evaluation.num_tasks
     key = run.executables.evaluation_key(REPORTS)
-    returns = run.executables.evaluate(shown.state, key, split, num_tasks)
+    measured = run.executables.evaluate(shown.state, key, split, num_tasks)
+    returns = measured.pop(RETURN)
     _check_finite(run, returns)
     names = ["random", *(["oracle"] if has_oracle(env) else []), *strategies]
     controls = [
@@ -91,9 +92,9 @@ def evaluations(
     ]
     ceiling = bayes_optimal(run, split, returns.shape[-1])
     parameters = count_parameters(run)
-    members = zip(*map(run.executables.by_member, (returns, *controls)), strict=True)
+    members = zip(*map(run.executables.by_member, (returns, measured, *controls)), strict=True)
     found = []
-    for (mine, *others), checkpoint, step in zip(
+    for (mine, reported, *others), checkpoint, step in zip(
         members, shown.checkpoints, shown.steps, strict=True
     ):
         evaluation = {"split": split, "num_tasks": num_tasks, "checkpoint": checkpoint}
@@ -101,6 +102,8 @@ def evaluations(
         evaluation |= protocol(run.config)
         evaluation["parameters"] = parameters
         summaries = map(summarize, others)
+        if reported:
+            evaluation["metrics"] = {name: _interval(x) for name, x in reported.items()}
         evaluation["controls"] = dict(zip(names, summaries, strict=True)) | ceiling
         if env.note:
             evaluation["note"] = env.note
@@ -108,9 +111,15 @@ def evaluations(
     return returns, found
 
 
+def _interval(values: np.ndarray) -> dict[str, Any]:
+    """Mean and 95% interval over tasks by round, of what an environment reports `[tasks, K]`."""
+    summary = summarize(values)
+    return {"mean": summary["return_mean"], "ci95": summary["ci95"]}
+
+
 def _check_finite(run: Run, returns: np.ndarray) -> None:
     """Warns of held-out returns that are not finite; raises `Diverged` where all are so."""
-    is_finite = np.isfinite(returns).all(axis=-1)
+    is_finite = ~is_broken(returns.reshape(-1, returns.shape[-1]))
     if is_finite.all():
         return
     what = f"the returns of {(~is_finite).sum()} of {is_finite.size} held-out tasks are not finite"

@@ -19,6 +19,7 @@ from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.task_axis import MEMBERS, TaskAxis, make_task_axis
 from metarl_jax.core.types import Array, Key, PyTree, TrainState
 from metarl_jax.program.build import Program, build
+from metarl_jax.program.evaluation import Measured
 from metarl_jax.program.devices import allowed_devices, replicated
 from metarl_jax.program.step import take_steps
 from metarl_jax.runs.executables import RunFunctions
@@ -139,9 +140,9 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
 
         return over_members(train, states, shared=num_steps)
 
-    def evaluate(states: TrainState, keys: Key, split: str, num_tasks: int) -> Array:
+    def evaluate(states: TrainState, keys: Key, split: str, num_tasks: int) -> Measured:
         def one(program: Program, _, state: TrainState, key: Key):
-            return program.evaluate(state, key, split, num_tasks)
+            return program.measure(state, key, split, num_tasks)
 
         return over_members(one, states, keys)
 
