@@ -97,7 +97,7 @@ class TaskDistribution(Named):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Names of what the environment reports in `EnvState.metrics`: `NAME` for last values, `NAME_mean` for means."""
+        """Names of what is reported of `EnvState.metrics`: `NAME` for last values, `NAME_mean` for means."""
         leaves = jax.tree_util.tree_leaves_with_path(self._abstract_state().metrics)
         names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
         return (*names, *(f"{name}_mean" for name in names))

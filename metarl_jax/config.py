@@ -228,12 +228,14 @@ def _check_evaluation(config: Config) -> None:
             f"evaluation.split={evaluation.split!r} is unknown to env {config.env.name!r}: "
             f"choose one of {', '.join(config.env.splits)}"
         )
-    reported = config.env.metric_names
-    if evaluation.select_by not in ("return", *reported):
-        known = f"one of return, {', '.join(reported)}" if reported else "'return'"
-        raise UserError(
-            f"evaluation.select_by={evaluation.select_by!r} is nothing that env {config.env.name!r} reports: choose {known}"
-        )
+    if evaluation.select_by != "return":
+        reported = config.env.metric_names
+        if evaluation.select_by not in reported:
+            known = ", ".join(("return", *reported))
+            raise UserError(
+                f"evaluation.select_by={evaluation.select_by!r} is nothing that env {config.env.name!r} reports: "
+                f"choose of {known}"
+            )
     factors = evaluation.inner_lr_factors
     if factors is None:
         return

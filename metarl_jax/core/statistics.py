@@ -61,7 +61,7 @@ def is_broken(returns: np.ndarray) -> np.ndarray:
 
     A return that is nan beside others that are not is that of an episode which did not come to its end.
     """
-    return np.isinf(returns).any(axis=1) | np.isnan(returns).all(axis=1)
+    return np.asarray(np.isinf(returns).any(axis=1) | np.isnan(returns).all(axis=1))
 
 
 def finite_tasks(returns: np.ndarray) -> np.ndarray:
@@ -94,9 +94,7 @@ def summarize(returns: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _by_round(
-    statistic: Callable[[np.ndarray], np.ndarray], returns: np.ndarray
-) -> np.ndarray:
+def _by_round(statistic: Callable[[np.ndarray], np.ndarray], returns: np.ndarray) -> np.ndarray:
     """A statistic of `[tasks, K]`, of each round over the tasks in which an episode came to its end."""
     missing = np.isnan(returns)
     if not missing.any() or missing.all():

@@ -42,8 +42,8 @@ class Program(NamedTuple):
     Attributes:
       init: key to the first `TrainState`.
       step: one meta-step, `state` to `(state, metrics)`. Not jitted, so that it composes with `scan` and `vmap`.
-      measure: (state, key, split="test", num_tasks=None) to what is reached on fresh tasks: `return` and, as `env/NAME`,
-        what the environment reports, each `[tasks, K]` (see `metarl_jax.program.evaluation`).
+      measure: (state, key, split="test", num_tasks=None) to what is reached on fresh tasks: `return` and, as
+        `env/NAME`, what the environment reports, each `[tasks, K]` (see `metarl_jax.program.evaluation`).
       evaluate: the same arguments to the returns alone.
       evaluate_control: (control, key, split="test", num_tasks=None, step=0) to the same for the `random` or `oracle`
         policy or a known strategy, on the tasks that a learner is evaluated on after so many meta-steps.

@@ -14,8 +14,8 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.types import Array, Device, Key, Metrics, PyTree, TrainState
 from metarl_jax.program.build import Program
-from metarl_jax.program.evaluation import Measured
 from metarl_jax.program.devices import replicated, select_devices
+from metarl_jax.program.evaluation import Measured
 from metarl_jax.program.step import take_steps
 from metarl_jax.runs.stopping import interruptible
 
@@ -149,7 +149,7 @@ class Executables:
     def evaluate_control(
         self, control: str, key: Key, split: str, num_tasks: int, steps: Sequence[int]
     ) -> np.ndarray:
-        """Returns `[tasks, K]` of a control or a known strategy, on tasks as they are after so many meta-steps (`steps[M]`)."""
+        """Returns `[tasks, K]` of a control or a known strategy, on tasks as after so many meta-steps (`steps[M]`)."""
         step = jnp.asarray(steps, jnp.int32).reshape(self._functions.key.shape)
 
         def evaluate(key: Key):

@@ -135,7 +135,9 @@ def note_evaluation(
     if "num_nonfinite_tasks" in statistics:
         line["num_nonfinite_tasks"] = statistics["num_nonfinite_tasks"]
     others = {name: x for name, x in measured.items() if name != RETURN}
-    return progress, line | {f"eval_{name}": mean_over_tasks(x).tolist() for name, x in others.items()}
+    return progress, line | {
+        f"eval_{name}": mean_over_tasks(x).tolist() for name, x in others.items()
+    }
 
 
 def note_divergence(progress: Progress, step: int) -> Progress:

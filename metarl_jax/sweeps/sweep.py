@@ -19,8 +19,8 @@ from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.task_axis import MEMBERS, TaskAxis, make_task_axis
 from metarl_jax.core.types import Array, Key, PyTree, TrainState
 from metarl_jax.program.build import Program, build
-from metarl_jax.program.evaluation import Measured
 from metarl_jax.program.devices import allowed_devices, replicated
+from metarl_jax.program.evaluation import Measured
 from metarl_jax.program.step import take_steps
 from metarl_jax.runs.executables import RunFunctions
 from metarl_jax.sweeps.grid import check_field, set_field
