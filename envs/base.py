@@ -151,6 +151,10 @@ class TaskDistribution(Named):
         """Which of the `num_skills` kinds of behaviour a task asks for, `[]` int32."""
         raise TypeError(f"{type(self).__name__} must define skill")
 
+    def render(self, task: Task, states: EnvState) -> Any:
+        """A picture of an episode, whose states are `[T, ...]`; None where the environment does not draw itself."""
+        del task, states
+
     def oracle_observation(self, task: Task) -> jax.Array:
         """The task as a float32 vector `[G]`, for policies that are told the task."""
         leaves = [jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(task)]
@@ -203,8 +207,87 @@ class TaskDistribution(Named):
         """Raises `UserError` (field, value, remedy) for options that cannot work."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Wrapper(TaskDistribution):
+    """A distribution that forwards everything to `env`: a base for those that change a part of another one."""
+
+    name = "wrapper"
+    splits = SPLITS
+
+    env: TaskDistribution
+
+    @property
+    def encoder(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.env.encoder
+
+    @property
+    def horizon_is_task(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.env.horizon_is_task
+
+    @property
+    def num_skills(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.env.num_skills
+
+    @property
+    def note(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.env.note
+
+    @property
+    def episode_length(self) -> int:
+        return self.env.episode_length
+
+    @property
+    def observation_space(self) -> ObservationSpace:
+        return self.env.observation_space
+
+    @property
+    def action_space(self) -> ActionSpace:
+        return self.env.action_space
+
+    def at(self, step: int | jax.Array) -> "TaskDistribution":
+        return dataclasses.replace(self, env=self.env.at(step))
+
+    def sample(self, key: jax.Array, split: str = "train") -> Task:
+        return self.env.sample(key, split)
+
+    def reset(self, task: Task, key: jax.Array) -> EnvState:
+        return self.env.reset(task, key)
+
+    def step(self, task: Task, state: EnvState, action: jax.Array) -> EnvState:
+        return self.env.step(task, state, action)
+
+    def action_mask(self, task: Task, state: EnvState) -> jax.Array | None:
+        return self.env.action_mask(task, state)
+
+    def skill(self, task: Task) -> jax.Array:
+        return self.env.skill(task)
+
+    def render(self, task: Task, states: EnvState) -> Any:
+        return self.env.render(task, states)
+
+    def oracle_observation(self, task: Task) -> jax.Array:
+        return self.env.oracle_observation(task)
+
+    def oracle_action(self, task: Task, observation: Observation) -> jax.Array | None:
+        return self.env.oracle_action(task, observation)
+
+    def regret(self, task: Task) -> "Regret | None":
+        return self.env.regret(task)
+
+    def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
+        return self.env.bayes_optimal_value(num_rounds)
+
+    def compiler_options(self, platform: str) -> dict[str, Any]:
+        return self.env.compiler_options(platform)
+
+    def validate(self) -> None:
+        self.env.validate()
+
+
 def knows_regret(env: TaskDistribution) -> bool:
     """Whether training can be told what actions cost in a task (`advantage.training_reward`)."""
+    if isinstance(env, Wrapper):
+        return knows_regret(env.env)
     return type(env).regret is not TaskDistribution.regret
 
 
@@ -217,4 +300,6 @@ def check_split(distribution: TaskDistribution, split: str) -> None:
 
 def has_oracle(env: TaskDistribution) -> bool:
     """Whether a good policy that is told the task is known in closed form."""
+    if isinstance(env, Wrapper):
+        return has_oracle(env.env)
     return type(env).oracle_action is not TaskDistribution.oracle_action

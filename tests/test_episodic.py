@@ -99,10 +99,10 @@ def test_the_store_survives_a_resume_bit_for_bit(config, tmp_path):
     train(config, tmp_path / "whole", console=silent)
     (tmp_path / "whole" / "checkpoints" / "4").rename(tmp_path / "kept")
     resume(tmp_path / "whole", console=silent)
-    _, again = load(tmp_path / "whole")
+    _, again, *_ = load(tmp_path / "whole")
     (tmp_path / "whole" / "checkpoints" / "4").rename(tmp_path / "again")
     (tmp_path / "kept").rename(tmp_path / "whole" / "checkpoints" / "4")
-    _, whole = load(tmp_path / "whole")
+    _, whole, *_ = load(tmp_path / "whole")
     assert int(whole.meta.memory.num_writes) == 64
     jax.tree.map(np.testing.assert_array_equal, again.meta.memory, whole.meta.memory)
     jax.tree.map(np.testing.assert_array_equal, again.meta.params, whole.meta.params)

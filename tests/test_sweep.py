@@ -281,7 +281,7 @@ def assert_members_can_be_looked_at(run_dir: Path):
         lines = metrics_lines(folder)
         scores = [(x["held_out_return"], x["step"]) for x in lines if "eval_return" in x]
         assert evaluate_run(folder, console=Silent())["step"] == max(scores)[1]
-        _, state = load(folder, "last")
+        _, state, *_ = load(folder, "last")
         logits = state.meta.params["logits"]
         np.testing.assert_array_equal(logits, states.meta.params["logits"][index])
         with pytest.raises(ValueError, match=f"metarl resume {run_dir}`"):

@@ -470,7 +470,7 @@ def test_evaluate_run_takes_the_best_and_writes_nothing(reference):
 
 def test_any_checkpoint_can_be_evaluated(reference):
     run_dir = reference(PROBE)
-    program, state = load(run_dir, "last")
+    program, state, *_ = load(run_dir, "last")
     assert (int(state.step), program.config) == (11, PROBE)
     result = evaluate_run(run_dir, checkpoint="last", console=Silent())
     assert (result["checkpoint"], result["step"], result["last_step"]) == ("last", 11, 11)
@@ -510,7 +510,7 @@ def test_a_run_opens_where_its_devices_are_not(tmp_path, reference):
     assert evaluate_run(run_dir, console=console)["step"] == expected["step"]
     assert "runtime.platform='tpu'" in console.err.getvalue()
     assert "runtime.num_devices=4096" in console.err.getvalue()
-    program, _ = load(run_dir, runtime=RuntimeConfig(num_devices=1))
+    program, *_ = load(run_dir, runtime=RuntimeConfig(num_devices=1))
     assert program.axis.num_devices == 1
     with pytest.raises(ValueError, match=r"runtime\.num_devices=512"):
         load(run_dir, runtime=RuntimeConfig(num_devices=512))
@@ -591,7 +591,7 @@ def test_evaluate_run_in_other_tasks(tmp_path):
     console = Silent()
     result = evaluate_run(run_dir, env=Bandit(num_arms=7), num_rounds=6, console=console)
     assert "env.num_arms=7 (trained with 5)" in console.out.getvalue()
-    program, state = load(run_dir)
+    program, state, *_ = load(run_dir)
     assert program.config == config
     evaluation = dataclasses.replace(config.evaluation, num_rounds=6)
     other = build(dataclasses.replace(config, env=Bandit(num_arms=7), evaluation=evaluation))

@@ -18,7 +18,6 @@ import numpy as np
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
 from metarl_jax.core.paths import local_path
 from metarl_jax.envs.grid_navi import GridNavi
-from metarl_jax.program.build import greedy_trial
 
 
 def first_entered(observations: np.ndarray, size: int) -> np.ndarray:
@@ -41,12 +40,19 @@ def main(args: list[str]) -> None:
     from metarl_jax.runs.restore import load
 
     for run_dir in options.run_dirs:
-        program, state = load(run_dir)
+        program, state, *_ = load(run_dir)
         env = program.env
         if not isinstance(env, GridNavi):
             raise SystemExit(f"{run_dir} is a run on {env.name!r}: give runs on 'grid_navi'")
         num_rounds = program.config.num_rounds
-        live = partial(greedy_trial, program, state, key=make_key(0), num_rounds=num_rounds)
+        live = partial(
+            program.trial,
+            state,
+            key=make_key(0),
+            num_rounds=num_rounds,
+            num_episodes=1,
+            deterministic=True,
+        )
         trials = jax.jit(jax.vmap(live))(jnp.asarray(env.goals()))
         returns = np.asarray(trials.episode_returns()[..., 0])
         ceiling = env.bayes_optimal_value(num_rounds)

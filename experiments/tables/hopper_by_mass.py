@@ -26,7 +26,6 @@ from metarl_jax.core.jax_settings import make_key, under_fixed_settings
 from metarl_jax.core.paths import local_path
 from metarl_jax.core.statistics import t_ci95
 from metarl_jax.envs.brax.hopper import HopperBody, HopperEnsemble
-from metarl_jax.program.build import greedy_trial
 from metarl_jax.sweeps import folder as sweep_folder
 
 NUM_RESAMPLES = 2000
@@ -83,7 +82,7 @@ def returns_of(run_dir: Path, num_tasks: int) -> tuple[HopperBody, np.ndarray]:
     """The bodies `[N]`, and the greedy return of the run with each, `[N]`."""
     from metarl_jax.runs.restore import load
 
-    program, state = load(run_dir)
+    program, state, *_ = load(run_dir)
     env = program.env
     if not isinstance(env, HopperEnsemble):
         raise SystemExit(f"{run_dir} is a run on {env.name!r}: give runs on 'hopper_ensemble'")
@@ -92,7 +91,9 @@ def returns_of(run_dir: Path, num_tasks: int) -> tuple[HopperBody, np.ndarray]:
     def one(key):
         task_key, trial_key = jax.random.split(key)
         body = env.sample(task_key, "test")
-        trial = greedy_trial(program, state, body, trial_key, num_rounds=1)
+        trial = program.trial(
+            state, body, trial_key, num_rounds=1, num_episodes=1, deterministic=True
+        )
         return body, trial.episode_returns()[0, 0]
 
     bodies, returns = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=100))(keys)

@@ -26,7 +26,7 @@ from metarl_jax.core.trees import join_leading
 from metarl_jax.core.types import TrainState
 from metarl_jax.envs.grid_navi import MOVES, GridNavi
 from metarl_jax.learners.varibad import VariBAD
-from metarl_jax.program.build import Program, greedy_trial
+from metarl_jax.program.build import Program
 
 
 def beliefs(program: Program, state: TrainState, goal: jax.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +35,9 @@ def beliefs(program: Program, state: TrainState, goal: jax.Array) -> tuple[np.nd
     assert isinstance(env, GridNavi)
     assert isinstance(config, VariBAD)
     module = config.make_policy(env)
-    trial = greedy_trial(program, state, goal, make_key(0), num_rounds=2)
+    trial = program.trial(
+        state, goal, make_key(0), num_rounds=2, num_episodes=1, deterministic=True
+    )
     observation, posterior = join_leading(
         (trial.rollout.timestep.observation, trial.rollout.policy.latent)
     )
@@ -79,7 +81,7 @@ def main(args: list[str]) -> None:
 
     from metarl_jax.runs.restore import load
 
-    program, state = load(options.run_dir)
+    program, state, *_ = load(options.run_dir)
     found, path = beliefs(program, state, jnp.array(options.goal, jnp.int32))
     grid_belief(found, path, tuple(options.goal), options.out)
     print(f"drawn to {options.out}")

@@ -11,7 +11,7 @@ from metarl_jax.core.distributions import Categorical, Uniform
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.types import PolicyOut
-from metarl_jax.envs.base import SPLITS, EnvState, TaskDistribution, has_oracle
+from metarl_jax.envs.base import EnvState, TaskDistribution, Wrapper, has_oracle
 from metarl_jax.learners.base import MetaLearner
 from metarl_jax.program.step import StepSpec
 
@@ -36,37 +36,10 @@ def random_policy(env: TaskDistribution) -> MetaLearner:
 
 
 @dataclasses.dataclass(frozen=True)
-class OracleControlled(TaskDistribution):
+class OracleControlled(Wrapper):
     """`env`, in which every action is replaced by that of its oracle policy."""
 
     name = "oracle_controlled"
-    splits = SPLITS
-
-    env: TaskDistribution
-
-    @property
-    def episode_length(self) -> int:
-        return self.env.episode_length
-
-    @property
-    def observation_size(self) -> int:
-        return self.env.observation_size
-
-    @property
-    def action_space(self):
-        return self.env.action_space
-
-    def at(self, step: int | jax.Array) -> "OracleControlled":
-        return dataclasses.replace(self, env=self.env.at(step))
-
-    def sample(self, key: jax.Array, split: str = "train"):
-        return self.env.sample(key, split)
-
-    def regret(self, task):
-        return self.env.regret(task)
-
-    def reset(self, task, key: jax.Array) -> EnvState:
-        return self.env.reset(task, key)
 
     def step(self, task, state: EnvState, action: jax.Array) -> EnvState:
         oracle_action = self.env.oracle_action(task, state.observation)

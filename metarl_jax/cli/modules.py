@@ -71,7 +71,7 @@ def main(args: list[str]) -> int:
     from metarl_jax.analysis import modules, plots
     from metarl_jax.runs.restore import load
 
-    program, state = load(run_dir, options.checkpoint, options.runtime)
+    program, state, *_ = load(run_dir, options.checkpoint, options.runtime)
     learned = modules.learned_structure(program, state, num_tasks=options.num_tasks)
     summary = learned.summary() | {"checkpoint": options.checkpoint}
     if options.json:

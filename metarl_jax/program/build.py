@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from metarl_jax.baselines.policies import control_spec
 from metarl_jax.config import Config, evaluated_learner, validate
 from metarl_jax.core import machine
-from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.advantages import make_estimator
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.jax_settings import under_fixed_settings
+from metarl_jax.core.jax_settings import as_fixed_key, under_fixed_settings
 from metarl_jax.core.spaces import Discrete, encoded_action_size, flat_size
 from metarl_jax.core.task_axis import TaskAxis, make_task_axis
 from metarl_jax.core.types import (
@@ -32,6 +32,7 @@ from metarl_jax.program.devices import (
     select_devices,
 )
 from metarl_jax.program.evaluation import RETURN, Measured, make_measure
+from metarl_jax.program.policy import Policy, make_policy
 from metarl_jax.program.rollout import collect_trial
 from metarl_jax.program.step import StepSpec, make_init, make_step
 
@@ -47,6 +48,9 @@ class Program(NamedTuple):
       evaluate: the same arguments to the returns alone.
       evaluate_control: (control, key, split="test", num_tasks=None, step=0) to the same for the `random` or `oracle`
         policy or a known strategy, on the tasks that a learner is evaluated on after so many meta-steps.
+      trial: (state, task, key, num_rounds=None, num_episodes=None, deterministic=False, record_states=False) to the
+        record of one trial in one task (`metarl_jax.core.types.Trial`), with the environment's states if asked for.
+      policy: state to the learner for a loop of your own (`metarl_jax.program.policy.Policy`).
       env, learner, outer, axis: the parts.
       config: what it was built from.
     """
@@ -56,6 +60,8 @@ class Program(NamedTuple):
     measure: Callable[..., Measured]
     evaluate: Callable[..., Array]
     evaluate_control: Callable[..., Array]
+    trial: Callable[..., Trial]
+    policy: Callable[[TrainState], Policy]
     env: TaskDistribution
     learner: MetaLearner
     outer: Outer
@@ -80,6 +86,8 @@ def build(config: Config) -> Program:
         measure=measure,
         evaluate=evaluate,
         evaluate_control=evaluate_control,
+        trial=_make_trial(spec),
+        policy=lambda state: make_policy(spec.env, spec.learner, spec.advantages, state.meta),
         env=spec.env,
         learner=spec.learner,
         outer=spec.outer,
@@ -161,6 +169,34 @@ def _step_bytes(config: Config) -> int:
     return 5 + replayed
 
 
+def _make_trial(spec: StepSpec) -> Callable[..., Trial]:
+    @under_fixed_settings
+    def trial(
+        state: TrainState,
+        task: Any,
+        key: Key,
+        num_rounds: int | None = None,
+        num_episodes: int | None = None,
+        deterministic: bool = False,
+        record_states: bool = False,
+    ) -> Trial:
+        return collect_trial(
+            spec.env,
+            spec.learner,
+            spec.advantages,
+            state.meta,
+            task,
+            as_fixed_key(key),
+            num_rounds=num_rounds or spec.num_rounds,
+            num_episodes=num_episodes or spec.num_episodes,
+            num_steps=spec.num_steps,
+            deterministic=deterministic,
+            record_states=record_states,
+        )
+
+    return trial
+
+
 def _make_evaluations(config: Config, spec: StepSpec):
     """`measure`, `evaluate` and `evaluate_control` with the defaults of the configuration."""
     options = config.evaluation
@@ -196,21 +232,3 @@ def _make_evaluations(config: Config, spec: StepSpec):
         )[RETURN]
 
     return measure, evaluate, evaluate_control
-
-
-def greedy_trial(
-    program: Program, state: TrainState, task: Any, key: Key, num_rounds: int
-) -> Trial:
-    """One trial `[K, T, 1]` of a learner that infers, acting by the mode of its policy; it has no advantages."""
-    unused = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
-    return collect_trial(
-        program.env,
-        program.learner,
-        unused,
-        state.meta,
-        task,
-        key,
-        num_rounds=num_rounds,
-        num_episodes=1,
-        deterministic=True,
-    )

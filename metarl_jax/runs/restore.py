@@ -10,6 +10,7 @@ from metarl_jax.core.types import TrainState
 from metarl_jax.core.writing import sweep_around, to_resume
 from metarl_jax.program.build import Program, build
 from metarl_jax.program.devices import with_runtime
+from metarl_jax.program.policy import Policy
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs import user_files
@@ -142,10 +143,33 @@ def _load(folder: RunFolder, executables: Executables, warn: Warn, which: Which)
     return found
 
 
+class LoadedRun(NamedTuple):
+    """A trained run, ready for use.
+
+    Attributes:
+      program: what its configuration says, for this machine.
+      state: at one of its checkpoints.
+      config: its configuration.
+      policy: the learner for a loop of your own.
+    """
+
+    program: Program
+    state: TrainState
+    config: Config
+    policy: Policy
+
+
 def load(
     run_dir: Path | str, checkpoint: Which = "best", runtime: RuntimeConfig | None = None
-) -> tuple[Program, TrainState]:
-    """The program of a run for this machine, and its state at a checkpoint.
+) -> LoadedRun:
+    """Loads a trained run.
+
+    ```python
+    run = metarl_jax.load("runs/rl2-bandit-seed0")
+    task = run.program.env.sample(jax.random.key(0), "test")
+    trial = run.program.trial(run.state, task, jax.random.key(1), num_episodes=1)
+    carry = run.policy.init()
+    ```
 
     Args:
       run_dir: the folder of a run.
@@ -158,4 +182,5 @@ def load(
     warn = Reporter().warn
     folder, config = reopen(Path(run_dir), warn, runtime)
     saved = open_run(folder, config, warn, checkpoint)
-    return saved.program, saved.state
+    policy = saved.program.policy(saved.state)
+    return LoadedRun(saved.program, saved.state, config, policy)
