@@ -10,9 +10,8 @@ import numpy as np
 from flax import struct
 
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.registry import Named
-from metarl_jax.core.spaces import ActionSpace
 from metarl_jax.core.jax_settings import fixed_settings, make_key
+from metarl_jax.core.registry import Named
 from metarl_jax.core.spaces import (
     ActionSpace,
     Observation,

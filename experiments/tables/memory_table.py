@@ -87,7 +87,7 @@ def cell(
         train.resume(run_dir)
     found = json.loads(kept.read_text()) if kept.exists() else {}
     if found.get("num_tasks") != num_tasks or "machines" not in found:
-        program, state = load(run_dir)
+        program, state, *_ = load(run_dir)
         evaluate = jax.jit(lambda state, key: program.evaluate(state, key, "test", num_tasks))
         last = folder.last_metrics() or {}
         found = {name: last[name] + before[name] for name in ("env_steps", "seconds")}
