@@ -1,6 +1,7 @@
 """What a distribution over tasks is: the interface that `metarl_jax.envs` implements and users subclass."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +15,7 @@ from metarl_jax.core.jax_settings import fixed_settings, make_key
 from metarl_jax.core.registry import Named
 from metarl_jax.core.spaces import (
     ActionSpace,
+    Array,
     Observation,
     ObservationSpace,
     flat_size,
@@ -91,7 +93,12 @@ class TaskDistribution(Named):
 
     @property
     def observation_space(self) -> ObservationSpace:
-        """Shapes and types of an observation: a pytree of `Array` and `Integers`, by default that of `reset`."""
+        """Shapes and types of an observation: a pytree of `Array` and `Integers`.
+
+        By default a vector of `observation_size` floats where that is defined, and otherwise what `reset` answers.
+        """
+        if type(self).observation_size is not TaskDistribution.observation_size:
+            return Array((self.observation_size,))
         return space_of(self._abstract_state().observation)
 
     @property
@@ -103,9 +110,10 @@ class TaskDistribution(Named):
 
     def _abstract_state(self) -> EnvState:
         """Shapes and types of a state."""
-        with fixed_settings():
-            key = make_key(0)
-            return jax.eval_shape(lambda: self.reset(self.sample(key), key))
+        try:
+            return _abstract_state(self)
+        except TypeError:  # a field that is a tracer has no hash
+            return _abstract_state.__wrapped__(self)
 
     @property
     def observation_size(self) -> int:
@@ -281,6 +289,18 @@ class Wrapper(TaskDistribution):
 
     def validate(self) -> None:
         self.env.validate()
+
+
+@functools.lru_cache(maxsize=64)
+def _abstract_state(env: TaskDistribution) -> EnvState:
+    """Shapes and types of the states of an environment; kept, because tracing `reset` may take seconds."""
+    with fixed_settings():
+        key = make_key(0)
+        state = jax.eval_shape(lambda: env.reset(env.sample(key), key))
+    if not isinstance(state, EnvState):
+        name = type(env).__name__
+        raise UserError(f"{name}.reset returned a {type(state).__name__}, expected an EnvState")
+    return state
 
 
 def knows_regret(env: TaskDistribution) -> bool:

@@ -1,5 +1,6 @@
 """What a task distribution must answer: its properties, and the states of `reset` and `step`."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 
 from metarl_jax.core.describe import describe
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.spaces import Box, Discrete
+from metarl_jax.core.spaces import Box, Discrete, Integers, is_space, space_leaves
 from metarl_jax.envs.base import SPLITS, EnvState, TaskDistribution
 
 
@@ -24,11 +25,20 @@ def check_properties(env: TaskDistribution) -> None:
         raise UserError(
             f"{name}.episode_length is {describe(length)}, expected an int of 1 or more, the steps of an episode"
         )
-    size = _read(env, "observation_size")
-    if not _is_integer(size) or size < 0:
-        raise UserError(
-            f"{name}.observation_size is {describe(size)}, expected an int, the entries of an observation"
-        )
+    if type(env).observation_size is not TaskDistribution.observation_size:
+        size = _read(env, "observation_size")
+        if not _is_integer(size) or size < 0:
+            raise UserError(
+                f"{name}.observation_size is {describe(size)}, expected an int, the entries of an observation"
+            )
+    if type(env).observation_space is not TaskDistribution.observation_space:
+        leaves = jax.tree.leaves(_read(env, "observation_space"), is_leaf=is_space)
+        wrong = [leaf for leaf in leaves if not is_space(leaf)]
+        if wrong:
+            raise UserError(
+                f"{name}.observation_space has {describe(wrong[0])} in it, expected a pytree of "
+                "Array(shape) and Integers(shape, num_values)"
+            )
     space = _read(env, "action_space")
     if not isinstance(space, Discrete | Box):
         raise UserError(
@@ -84,18 +94,51 @@ def canonical(env: TaskDistribution, state: Any, method: str) -> EnvState:
     expected = "an EnvState(observation, reward, done, simulator)"
     if not isinstance(state, EnvState):
         raise UserError(f"{where} returned {describe(state)}, expected {expected}")
-    observation = numbers(f"{where} returned an observation that", state.observation)
-    if observation.shape != (env.observation_size,):
-        raise UserError(
-            f"{where} returned an observation of shape {observation.shape}, expected ({env.observation_size},), "
-            f"the observation_size of {type(env).__name__}"
-        )
     return state.replace(
-        observation=observation,
+        observation=_observation(env, where, state.observation),
+        metrics=jax.tree.map(
+            partial(scalar, f"{where} returned metrics of which one"), state.metrics
+        ),
         reward=scalar(f"{where} returned a reward that", state.reward),
         done=_flag(where, state.done),
         simulator=arrays(f"{where} returned a simulator in which", state.simulator),
     )
+
+
+def _observation(env: TaskDistribution, where: str, value: Any) -> Any:
+    """The observation, leaf by leaf as the observation space says."""
+    space = env.observation_space
+    structure = jax.tree.structure(space, is_leaf=is_space)
+    try:
+        leaves = structure.flatten_up_to(value)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{where} returned an observation that is {describe(value)}, expected one like {space}, the "
+            f"observation_space of {type(env).__name__}"
+        ) from error
+    read = []
+    for leaf_space, leaf in zip(space_leaves(space), leaves, strict=True):
+        if isinstance(leaf_space, Integers):
+            array = _integers(f"{where} returned an observation that", leaf, leaf_space)
+        else:
+            array = numbers(f"{where} returned an observation that", leaf)
+        if array.shape != leaf_space.shape:
+            raise UserError(
+                f"{where} returned an observation of shape {array.shape}, expected {leaf_space.shape}, as the "
+                f"observation_space of {type(env).__name__} is {space}"
+            )
+        read.append(array)
+    return jax.tree.unflatten(structure, read)
+
+
+def _integers(subject: str, value: Any, space: Integers) -> jax.Array:
+    array = _array(subject, value)
+    if not (jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == jnp.bool_):
+        raise UserError(
+            f"{subject} is {describe(value)}, expected integers below {space.num_values}: observation_space says "
+            f"{space}"
+        )
+    return _strong(array.astype(space.dtype))
 
 
 def numbers(subject: str, value: Any) -> jax.Array:

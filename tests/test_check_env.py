@@ -264,10 +264,6 @@ MISTAKES = {
         r"must define step: def step\(self, task, state, action\)",
     ),
     # Properties.
-    "missing_size": (
-        {"observation_size": TaskDistribution.observation_size},
-        "must define observation_size",
-    ),
     "space_is_a_number": (
         {"action_space": property(lambda self: 2)},
         r"action_space is the int 2, expected an instance of Discrete or Box",

@@ -63,7 +63,7 @@ class Integers:
 
 def space_leaves(space: ObservationSpace) -> list[Array | Integers]:
     """The leaves of an observation space, in the order of `jax.tree.leaves`."""
-    return jax.tree.leaves(space, is_leaf=_is_leaf)
+    return jax.tree.leaves(space, is_leaf=is_space)
 
 
 def flatten(space: ObservationSpace, observation: Observation) -> jax.Array:
@@ -80,7 +80,7 @@ def flat_size(space: ObservationSpace) -> int:
 def blank(space: ObservationSpace, *leading: int) -> Observation:
     """An observation of zeros, with these leading axes."""
     return jax.tree.map(
-        lambda leaf: jnp.zeros((*leading, *leaf.shape), leaf.dtype), space, is_leaf=_is_leaf
+        lambda leaf: jnp.zeros((*leading, *leaf.shape), leaf.dtype), space, is_leaf=is_space
     )
 
 
@@ -112,11 +112,12 @@ def pairs(
     space: ObservationSpace, observation: Observation
 ) -> list[tuple[Array | Integers, jax.Array]]:
     """The leaves of a space, each with the array of an observation that belongs to it."""
-    structure = jax.tree.structure(space, is_leaf=_is_leaf)
+    structure = jax.tree.structure(space, is_leaf=is_space)
     return list(zip(space_leaves(space), structure.flatten_up_to(observation), strict=True))
 
 
-def _is_leaf(node: Any) -> bool:
+def is_space(node: Any) -> bool:
+    """Whether this is a leaf of an observation space."""
     return isinstance(node, Array | Integers)
 
 

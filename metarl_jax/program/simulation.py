@@ -9,13 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from metarl_jax.core import normalize
-from metarl_jax.core.spaces import encode_action, encoded_action_size, pairs
+from metarl_jax.core.spaces import encode_action, encoded_action_size
 from metarl_jax.core.trees import where_leading
 from metarl_jax.core.types import (
     Array,
@@ -31,6 +30,7 @@ from metarl_jax.core.types import (
     sum_by_episode,
 )
 from metarl_jax.envs.base import EnvState, Regret, TaskDistribution
+from metarl_jax.envs.contract import canonical
 from metarl_jax.learners.base import MetaLearner
 
 Act = Callable[[InnerState, TimeStep], tuple[PolicyOut, InnerState]]
@@ -70,6 +70,14 @@ class Simulation(NamedTuple):
     regret: Regret | None
     reads_outcome: bool
     keeps_states: bool
+
+    def reset(self, key: Key) -> EnvState:
+        """The first state of an episode, checked and converted while it is traced."""
+        return canonical(self.env, self.env.reset(self.task, key), "reset")
+
+    def step(self, state: EnvState, action: Array) -> EnvState:
+        """The next state of an episode, checked and converted while it is traced."""
+        return canonical(self.env, self.env.step(self.task, state, action), "step")
 
     def mask(self, state: EnvState) -> Array | None:
         """The actions `[E, A]` that may be taken, or None."""
@@ -162,9 +170,7 @@ def begin_trial(
         return reset_keys, jax.random.split(action_key, env.episode_length)[:num_steps]
 
     reset_keys, action_keys = jax.vmap(round_keys)(jnp.arange(num_rounds))
-    reset = jax.vmap(env.reset, in_axes=(None, 0))
-    starts: EnvState = jax.vmap(reset, in_axes=(None, 0))(simulation.task, reset_keys)
-    _check_env_state(env, starts, (num_rounds, num_episodes))
+    starts: EnvState = jax.vmap(jax.vmap(simulation.reset))(reset_keys)
     start = jax.tree.map(lambda x: x[0], starts)
     no_action = jnp.zeros((num_episodes, encoded_action_size(env.action_space)), jnp.float32)
     no_reward = jnp.zeros(num_episodes, jnp.float32)
@@ -267,8 +273,7 @@ def _step(
     out, inner_state = simulation.act(carried.inner_state, timestep)
     distribution = out.distribution
     action = distribution.mode() if noise is None else distribution.transform(noise)
-    next_state = jax.vmap(env.step, in_axes=(None, 0, 0))(simulation.task, state, action)
-    _check_env_state(env, next_state, valid.shape)
+    next_state: EnvState = jax.vmap(simulation.step)(state, action)
     reward = jnp.where(valid, next_state.reward, 0.0)
     training_reward = reward
     if simulation.regret is not None:
@@ -348,12 +353,3 @@ def _reduce_metrics(
         mean=jax.tree.map(lambda x: total(x) / count, metrics),
         last=jax.tree.map(lambda x: total(jnp.where(is_last, x, 0.0)), metrics),
     )
-
-
-def _check_env_state(env: TaskDistribution, state: EnvState, leading: tuple[int, ...]) -> None:
-    """Shapes and types of what a task distribution answers, while it is traced."""
-    for space, x in pairs(env.observation_space, state.observation):
-        chex.assert_shape(x, (*leading, *space.shape))
-        chex.assert_type(x, jnp.dtype(space.dtype))
-    chex.assert_shape([state.reward, state.done, *jax.tree.leaves(state.metrics)], leading)
-    chex.assert_type([state.reward, state.done], [float, bool])
