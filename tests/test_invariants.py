@@ -155,7 +155,9 @@ def collect_one(config) -> Collected:
         )
     )
     replay = jax.jit(
-        lambda meta_params, trial: replay_trial(program.learner, meta_params, state.meta.memory, trial)
+        lambda meta_params, trial: replay_trial(
+            program.learner, meta_params, state.meta.memory, trial
+        )
     )
     return Collected(program, state, collect(state.meta.params, jax.random.key(2)), replay)
 

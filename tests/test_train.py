@@ -46,7 +46,7 @@ from metarl_jax.runs.executables import REPORTS, Executables, run_functions
 from metarl_jax.runs.locks import locked
 from metarl_jax.runs.loop import chunk_end, is_due
 from metarl_jax.runs.pace import Pace
-from metarl_jax.runs.progress import Progress, held_out_return, note_evaluation
+from metarl_jax.runs.progress import Progress, held_out_score, note_evaluation
 from metarl_jax.runs.restore import load
 from metarl_jax.runs.stopping import Diverged, Interrupted, interruptible
 from metarl_jax.runs.train import resume, train
@@ -666,20 +666,21 @@ def test_of_equals_the_last_is_the_best():
     program = build(PROBE)
     progress = Progress()
     for step, score in ((4, 0.5), (8, 0.7), (10, 0.7), (11, 0.6)):
-        progress, _ = note_evaluation(progress, program, step, np.full((2, 3), score), saved=True)
+        measured = {"return": np.full((2, 3), score)}
+        progress, _ = note_evaluation(progress, program, step, measured, saved=True)
     assert progress.best_step == 10
     assert progress.best_return == pytest.approx(0.7)
 
 
-def test_held_out_return_of_sequences_and_of_adaptation():
+def test_held_out_score_of_sequences_and_of_adaptation():
     returns = np.array([[0.0, 2.0], [2.0, 8.0]])
     program = build(PROBE)
-    assert held_out_return(program, returns) == 3.0
+    assert held_out_score(program, {"return": returns}) == 3.0
     adapting = program._replace(config=dataclasses.replace(PROBE, learner=MAML()))
-    assert held_out_return(adapting, returns) == 5.0
-    broken = np.append(returns, [[np.nan, 9.0]], axis=0)
-    assert held_out_return(adapting, broken) == 5.0
-    progress, line = note_evaluation(Progress(), program, 4, broken, saved=True)
+    assert held_out_score(adapting, {"return": returns}) == 5.0
+    broken = np.append(returns, [[np.inf, 9.0]], axis=0)
+    assert held_out_score(adapting, {"return": broken}) == 5.0
+    progress, line = note_evaluation(Progress(), program, 4, {"return": broken}, saved=True)
     assert (progress.best_return, line["num_nonfinite_tasks"]) == (3.0, 1)
 
 
