@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import metarl_jax.experiments as presets
     import metarl_jax.learners as learners
     import metarl_jax.outer as outer
+    import metarl_jax.testing as testing
     from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig
     from metarl_jax.core.advantages import AdvantageConfig
     from metarl_jax.core.errors import UserError
@@ -73,6 +74,7 @@ __all__ = [
     "presets",
     "resume",
     "sweep",
+    "testing",
     "train",
 ]
 __version__ = "0.1.0"
@@ -83,6 +85,7 @@ _SOURCES = {
     "learners": "metarl_jax.learners",
     "outer": "metarl_jax.outer",
     "presets": "metarl_jax.experiments",
+    "testing": "metarl_jax.testing",
     "AdvantageConfig": "metarl_jax.core.advantages:AdvantageConfig",
     "Box": "metarl_jax.core.spaces:Box",
     "Config": "metarl_jax.config:Config",

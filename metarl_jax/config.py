@@ -141,7 +141,8 @@ def validate(config: Config) -> None:
     Raises:
       UserError: naming the field, the value and the remedy.
     """
-    _check_declared(config)
+    for field in REGISTRIES:
+        check_declared(field, getattr(config, field))
     check_fields(config)
     for validate_part in (config.env.validate, lambda: config.learner.validate(config)):
         try:
@@ -170,14 +171,21 @@ def validate(config: Config) -> None:
         )
 
 
-def _check_declared(config: Config) -> None:
-    """Checks classes that are not the library's own as far as nothing needs to be computed for that."""
+def check_declared(field: str, part: Any) -> None:
+    """Checks a part whose class is not the library's own as far as nothing needs to be computed for that.
+
+    Args:
+      field: of a configuration: `env`, `learner` or `outer`.
+      part: the value of that field.
+
+    Raises:
+      UserError: naming the class, the attribute, what it is and the remedy.
+    """
     bases = {"env": TaskDistribution, "learner": LearnerConfig, "outer": OuterConfig}
-    for field, base in bases.items():
-        if is_foreign(part := getattr(config, field)):
-            check_declaration(part, base)
-    if is_foreign(config.env):
-        check_properties(config.env)
+    if is_foreign(part):
+        check_declaration(part, bases[field])
+        if isinstance(part, TaskDistribution):
+            check_properties(part)
 
 
 def _check_normalization(config: Config) -> None:

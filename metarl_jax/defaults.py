@@ -13,8 +13,9 @@ import dataclasses
 from typing import Any
 
 from metarl_jax import envs, learners, outer
-from metarl_jax.config import Config, EvaluationConfig, validate
+from metarl_jax.config import Config, EvaluationConfig, check_declared, validate
 from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.declarations import instance
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.base import LearnerConfig
@@ -45,11 +46,12 @@ def default_config(
     if isinstance(env, str):
         env = envs.get(env)
     if isinstance(env, type):
-        env = env()
+        env = instance(env)
+    check_declared("env", env)
     if isinstance(learner, str):
         learner = learners.get(learner)
     if isinstance(learner, type):
-        learner = learner().suited_to(env)
+        learner = instance(learner).suited_to(env)
     if isinstance(outer_method, str):
         outer_method = outer.get(outer_method)
     if not outer_method.learns_step_sizes and hasattr(learner, "learn_inner_lr"):

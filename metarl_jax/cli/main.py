@@ -19,6 +19,7 @@ COMMANDS = {
         "metarl_jax.cli.sweep:main",
         "train every combination of values and seeds in one program",
     ),
+    "check": ("metarl_jax.cli.check:main", "check a class of your own before training with it"),
     "resume": ("metarl_jax.cli.train:resume", "go on with a run or a sweep that was stopped"),
     "eval": ("metarl_jax.cli.evaluate:main", "evaluate a run on held-out tasks"),
     "compare": (

@@ -12,6 +12,7 @@ import tyro
 from metarl_jax import envs, experiments, learners, outer
 from metarl_jax.cli.options import last_value, parse
 from metarl_jax.config import REGISTRIES, Config, validate
+from metarl_jax.core.declarations import instance
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path
 from metarl_jax.core.registry import suggestion
@@ -153,7 +154,7 @@ def _with_parts(title: str, config: Config, args: Sequence[str]) -> Subject:
     for field, registry in REGISTRIES.items():
         name = last_value(args, f"--{field}")
         if name is not None and registry.get(name) is not type(getattr(config, field)):
-            config = dataclasses.replace(config, **{field: registry.make(name)})
+            config = dataclasses.replace(config, **{field: instance(registry.get(name))})
     hint = ""
     if config.learner.needs_round_advantages != before.needs_round_advantages:
         learner, env = (

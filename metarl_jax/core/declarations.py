@@ -5,13 +5,15 @@ Nothing here computes, so that it may run before JAX has started its backend.
 
 import dataclasses
 import inspect
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from metarl_jax.core.describe import describe
 from metarl_jax.core.errors import UserError
+
+T = TypeVar("T")
 
 PLAIN = (bool, int, float, str, type(None))
 """Types of the values that options have, alone or in tuples: those that `config.json` can hold."""
@@ -20,6 +22,21 @@ PLAIN = (bool, int, float, str, type(None))
 def is_foreign(part: Any) -> bool:
     """Whether the class of an object is defined outside of this library, and so has no test of ours."""
     return not type(part).__module__.startswith("metarl_jax.")
+
+
+def instance(cls: type[T]) -> T:
+    """An instance of a class of options with the defaults of all fields.
+
+    Raises:
+      UserError: naming the first field without a default.
+    """
+    for field in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
+        nothing = dataclasses.MISSING
+        if field.init and field.default is nothing and field.default_factory is nothing:
+            raise UserError(
+                f"{cls.__name__}.{field.name} has no default: fields are options, each with a default"
+            )
+    return cls()
 
 
 def check_declaration(part: Any, base: type) -> None:

@@ -60,8 +60,8 @@ def train_sweep(
       Diverged: when every member has skipped `config.max_skipped` updates in a row.
     """
     reporter = console or Reporter()
-    check_foreign(sweep.config)
     sweep.validate()
+    check_foreign(sweep.members()[0].config)
     sweep = dataclasses.replace(sweep, config=warm_start.with_absolute_init_from(sweep.config))
     functions = sweep_functions(sweep)
     check_memory(sweep.config)

@@ -1,0 +1,61 @@
+"""A task distribution in the place of another: the same spaces, short episodes, and numbers drawn at random.
+
+Learners and outer methods are checked on what it makes, so that no simulator has to be compiled for it.
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.spaces import ActionSpace
+from metarl_jax.envs.base import EnvState, TaskDistribution
+
+NUM_STEPS = 5
+"""Steps of an episode; one in four ends at each of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StandIn(TaskDistribution):
+    """Observations and rewards drawn at random, in the spaces of `env`."""
+
+    name: ClassVar[str] = "stand_in"
+
+    env: TaskDistribution
+
+    @property
+    def episode_length(self) -> int:
+        return NUM_STEPS
+
+    @property
+    def observation_size(self) -> int:
+        return self.env.observation_size
+
+    @property
+    def action_space(self) -> ActionSpace:
+        return self.env.action_space
+
+    def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
+        del split
+        return jax.random.normal(key)
+
+    def reset(self, task: jax.Array, key: jax.Array) -> EnvState:
+        return self._draw(task, key)
+
+    def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
+        del action
+        return self._draw(task, state.simulator)
+
+    def _draw(self, task: jax.Array, key: jax.Array) -> EnvState:
+        key, observation_key, reward_key, done_key = jax.random.split(key, 4)
+        return EnvState(
+            observation=jax.random.normal(observation_key, (self.observation_size,)),
+            reward=task + jax.random.normal(reward_key),
+            done=jax.random.bernoulli(done_key, 0.25),
+            simulator=key,
+        )
+
+    def regret(self, task: Any) -> Any:
+        del task
+        return lambda state, action: jnp.abs(state.reward)
