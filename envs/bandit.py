@@ -7,13 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.baselines.bandit_strategies import STRATEGIES
-from metarl_jax.baselines.options import build_strategy
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import EnvState, Regret, TaskDistribution, check_split
 from metarl_jax.envs.bayes_optimal import bandit_ceiling
-from metarl_jax.learners.base import MetaLearner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +27,6 @@ class Bandit(TaskDistribution):
     """
 
     name: ClassVar[str] = "bandit"
-    strategies: ClassVar[tuple[str, ...]] = tuple(STRATEGIES)
 
     num_arms: int = bounded(5, at_least=2)
     """Number of arms k."""
@@ -61,10 +57,6 @@ class Bandit(TaskDistribution):
 
     def regret(self, task: jax.Array) -> Regret:
         return regret_of_arms(task)
-
-    def make_strategy(self, name: str, num_rounds: int, **options) -> MetaLearner:
-        strategy = build_strategy(STRATEGIES, self.name, name, options)
-        return strategy.make(self.num_arms, num_rounds)
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
         return bandit_ceiling(self.num_arms, num_rounds)

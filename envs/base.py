@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,6 @@ from metarl_jax.core.spaces import (
     flat_size,
     space_of,
 )
-
-if TYPE_CHECKING:
-    from metarl_jax.learners.base import MetaLearner
 
 Task = Any
 """One MDP of a distribution: a small pytree of arrays (a goal, a velocity, physics). Traced, so that a new task
@@ -74,8 +71,6 @@ class TaskDistribution(Named):
     """The splits that `sample` knows. `train` and `test` are independent draws unless `note` says otherwise."""
     note: ClassVar[str] = ""
     """What a reader of a report must know of the splits, shown beside held-out results."""
-    strategies: ClassVar[tuple[str, ...]] = ()
-    """Known strategies for these tasks, by the names that `make_strategy` takes: controls beside a learner."""
     single_task: ClassVar[bool] = False
     """Whether all draws of `sample` are one task, which otherwise is taken for a mistake."""
     horizon_is_task: ClassVar[bool] = True
@@ -182,20 +177,6 @@ class TaskDistribution(Named):
         """
         del task
         return None
-
-    def make_strategy(self, name: str, num_rounds: int, **options: Any) -> "MetaLearner":
-        """A known strategy, as a learner without meta-parameters that lives through trials of K = `num_rounds` rounds.
-
-        Args:
-          name: one of `strategies`.
-          num_rounds: K.
-          options: fields of the strategy, where others than the defaults are wanted.
-
-        Raises:
-          UserError: for another name, or options that it does not have.
-        """
-        del num_rounds, options
-        raise UserError(f"strategy={name!r}: env {self.name!r} has no known strategies")
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
         """The expected return of each round `[K]` of the policy that is best on average over the tasks of `sample`.

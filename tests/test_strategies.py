@@ -11,8 +11,10 @@ from scipy import stats
 from scipy.optimize import linprog
 
 import metarl_jax
-from metarl_jax import envs
+from metarl_jax import baselines, envs
+from metarl_jax.baselines import registry
 from metarl_jax.baselines.gittins import gittins_index
+from metarl_jax.baselines.policies import control_names
 from metarl_jax.baselines.sampling import sample_beta, sample_dirichlet
 from metarl_jax.cli.main import main
 from metarl_jax.config import EvaluationConfig
@@ -27,7 +29,7 @@ QUICK = {"xla_backend_optimization_level": 0}
 """Compiler options: these programs compile for longer than they run."""
 RECORD_ONLY = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
 SMALL = {"bandit": {}, "tabular_mdp": {"num_states": 3, "num_actions": 2, "horizon": 4}}
-ALL = [(env, name) for env in SMALL for name in envs.get(env).strategies]
+ALL = [(env, name) for env in SMALL for name in baselines.strategies(envs.make(env))]
 # Tabular strategies differ in their plans alone, and compile for long.
 ALIKE = [("tabular_mdp", name) for name in ("opsrl", "ucrl2", "beb", "greedy")]
 
@@ -41,7 +43,7 @@ def collect(env, learner, key, num_rounds, num_episodes=1):
 
 def total_return(env, strategies, num_rounds, num_tasks):
     """Mean and standard error of the return of a trial, for each (name, options), in one executable."""
-    learners = [env.make_strategy(name, num_rounds, **options) for name, options in strategies]
+    learners = [baselines.make(env, name, num_rounds, **options) for name, options in strategies]
 
     def one(key):
         trials = [collect(env, learner, key, num_rounds) for learner in learners]
@@ -112,7 +114,7 @@ def test_the_prior_of_the_tasks_is_worth_much():
 def test_replay_equals_collect(env, name):
     """Their answers follow from the record alone, in trials side by side, and from one another's by nothing."""
     env = envs.make(env, **SMALL[env])
-    learner = env.make_strategy(name, 4)
+    learner = baselines.make(env, name, 4)
 
     def both(key):
         trial = collect(env, learner, key, num_rounds=4, num_episodes=3)
@@ -138,7 +140,7 @@ def collect_and_infer(env, learner, num_rounds, num_episodes):
 
 def test_a_bandit_strategy_counts_what_it_saw():
     env = envs.make("bandit", num_arms=3)
-    learner = env.make_strategy("thompson", 30)
+    learner = baselines.make(env, "thompson", 30)
     trial, belief = collect_and_infer(env, learner, num_rounds=30, num_episodes=2)
     actions, rewards = trial.rollout.action[:-1, 0], trial.rollout.reward[:-1, 0]
     for episode in range(2):
@@ -152,7 +154,7 @@ def test_a_bandit_strategy_counts_what_it_saw():
 def test_a_tabular_strategy_counts_what_it_saw():
     """Every reward but the last counts, and every transition but those from one episode to the next."""
     env = envs.make("tabular_mdp", **SMALL["tabular_mdp"])
-    learner = env.make_strategy("epsilon_greedy", 5, epsilon=0.5)
+    learner = baselines.make(env, "epsilon_greedy", 5, epsilon=0.5)
     trial, inner = collect_and_infer(env, learner, num_rounds=5, num_episodes=2)
     rollout = trial.rollout
     for episode in range(2):
@@ -174,7 +176,7 @@ def test_a_tabular_strategy_counts_what_it_saw():
 
 def test_an_invalid_step_changes_no_count():
     env = envs.make("tabular_mdp", **SMALL["tabular_mdp"])
-    learner = env.make_strategy("greedy", 2)
+    learner = baselines.make(env, "greedy", 2)
     trial, before = collect_and_infer(env, learner, num_rounds=2, num_episodes=1)
     timestep = jax.tree.map(lambda x: x[-1, -1], trial.rollout.timestep)
     act = jax.jit(lambda *args: learner.act((), *args), compiler_options=QUICK)
@@ -245,9 +247,31 @@ def test_evaluate_control_takes_strategies(small_config):
         with pytest.raises(ValueError, match=message):
             program.evaluate_control(control, jax.random.key(0))
     with pytest.raises(ValueError, match="did you mean 'gittins'"):
-        program.env.make_strategy("gitins", 3)
+        baselines.make(program.env, "gitins", 3)
     with pytest.raises(ValueError, match="has no known strategies"):
-        envs.make("point_robot").make_strategy("ucb1", 3)
+        baselines.make(envs.make("point_robot"), "ucb1", 3)
+
+
+def test_a_strategy_of_ones_own(monkeypatch):
+    """It is known for the environment it is registered for and what derives from it, and nowhere else."""
+    monkeypatch.setattr(registry, "_registries", dict(registry._registries))
+
+    @dataclasses.dataclass(frozen=True)
+    class Still(baselines.Strategy):
+        name = "still"
+
+        def make(self, env, num_rounds):
+            return env, num_rounds
+
+    baselines.register("point_robot", Still)
+    derived = type("Mine", (envs.get("point_robot"),), {})()
+    assert baselines.make(derived, "still", 3) == (derived, 3)
+    assert control_names(derived) == ["random", "oracle", "still"]
+    assert baselines.strategies(envs.make("grid_navi")) == ()
+    with pytest.raises(ValueError, match="already registered"):
+        baselines.register("point_robot", type("Other", (Still,), {"name": "still"}))
+    with pytest.raises(ValueError, match="'random' is built in"):
+        baselines.register("point_robot", type("Other", (Still,), {"name": "random"}))
 
 
 @pytest.mark.parametrize(

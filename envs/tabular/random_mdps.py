@@ -6,13 +6,10 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.baselines.options import build_strategy
-from metarl_jax.baselines.tabular_strategies import STRATEGIES
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import check_split
 from metarl_jax.envs.tabular.base import TabularTasks
 from metarl_jax.envs.tabular.planning import TabularMDP
-from metarl_jax.learners.base import MetaLearner
 
 
 class Tables(NamedTuple):
@@ -36,7 +33,6 @@ class TabularMDPs(TabularTasks):
     """
 
     name: ClassVar[str] = "tabular_mdp"
-    strategies: ClassVar[tuple[str, ...]] = tuple(STRATEGIES)
     reward_std: ClassVar[float] = 1.0
 
     num_states: int = bounded(10, at_least=1)
@@ -64,11 +60,6 @@ class TabularMDPs(TabularTasks):
 
     def mdp(self, task: Tables) -> TabularMDP:
         return TabularMDP(task.transition, task.reward, jnp.eye(self.num_states)[0])
-
-    def make_strategy(self, name: str, num_rounds: int, **options) -> MetaLearner:
-        del num_rounds
-        strategy = build_strategy(STRATEGIES, self.name, name, options)
-        return strategy.make(*self.sizes, self.horizon)
 
 
 @dataclasses.dataclass(frozen=True)

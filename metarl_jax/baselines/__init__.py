@@ -1,1 +1,16 @@
-"""Policies to compare a learner with."""
+"""Policies to compare a learner with: the random policy, the oracle, and known strategies of an environment.
+
+```python
+from metarl_jax import baselines, envs
+env = envs.make("bandit")
+baselines.strategies(env)  # ("gittins", "ucb1", ...)
+learner = baselines.make(env, "ucb1", num_rounds=10, confidence=1.0)
+```
+
+To add one, subclass `metarl_jax.baselines.Strategy`; `baselines.register("bandit", MyStrategy)` gives it a name.
+"""
+
+from metarl_jax.baselines.base import Strategy
+from metarl_jax.baselines.registry import make, register, strategies
+
+__all__ = ["Strategy", "make", "register", "strategies"]

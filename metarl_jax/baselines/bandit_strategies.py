@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from metarl_jax.baselines.base import Strategy
 from metarl_jax.baselines.gittins import gittins_index
 from metarl_jax.baselines.sampling import sample_beta
 from metarl_jax.core.distributions import Categorical
 from metarl_jax.core.types import Array, Key, PolicyOut, TimeStep
 from metarl_jax.core.validation import bounded
+from metarl_jax.envs.bandit import Bandit
 from metarl_jax.learners.base import MetaLearner
 
 NEVER = -1e9
@@ -51,10 +53,8 @@ class Belief(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True)
-class BanditStrategy:
+class BanditStrategy(Strategy):
     """A rule that pulls the arm with the greatest score; subclasses say what the score is."""
-
-    name: ClassVar[str]
 
     def scores(self, belief: Belief, key: Key, num_pulls: int) -> Array:
         """The score of each arm `[E, k]`, in a trial of `num_pulls` pulls."""
@@ -65,8 +65,9 @@ class BanditStrategy:
         best = jnp.argmax(scores, axis=-1, keepdims=True)
         return jnp.where(jnp.arange(scores.shape[-1]) == best, 0.0, NEVER)
 
-    def make(self, num_arms: int, num_pulls: int) -> MetaLearner:
-        """The strategy for trials of n pulls of k arms."""
+    def make(self, env: Bandit, num_rounds: int) -> MetaLearner:
+        """The strategy for trials of n = `num_rounds` pulls."""
+        num_arms = env.num_arms
 
         def begin(meta_params, memory, key: Key, num_episodes: int) -> Belief:
             del meta_params, memory
@@ -77,7 +78,7 @@ class BanditStrategy:
             del meta_params
             belief = observe(belief, timestep)
             key, next_key = jax.random.split(belief.key)
-            logits = self.logits(self.scores(belief, key, num_pulls))
+            logits = self.logits(self.scores(belief, key, num_rounds))
             out = PolicyOut(Categorical(logits), jnp.zeros_like(timestep.previous_reward))
             return out, belief.replace(key=next_key)
 
@@ -190,8 +191,3 @@ class Gittins(BanditStrategy):
         discount = 1.0 - 1.0 / max(num_pulls, 2) if self.discount is None else self.discount
         table = jnp.asarray(gittins_index(num_pulls, discount))
         return table[belief.successes.astype(jnp.int32), belief.failures.astype(jnp.int32)]
-
-
-STRATEGIES: dict[str, type[BanditStrategy]] = {
-    cls.name: cls for cls in (Gittins, UCB1, Thompson, OptimisticThompson, EpsilonGreedy, Greedy)
-}

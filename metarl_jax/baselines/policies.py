@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.baselines.options import parse_strategy
+from metarl_jax.baselines import registry
+from metarl_jax.baselines.registry import parse_strategy
 from metarl_jax.core.distributions import Categorical, Uniform
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import Discrete
@@ -48,14 +49,14 @@ class OracleControlled(Wrapper):
 
 def control_names(env: TaskDistribution) -> list[str]:
     """All controls of these tasks: the random policy, the oracle where there is one, and the known strategies."""
-    return ["random", *(["oracle"] if has_oracle(env) else []), *env.strategies]
+    return ["random", *(["oracle"] if has_oracle(env) else []), *registry.strategies(env)]
 
 
 def check_strategies(env: TaskDistribution, strategies: Sequence[str]) -> None:
     """Raises `UserError` where the task distribution has no such strategy, or the strategy no such option."""
     for text in strategies:
         name, options = parse_strategy(text)
-        env.make_strategy(name, 1, **options)
+        registry.make(env, name, 1, **options)
 
 
 def control_spec(spec: StepSpec, control: str, num_rounds: int | None = None) -> StepSpec:
@@ -74,13 +75,13 @@ def control_spec(spec: StepSpec, control: str, num_rounds: int | None = None) ->
         raise UserError(
             f"control='oracle': env {env.name!r} defines no oracle_action; choose 'random'"
         )
-    if control not in ("random", "oracle") and name not in env.strategies:
+    if control not in ("random", "oracle") and name not in registry.strategies(env):
         raise UserError(
             f"control={control!r} must be one of {', '.join(map(repr, control_names(env)))}"
         )
     learner = random_policy(env)
-    if name in env.strategies:
-        learner = env.make_strategy(name, num_rounds or spec.num_rounds, **options)
+    if name in registry.strategies(env):
+        learner = registry.make(env, name, num_rounds or spec.num_rounds, **options)
     if control == "oracle":
         env = OracleControlled(env)
     return spec._replace(env=env, learner=learner, normalize_observations=False)

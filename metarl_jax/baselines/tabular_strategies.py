@@ -20,11 +20,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from metarl_jax.baselines.base import Strategy
 from metarl_jax.baselines.sampling import sample_dirichlet
 from metarl_jax.core.distributions import Categorical
 from metarl_jax.core.types import Array, Key, PolicyOut, TimeStep
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.tabular.planning import extended_value_iteration, value_iteration
+from metarl_jax.envs.tabular.random_mdps import TabularMDPs
 from metarl_jax.learners.base import MetaLearner
 
 
@@ -85,10 +87,8 @@ class Inner(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True)
-class TabularStrategy:
+class TabularStrategy(Strategy):
     """A rule that acts greedily in action values which it plans at the start of an episode."""
-
-    name: ClassVar[str]
 
     prior_mean: float = bounded(1.0)
     """Mean of the prior of mean rewards: that of the tasks. The published comparison has 0."""
@@ -99,8 +99,10 @@ class TabularStrategy:
         """`[T, S, A]`, in one trial."""
         raise TypeError(f"{type(self).__name__} must define action_values")
 
-    def make(self, num_states: int, num_actions: int, horizon: int) -> MetaLearner:
-        """The strategy for episodes of T steps."""
+    def make(self, env: TabularMDPs, num_rounds: int) -> MetaLearner:
+        """The strategy for trials of any number of rounds."""
+        del num_rounds
+        (num_states, num_actions), horizon = env.sizes, env.horizon
 
         def begin(meta_params, memory, key: Key, num_episodes: int) -> Inner:
             del meta_params, memory
@@ -261,8 +263,3 @@ class EpsilonGreedy(Greedy):
 
     epsilon: float = bounded(0.05, at_least=0, at_most=1)
     """The probability of any action instead of the best."""
-
-
-STRATEGIES: dict[str, type[TabularStrategy]] = {
-    cls.name: cls for cls in (PSRL, OPSRL, UCRL2, BEB, EpsilonGreedy, Greedy)
-}

@@ -1,0 +1,22 @@
+"""What a known strategy is: a policy without meta-parameters for one kind of tasks."""
+
+from typing import Any
+
+from metarl_jax.core.registry import Named
+from metarl_jax.learners.base import MetaLearner
+
+
+class Strategy(Named):
+    """A known strategy, to compare a learner with. Subclass it as a frozen dataclass whose fields are its options.
+
+    `baselines.register(ENVIRONMENT, MyStrategy)` makes it known by its `name`.
+    """
+
+    def make(self, env: Any, num_rounds: int) -> MetaLearner:
+        """The strategy for trials of K rounds in an environment, in the form of a learner without meta-parameters.
+
+        Args:
+          env: an environment of the kind that the strategy is registered for.
+          num_rounds: K.
+        """
+        raise TypeError(f"{type(self).__name__} must define make")
