@@ -152,6 +152,8 @@ def validate(config: Config) -> None:
         except ValueError as error:  # as a class of the user's own may raise
             raise UserError(str(error)) from error
     check_advantages(config.learner, config)
+    _check_steps(config)
+    _check_timeout(config)
     _check_normalization(config)
     _check_worst_fraction(config)
     _check_evaluation(config)
@@ -186,6 +188,44 @@ def check_declared(field: str, part: Any) -> None:
         check_declaration(part, bases[field])
         if isinstance(part, TaskDistribution):
             check_properties(part)
+
+
+def _check_steps(config: Config) -> None:
+    """A trial by steps has no rounds to adapt between, and no time that all of its episodes share."""
+    if config.num_steps is None:
+        return
+    given = f"num_steps={config.num_steps}"
+    if config.learner.needs_round_advantages:
+        raise UserError(
+            f"{given} does not fit learner {config.learner.name!r}, which adapts between rounds of whole episodes: "
+            "leave num_steps out, or choose a learner that adapts while it acts, such as 'rl2'"
+        )
+    if config.advantage.baseline == "linear":
+        raise UserError(
+            f"{given} does not fit advantage.baseline='linear', a function of the time in one episode: choose "
+            "advantage.baseline='value' or 'none'"
+        )
+    if getattr(config.outer, "first_round_entropy_factor", 1.0) != 1.0:
+        raise UserError(
+            f"{given} leaves outer.first_round_entropy_factor without a first round: choose 1"
+        )
+
+
+def _check_timeout(config: Config) -> None:
+    """Only a value head says what follows a time-out."""
+    advantage = config.advantage
+    if advantage.timeout != "bootstrap":
+        return
+    if advantage.baseline != "value":
+        raise UserError(
+            f"advantage.timeout='bootstrap' needs advantage.baseline='value', not {advantage.baseline!r}: what follows "
+            "the last step is the value head's to say"
+        )
+    if config.num_steps is not None and advantage.credit == "episode":
+        raise UserError(
+            "advantage.timeout='bootstrap' with num_steps needs advantage.credit='trial': only the end of a trial by "
+            "steps is bootstrapped"
+        )
 
 
 def _check_normalization(config: Config) -> None:

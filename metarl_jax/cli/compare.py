@@ -92,6 +92,11 @@ def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
         Column(_heading(rows, word), [_cell(row, word) for row in rows])
         for word in _chosen_rounds(rows, rounds)
     ]
+    reported = [
+        Column(f"{name}\n(last round)", [_last_metric(row, name) for row in rows])
+        for name in dict.fromkeys(name for row in rows for name in row.metrics)
+        if not name.endswith("_mean")
+    ]
     adapted, every = (
         [_count(row.parameters.get(name)) for row in rows] for name in ("adapted", "all")
     )
@@ -107,7 +112,18 @@ def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
     environments = [_environment(row) or "" for row in rows]
     if len({*environments} - {""}) > 1:
         names.append(Column("environment", environments, is_text=True))
-    return [*names, *returns, *(Column(*named) for named in about.items() if any(named[1]))]
+    return [
+        *names,
+        *returns,
+        *reported,
+        *(Column(*named) for named in about.items() if any(named[1])),
+    ]
+
+
+def _last_metric(row: Row, name: str) -> str:
+    """What the environment reports of the last round that has a number."""
+    known = [x for x in row.metrics.get(name, ()) if x is not None]
+    return number(known[-1]) if known else ""
 
 
 def _environment(row: Row) -> str | None:
@@ -197,6 +213,7 @@ def _as_json(row: Row) -> dict[str, Any]:
         "ci95": row.ci95,
         "total_mean": row.total(),
         "total_ci95": row.total_ci95,
+        "metrics": row.metrics,
         "counted_rounds": [index + 1 for index in row.counted],
     }
 
@@ -214,13 +231,14 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 def _as_csv(row: Row) -> dict[str, Any]:
     line = _as_json(row)
-    for name in ("return_mean", "ci95", "total_mean", "total_ci95", "counted_rounds"):
+    for name in ("return_mean", "ci95", "total_mean", "total_ci95", "metrics", "counted_rounds"):
         del line[name]
     differs, parameters = line.pop("differs"), line.pop("parameters")
     line |= {"adapted": parameters.get("adapted"), "parameters": parameters.get("all"), **differs}
     line |= _ends("sum", row.total(), row.total_ci95)
     for index, mean in enumerate(row.return_mean):
         line |= _ends(f"round_{index + 1}", mean, row.ci95[index] if row.ci95 else ())
+        line |= {f"round_{index + 1}_{name}": values[index] for name, values in row.metrics.items()}
     return line
 
 

@@ -57,6 +57,19 @@ def percentile_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table:
     return Table("Percentiles over tasks", columns, total)
 
 
+def metrics_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table | None:
+    """What the environment reports, by round: last values of an episode, and means over its steps; None if nothing."""
+    metrics = evaluation.get("metrics", {})
+    if not metrics:
+        return None
+    columns = [
+        Column(name.removeprefix("env/"), [number(x) for x in _pick(found["mean"], shown)])
+        for name, found in metrics.items()
+    ]
+    rounds = Column("round", [str(index + 1) for index in shown])
+    return Table("Reported by the environment; means over tasks", [rounds, *columns])
+
+
 def shown_rounds(num_rounds: int) -> list[int]:
     """Indices of at most `MAX_ROWS` rounds, the first and the last among them, ever further apart."""
     if num_rounds <= MAX_ROWS:

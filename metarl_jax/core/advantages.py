@@ -230,7 +230,10 @@ def make_estimator(
       by_steps: whether episodes follow one another within a round.
     """
     bootstraps = config.timeout == "bootstrap" or (
-        config.timeout == "env" and not horizon_is_task and config.baseline == "value"
+        config.timeout == "env"
+        and not horizon_is_task
+        and config.baseline == "value"
+        and not (by_steps and config.credit == "episode")
     )
 
     def training_reward(rollout: Transition) -> Array:

@@ -58,7 +58,8 @@ class Integers:
     def flatten(self, x: jax.Array) -> jax.Array:
         """`[..., *shape]` to one-hot float32 `[..., F]`."""
         leading = x.shape[: x.ndim - len(self.shape)]
-        return jax.nn.one_hot(x, self.num_values, dtype=jnp.float32).reshape(*leading, -1)
+        values = jax.nn.one_hot(x.astype(jnp.int32), self.num_values, dtype=jnp.float32)
+        return values.reshape(*leading, -1)
 
 
 def space_leaves(space: ObservationSpace) -> list[Array | Integers]:

@@ -147,14 +147,16 @@ def check_memory(config: Config) -> None:
     Raises:
       UserError: naming the sizes and the remedy.
     """
-    sizes = {name: getattr(config, name) for name in ("num_tasks", "num_rounds", "num_episodes")}
-    num_steps = math.prod(sizes.values()) * config.env.episode_length
+    names = ("num_tasks", "num_rounds" if config.num_steps is None else "num_steps", "num_episodes")
+    sizes = {name: getattr(config, name) for name in names}
+    length = 1 if config.num_steps is not None else config.env.episode_length
+    num_steps = math.prod(sizes.values()) * length
     num_bytes = num_steps * _step_bytes(config)
     memory = machine.memory_bytes(allowed_devices(config))
     if memory is not None and num_bytes > memory:
         given = ", ".join(f"{name}={size}" for name, size in sizes.items())
         raise UserError(
-            f"{given} of {config.env.episode_length} steps need at least {num_bytes / 2**30:,.0f} GiB, and the "
+            f"{given} of {config.env.episode_length} step(s) need at least {num_bytes / 2**30:,.0f} GiB, and the "
             f"memory has {memory / 2**30:,.0f} GiB: choose a smaller {max(sizes, key=lambda name: sizes[name])}"
         )
 

@@ -9,7 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from metarl_jax.console.activity import SECONDS_BETWEEN_SIGNS, Activity
-from metarl_jax.console.evaluation_tables import curve_table, moved, percentile_table, shown_rounds
+from metarl_jax.console.evaluation_tables import (
+    curve_table,
+    metrics_table,
+    moved,
+    percentile_table,
+    shown_rounds,
+)
 from metarl_jax.console.streams import Unfailing
 from metarl_jax.console.tables import Table, number, show, thousands
 from metarl_jax.runs.callbacks import Callback
@@ -115,6 +121,9 @@ class Reporter(Callback):
         shown = shown_rounds(num_rounds)
         self.table(curve_table(evaluation, shown))
         self.table(percentile_table(evaluation, shown))
+        metrics = metrics_table(evaluation, shown)
+        if metrics is not None:
+            self.table(metrics)
         if len(shown) < num_rounds:
             self.say(f"{len(shown)} of the {num_rounds} rounds are shown; sums are over all.")
         self.say(moved(evaluation["parameters"]))

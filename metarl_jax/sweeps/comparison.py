@@ -113,6 +113,11 @@ def _run(path: Path, warn: Callable[[str], None]) -> Row:
             "ci95": found.get("eval_ci95", ()),
             "step": found["step"],
             "num_tasks": config.get("evaluation", {}).get("num_tasks"),
+            "metrics": {
+                name.removeprefix("eval_"): {"mean": values}
+                for name, values in found.items()
+                if name.startswith("eval_env/")
+            },
         }
         warn(f"{path} has not ended: its last evaluation is shown (`metarl resume {path}`)")
     means, total_ci95 = found["return_mean"], found.get("total_ci95", ())
@@ -135,12 +140,19 @@ def _run(path: Path, warn: Callable[[str], None]) -> Row:
         total_ci95=total_ci95,
         counted=counted,
         counted_ci95=counted_ci95,
+        metrics=_reported(found),
         step=found.get("step"),
         checkpoint=found.get("checkpoint"),
         is_finished=is_finished,
         path=path,
         config=config,
     )
+
+
+def _reported(found: dict[str, Any]) -> dict[str, list[float | None]]:
+    """What the environment reports, by the name that `evaluation.select_by` takes."""
+    metrics = found.get("metrics", {})
+    return {name.removeprefix("env/"): values["mean"] for name, values in metrics.items()}
 
 
 def _counted(config: Config, num_rounds: int) -> list[int]:

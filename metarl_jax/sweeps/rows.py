@@ -26,6 +26,7 @@ class Row(NamedTuple):
       total_mean, total_ci95: of the sum over the rounds; the interval is empty where none is known.
       counted: indices of the rounds whose mean ranks checkpoints; empty where it is not known.
       counted_ci95: of that mean; empty where none is known.
+      metrics: what the environment reports, by name `[K]`; empty where it reports nothing.
       step: meta-steps after which it was evaluated.
       checkpoint: `best` or `last`; None where it is not noted.
       is_finished: whether training has ended.
@@ -45,6 +46,7 @@ class Row(NamedTuple):
     total_ci95: Interval = ()
     counted: Sequence[int] = ()
     counted_ci95: Interval = ()
+    metrics: dict[str, list[float | None]] = {}  # noqa: RUF012 - never changed
     step: int | None = None
     checkpoint: str | None = None
     is_finished: bool = True

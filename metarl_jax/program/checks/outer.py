@@ -85,6 +85,7 @@ def check_outer(config: Config, *, run: bool = True) -> None:
             num_tasks=2 * group,
             num_rounds=NUM_ROUNDS,
             num_episodes=NUM_EPISODES,
+            num_steps=None,
             normalize_observations=False,
             collect_block=None,
             update_block=None,

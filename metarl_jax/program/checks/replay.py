@@ -10,7 +10,7 @@ from metarl_jax.core.advantages import AdvantageConfig, make_estimator
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.trees import join_leading, normal_like
-from metarl_jax.core.types import Trial
+from metarl_jax.core.types import MetaState, Trial
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.base import MetaLearner
 from metarl_jax.program.checks.calls import run_once
@@ -31,7 +31,7 @@ def collect_unadapted(
     unused = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
     learner = learner._replace(adapt=None)
     return collect_trial(
-        stand_in, learner, unused, params, memory, None, stand_in.sample(key), key,
+        stand_in, learner, unused, MetaState(params, memory), stand_in.sample(key), key,
         num_rounds=NUM_ROUNDS, num_episodes=NUM_EPISODES,
     )  # fmt: skip
 
