@@ -275,9 +275,13 @@ class Wrapper(TaskDistribution):
 @functools.lru_cache(maxsize=64)
 def _abstract_state(env: TaskDistribution) -> EnvState:
     """Shapes and types of the states of an environment; kept, because tracing `reset` may take seconds."""
+
+    def start() -> EnvState:
+        key = make_key(0)  # Made in here, or a trace that is under way would hold it.
+        return env.reset(env.sample(key), key)
+
     with fixed_settings():
-        key = make_key(0)
-        state = jax.eval_shape(lambda: env.reset(env.sample(key), key))
+        state = jax.eval_shape(start)
     if not isinstance(state, EnvState):
         name = type(env).__name__
         raise UserError(f"{name}.reset returned a {type(state).__name__}, expected an EnvState")
@@ -303,3 +307,11 @@ def has_oracle(env: TaskDistribution) -> bool:
     if isinstance(env, Wrapper):
         return has_oracle(env.env)
     return type(env).oracle_action is not TaskDistribution.oracle_action
+
+
+def has_action_mask(env: TaskDistribution) -> bool:
+    """Whether some actions may be masked: the class, or one that it wraps, defines `action_mask`."""
+    base = TaskDistribution.action_mask, Wrapper.action_mask
+    if type(env).action_mask not in base:
+        return True
+    return isinstance(env, Wrapper) and has_action_mask(env.env)

@@ -15,7 +15,7 @@ from metarl_jax.core.jax_settings import make_key, under_fixed_settings
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.types import PolicyOut, Transition, Trial
 from metarl_jax.core.validation import check_fields
-from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.envs.base import TaskDistribution, has_action_mask
 from metarl_jax.envs.contract import arrays, check_properties
 from metarl_jax.learners.base import LearnerConfig, MetaLearner
 from metarl_jax.learners.sequence import blank_timestep
@@ -144,6 +144,12 @@ class _LearnerCheck:
     def _timesteps(self) -> Any:
         """A timestep `[E]`, as `jax.ShapeDtypeStruct`."""
         blank = jax.eval_shape(lambda: blank_timestep(self.env))
+        if not self.learner.reads_outcome:
+            blank = blank.replace(outcome=None)
+        space = self.env.action_space
+        if has_action_mask(self.env) and isinstance(space, Discrete):
+            mask = jax.ShapeDtypeStruct((1, space.num_actions), bool)
+            blank = blank.replace(action_mask=mask)
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((NUM_EPISODES, *x.shape[1:]), x.dtype), blank
         )

@@ -141,7 +141,7 @@ def _check_update(name: str, spec: StepSpec) -> None:
 def _update(spec: StepSpec, state: Any) -> Any:
     tasks = sample_tasks(spec, make_key(1), spec.num_tasks, "train")
     batch = make_meta_batch(spec, state, tasks)
-    return spec.outer.update(make_key(2), state.meta_params, state.opt_state, batch)
+    return spec.outer.update(make_key(2), state.meta.params, state.opt_state, batch)
 
 
 def _run_update(name: str, spec: StepSpec) -> None:

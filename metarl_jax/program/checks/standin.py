@@ -9,8 +9,17 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.spaces import ActionSpace
-from metarl_jax.envs.base import EnvState, TaskDistribution
+from metarl_jax.core.spaces import (
+    ActionSpace,
+    Array,
+    Discrete,
+    Integers,
+    Observation,
+    ObservationSpace,
+    is_space,
+    space_leaves,
+)
+from metarl_jax.envs.base import EnvState, TaskDistribution, has_action_mask
 
 NUM_STEPS = 5
 """Steps of an episode; one in four ends at each of them."""
@@ -29,8 +38,8 @@ class StandIn(TaskDistribution):
         return NUM_STEPS
 
     @property
-    def observation_size(self) -> int:
-        return self.env.observation_size
+    def observation_space(self) -> ObservationSpace:
+        return self.env.observation_space
 
     @property
     def action_space(self) -> ActionSpace:
@@ -47,10 +56,17 @@ class StandIn(TaskDistribution):
         del action
         return self._draw(task, state.simulator)
 
+    def action_mask(self, task: jax.Array, state: EnvState) -> jax.Array | None:
+        space = self.env.action_space
+        if not (has_action_mask(self.env) and isinstance(space, Discrete)):
+            return None
+        allowed = jax.random.bernoulli(state.simulator, 0.5, (space.num_actions,))
+        return allowed.at[0].set(True)
+
     def _draw(self, task: jax.Array, key: jax.Array) -> EnvState:
         key, observation_key, reward_key, done_key = jax.random.split(key, 4)
         return EnvState(
-            observation=jax.random.normal(observation_key, (self.observation_size,)),
+            observation=random_observation(self.observation_space, observation_key),
             reward=task + jax.random.normal(reward_key),
             done=jax.random.bernoulli(done_key, 0.25),
             simulator=key,
@@ -59,3 +75,16 @@ class StandIn(TaskDistribution):
     def regret(self, task: Any) -> Any:
         del task
         return lambda state, action: jnp.abs(state.reward)
+
+
+def random_observation(space: ObservationSpace, key: jax.Array) -> Observation:
+    """An observation of the space, drawn at random."""
+    leaves = space_leaves(space)
+
+    def draw(leaf: Array | Integers, key: jax.Array) -> jax.Array:
+        if isinstance(leaf, Integers):
+            return jax.random.randint(key, leaf.shape, 0, leaf.num_values).astype(leaf.dtype)
+        return jax.random.normal(key, leaf.shape)
+
+    drawn = [draw(*pair) for pair in zip(leaves, jax.random.split(key, len(leaves)), strict=True)]
+    return jax.tree.unflatten(jax.tree.structure(space, is_leaf=is_space), drawn)
