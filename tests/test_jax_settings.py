@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from metarl_jax import build, envs, learners, outer
+from metarl_jax.baselines import evaluate_control
 from metarl_jax.core.jax_settings import SETTINGS, as_fixed_key, make_key
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.program.build import make_spec
@@ -60,8 +61,10 @@ def test_an_evaluation_is_the_same_program_under_other_settings(small_config, en
     config = small_config("rl2", env)
 
     def traced():
-        evaluate = build(config).evaluate_control
-        return str(jax.make_jaxpr(lambda key: evaluate("random", key))(make_key(0)))
+        program = build(config)
+        return str(
+            jax.make_jaxpr(lambda key: evaluate_control(program, "random", key))(make_key(0))
+        )
 
     expected = traced()
     with other_settings():

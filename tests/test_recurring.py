@@ -10,6 +10,7 @@ import pytest
 
 import metarl_jax
 from metarl_jax import envs
+from metarl_jax.baselines import evaluate_control
 
 SMALL = {"pool_size": 8, "period": 3}
 
@@ -132,7 +133,7 @@ def test_training_and_evaluation_follow_the_step(small_config):
     program = metarl_jax.build(dataclasses.replace(config, env=CountingBandit()))
     state, step = jax.jit(program.init)(jax.random.key(0)), jax.jit(program.step)
     evaluate = jax.jit(program.evaluate)
-    oracle = jax.jit(lambda step: program.evaluate_control("oracle", jax.random.key(1), step=step))
+    oracle = jax.jit(lambda step: evaluate_control(program, "oracle", jax.random.key(1), step=step))
     for index in range(3):
         state, metrics = step(state)
         expected = 1.0 - index % 2

@@ -234,7 +234,7 @@ def test_evaluate_control_takes_strategies(small_config):
     config = small_config("rl2", "bandit", num_episodes=1)
     config = dataclasses.replace(config, evaluation=EvaluationConfig(num_tasks=4, num_rounds=7))
     program = metarl_jax.build(config)
-    evaluate = jax.jit(lambda key: program.evaluate_control("gittins:discount=0.5", key))
+    evaluate = jax.jit(lambda key: baselines.evaluate_control(program, "gittins:discount=0.5", key))
     assert evaluate(jax.random.key(0)).shape == (4, 7)
     bad = {
         "gitins": "'gittins'",
@@ -245,7 +245,7 @@ def test_evaluate_control_takes_strategies(small_config):
     }
     for control, message in bad.items():
         with pytest.raises(ValueError, match=message):
-            program.evaluate_control(control, jax.random.key(0))
+            baselines.evaluate_control(program, control, jax.random.key(0))
     with pytest.raises(ValueError, match="did you mean 'gittins'"):
         baselines.make(program.env, "gitins", 3)
     with pytest.raises(ValueError, match="has no known strategies"):

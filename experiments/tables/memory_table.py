@@ -109,6 +109,7 @@ def controls(problem: str, path: Path, num_tasks: int | None = None) -> dict[str
     """Totals of the known strategies and of the Bayes-optimal policy, in the tasks of the cells; kept in `path`."""
     import jax
 
+    from metarl_jax.baselines import evaluate_control
     from metarl_jax.program.build import build
 
     family = problem.partition("-")[0]
@@ -124,7 +125,7 @@ def controls(problem: str, path: Path, num_tasks: int | None = None) -> dict[str
             totals[name] = known[name]
             continue
         evaluate = jax.jit(
-            lambda key, name=name: program.evaluate_control(name, key, "test", num_tasks)
+            lambda key, name=name: evaluate_control(program, name, key, "test", num_tasks)
         )
         totals[name] = total(evaluate(key))
     ceiling = config.env.bayes_optimal_value(config.num_rounds)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from metarl_jax import learners, outer
+from metarl_jax.baselines.evaluation import evaluate_control
 from metarl_jax.baselines.policies import control_names, control_spec
 from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.core.advantages import AdvantageConfig
@@ -62,7 +63,9 @@ def measure(
     program, controls = build(run), {}
     for name in names:
         progress(f"{name} in {config.num_tasks} tasks")
-        evaluate = jax.jit(lambda key, name=name: program.evaluate_control(name, key, config.split))
+        evaluate = jax.jit(
+            lambda key, name=name: evaluate_control(program, name, key, config.split)
+        )
         returns = np.asarray(evaluate(make_key(config.seed)), np.float64)
         total = returns.sum(axis=1, keepdims=True)
         controls[name] = {

@@ -4,9 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-
-from metarl_jax.baselines.policies import control_spec
 from metarl_jax.config import Config, evaluated_learner, validate
 from metarl_jax.core import machine
 from metarl_jax.core.advantages import make_estimator
@@ -46,8 +43,6 @@ class Program(NamedTuple):
       measure: (state, key, split="test", num_tasks=None) to what is reached on fresh tasks: `return` and, as
         `env/NAME`, what the environment reports, each `[tasks, K]` (see `metarl_jax.program.evaluation`).
       evaluate: the same arguments to the returns alone.
-      evaluate_control: (control, key, split="test", num_tasks=None, step=0) to the same for the `random` or `oracle`
-        policy or a known strategy, on the tasks that a learner is evaluated on after so many meta-steps.
       trial: (state, task, key, num_rounds=None, num_episodes=None, deterministic=False, record_states=False) to the
         record of one trial in one task (`metarl_jax.core.types.Trial`), with the environment's states if asked for.
       policy: state to the learner for a loop of your own (`metarl_jax.program.policy.Policy`).
@@ -59,7 +54,6 @@ class Program(NamedTuple):
     step: Callable[[TrainState], tuple[TrainState, Metrics]]
     measure: Callable[..., Measured]
     evaluate: Callable[..., Array]
-    evaluate_control: Callable[..., Array]
     trial: Callable[..., Trial]
     policy: Callable[[TrainState], Policy]
     env: TaskDistribution
@@ -79,13 +73,12 @@ def build(config: Config) -> Program:
       UserError: naming the field, the value and the remedy.
     """
     spec = make_spec(config)
-    measure, evaluate, evaluate_control = _make_evaluations(config, spec)
+    measure, evaluate = _make_evaluations(config, spec)
     return Program(
         init=make_init(spec),
         step=make_step(spec),
         measure=measure,
         evaluate=evaluate,
-        evaluate_control=evaluate_control,
         trial=_make_trial(spec),
         policy=lambda state: make_policy(spec.env, spec.learner, spec.advantages, state.meta),
         env=spec.env,
@@ -199,18 +192,25 @@ def _make_trial(spec: StepSpec) -> Callable[..., Trial]:
     return trial
 
 
-def _make_evaluations(config: Config, spec: StepSpec):
-    """`measure`, `evaluate` and `evaluate_control` with the defaults of the configuration."""
+def evaluation_sizes(config: Config) -> dict[str, Any]:
+    """The sizes of the trials that are evaluated: `num_rounds`, `num_episodes`, `num_steps`."""
     options = config.evaluation
-    sizes = {
+    return {
         "num_rounds": options.num_rounds or config.num_rounds,
         "num_episodes": options.num_episodes or config.num_episodes,
         "num_steps": config.num_steps,
     }
+
+
+def _make_evaluations(config: Config, spec: StepSpec):
+    """`measure` and `evaluate` with the defaults of the configuration."""
+    options = config.evaluation
     evaluated = spec
     if options.inner_lr_factors is not None:
         evaluated = spec._replace(learner=evaluated_learner(config).make(config.env))
-    learner_measure = make_measure(evaluated, deterministic=options.deterministic, **sizes)
+    learner_measure = make_measure(
+        evaluated, deterministic=options.deterministic, **evaluation_sizes(config)
+    )
 
     def measure(
         state: TrainState, key: Key, split="test", num_tasks: int | None = None
@@ -222,15 +222,4 @@ def _make_evaluations(config: Config, spec: StepSpec):
     def evaluate(state: TrainState, key: Key, split="test", num_tasks: int | None = None) -> Array:
         return measure(state, key, split, num_tasks)[RETURN]
 
-    @under_fixed_settings
-    def evaluate_control(
-        control: str, key: Key, split="test", num_tasks: int | None = None, step: Array | int = 0
-    ) -> Array:
-        controlled = control_spec(spec, control, sizes["num_rounds"])
-        state = make_init(controlled)(key).replace(step=jnp.asarray(step, jnp.int32))
-        control_measure = make_measure(controlled, deterministic=False, **sizes)
-        return control_measure(
-            state, key, split, options.num_tasks if num_tasks is None else num_tasks
-        )[RETURN]
-
-    return measure, evaluate, evaluate_control
+    return measure, evaluate

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
+from metarl_jax import baselines
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.types import Array, Device, Key, Metrics, PyTree, TrainState
@@ -65,7 +67,7 @@ def run_functions(program: Program) -> RunFunctions:
         init=program.init,
         chunk=chunk,
         evaluate=program.measure,
-        evaluate_control=program.evaluate_control,
+        evaluate_control=partial(baselines.evaluate_control, program),
         key=make_key(program.config.seed),
         sharding=replicated(program.axis, devices),
         compiler_options=program.env.compiler_options(devices[0].platform),

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax import baselines
 from metarl_jax.config import Config, validate
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
@@ -150,7 +151,7 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
         control: str, keys: Key, split: str, num_tasks: int, steps: Array
     ) -> Array:
         def one(program: Program, _, key: Key, step: Array):
-            return program.evaluate_control(control, key, split, num_tasks, step)
+            return baselines.evaluate_control(program, control, key, split, num_tasks, step)
 
         return over_members(one, keys, steps)
 
