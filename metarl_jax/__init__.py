@@ -19,6 +19,8 @@ Your own tasks, learners and outer methods derive from `TaskDistribution`, `Lear
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from metarl_jax.core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     import metarl_jax.baselines as baselines
     import metarl_jax.envs as envs
@@ -77,7 +79,6 @@ __all__ = [
     "testing",
     "train",
 ]
-__version__ = "0.1.0"
 
 _SOURCES = {
     "baselines": "metarl_jax.baselines",

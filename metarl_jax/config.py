@@ -12,6 +12,7 @@ from metarl_jax.core.declarations import check_declaration, is_foreign
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import Registry, suggestion
 from metarl_jax.core.validation import bounded, check_fields
+from metarl_jax.core.version import __version__
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.contract import check_properties
 from metarl_jax.learners.base import LearnerConfig, check_advantages
@@ -325,8 +326,6 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def stamped(config: Config) -> dict[str, Any]:
     """`to_dict` of a configuration, with the version of the library: what `config.json` holds."""
-    from metarl_jax import __version__
-
     return {WRITTEN_BY: __version__} | to_dict(config)
 
 
@@ -370,8 +369,6 @@ def from_dict(values: dict[str, Any]) -> Config:
     Raises:
       UserError: for an unknown name or field, with the nearest one, and the version that wrote it if that is another.
     """
-    from metarl_jax import __version__
-
     fields = dict(values)
     written_by = fields.pop(WRITTEN_BY, __version__)
     try:

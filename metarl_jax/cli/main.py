@@ -11,6 +11,7 @@ from types import FrameType
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
+from metarl_jax.core.version import __version__
 from metarl_jax.runs.stopping import Diverged, Interrupted, handle_signals, is_working, tell_stderr
 
 COMMANDS = {
@@ -115,9 +116,7 @@ def _dispatch(args: list[str]) -> int:
         print(_help())
         return DONE if args else BAD_INPUT
     if args[0] == "--version":
-        import metarl_jax
-
-        print(f"metarl_jax {metarl_jax.__version__}")
+        print(f"metarl_jax {__version__}")
         return DONE
     name, *rest = args
     if name not in COMMANDS:

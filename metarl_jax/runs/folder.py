@@ -20,6 +20,7 @@ class RunFolder(NamedTuple):
     |---|---|
     | `code/` | copies of the user's files that define the environment, the learner or the outer method |
     | `config.json` | the configuration, written first, and the version of metarl_jax |
+    | `member.json` | of a member of a sweep: which slice of the sweep's arrays it is |
     | `machines.jsonl` | one object a start: the machine, the configuration, and the meta-step that it goes on from |
     | `metrics.jsonl` | one object a chunk, and one an evaluation |
     | `events.out.tfevents.*` | the same for TensorBoard |
@@ -37,6 +38,10 @@ class RunFolder(NamedTuple):
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def member(self) -> Path:
+        return self.path / "member.json"
 
     @property
     def machines(self) -> Path:

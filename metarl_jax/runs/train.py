@@ -20,10 +20,10 @@ from metarl_jax.runs.folder import RunFolder
 from metarl_jax.runs.json_files import write_json
 from metarl_jax.runs.locks import locked
 from metarl_jax.runs.loop import Run, Trained
+from metarl_jax.runs.members import check_ended
 from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter
 from metarl_jax.runs.restore import Warn, edited_fields, warn_of_differences
-from metarl_jax.sweeps import folder as sweep_folder
 
 
 def train(
@@ -90,7 +90,7 @@ def resume(
     """
     reporter = console or Reporter()
     folder, config = run_folder.open_existing(Path(run_dir))
-    sweep_folder.check_ended(folder)
+    check_ended(folder)
     warn_of_differences(folder.config, reporter.warn)
     refuse_edited(folder.config, edited_fields(folder, config))
     done = max(saved_steps(folder.checkpoints), default=0)

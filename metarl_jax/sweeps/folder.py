@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 from metarl_jax.config import differing, from_dict, stamped
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path
-from metarl_jax.core.writing import MEMBERS, SWEEP, sweep_around
+from metarl_jax.core.writing import MEMBERS, SWEEP
 from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs import user_files
-from metarl_jax.runs.checkpoint import saved_steps
 from metarl_jax.runs.folder import RunFolder
 from metarl_jax.runs.json_files import read_json, write_json
+from metarl_jax.runs.members import Place, write_place
 from metarl_jax.runs.new_folder import new_folder
 from metarl_jax.sweeps.sweep import Member, Sweep
 
@@ -86,24 +86,16 @@ def open_existing(path: Path) -> tuple[SweepFolder, Sweep]:
 
 def make_members(folder: SweepFolder, sweep: Sweep) -> list[RunFolder]:
     """The folders of all members, made where they are missing."""
-    folders = []
-    for member in sweep.members():
+    folders, members = [], sweep.members()
+    for index, member in enumerate(members):
         mine = folder.member(member)
         mine.path.mkdir(parents=True, exist_ok=True)
+        if not mine.member.is_file():
+            write_place(mine, Place(index, len(members)))
         if not mine.config.is_file():
             run_folder.write_first(mine.config, stamped(member.config))
         folders.append(mine)
     return folders
-
-
-def check_ended(folder: RunFolder) -> None:
-    """Raises `UserError` if the run is a member of a sweep that trains it still: it has no checkpoint of its own."""
-    sweep = sweep_around(folder.path)
-    if sweep is not None and not saved_steps(folder.checkpoints):
-        raise UserError(
-            f"run_dir={str(folder.path)!r} is a member of a sweep that has not ended: go on with "
-            f"all of its members, with `metarl resume {sweep}`"
-        )
 
 
 def edited_fields(folder: SweepFolder, member: Member) -> str:
