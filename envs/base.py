@@ -31,7 +31,7 @@ SPLITS = ("train", "test", "ood")
 
 CPU_LIBRARY = "xla_cpu_experimental_ynn_fusion_type"
 """The option of XLA:CPU that says what is left to a library. By default sums are too, and of a long array of many axes
-it took 1.4 s for what takes 18 ms without it (docs/performance.md)."""
+it took 1.4 s for what takes 18 ms without it (docs/results/performance.md)."""
 
 
 class EnvState(struct.PyTreeNode):

@@ -20,7 +20,7 @@ Three seeds each, one core of a 2-core AMD EPYC beside other work, 50 minutes; g
 | difference | -1.7 (-44.6 to 41.3) | -40.3 (-224.6 to 144.1) | -36.0 (-371.3 to 299.3) |
 
 Random policy 20.6. At this size no gain in the worst tenth is seen: seeds differ by more than the objectives do
-(docs/memory.md).
+(docs/results/memory.md).
 """
 
 import dataclasses

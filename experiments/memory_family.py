@@ -1,4 +1,4 @@
-"""Adaptation by memory on bandits, tables and the grid: what is known to be reachable is in docs/memory.md.
+"""Adaptation by memory on bandits, tables and the grid: what is known to be reachable is in docs/results/memory.md.
 
 `rl2_bandit.py` and `rl2_grid_navi.py` have RL²; here are the other learners, at the settings of `rl2-bandit` and
 `rl2-gru-grid-navi`. Other sizes of bandit are flags: `--env.num-arms 10 --num-rounds 100`. So are other cores of RL²:

@@ -10,7 +10,7 @@ RL² reached the optimum on none, and VariBAD on four.)
 Nearly every search of the first episode is as good as any other for that episode: fourteen new cells in fifteen
 steps. Of these, few leave the other seven goals on one shortest way, for the second. A policy that has settled on a
 search does not find another. What makes the difference is the bonus for entropy, which keeps the search open until
-the later episodes are learned: docs/memory.md.
+the later episodes are learned: docs/results/memory.md.
 """
 
 import dataclasses

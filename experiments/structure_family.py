@@ -1,6 +1,6 @@
 """Adaptation by network structure: hypernetworks and modular networks, beside what they are compared with.
 
-What each of them reaches stands in docs/structure.md. On every problem those that infer have the settings of the RL²
+What each of them reaches stands in docs/results/structure.md. On every problem those that infer have the settings of the RL²
 there, and those that descend the settings of the MAML: compare within a protocol, for a round of MAML is 20 episodes,
 and a round of RL² is one.
 """

@@ -79,7 +79,7 @@ def test_bandits_as_published(sizes):
     assert_as_published(envs.make("bandit", num_arms=num_arms), published, num_pulls, num_tasks)
 
 
-# Published with prior mean 0, which is not that of the tasks (docs/strategies.md).
+# Published with prior mean 0, which is not that of the tasks (docs/results/strategies.md).
 MDPS = {
     "psrl": (138.1, {"prior_mean": 0.0}),
     "opsrl": (144.1, {"prior_mean": 0.0}),

@@ -24,7 +24,7 @@ def replicated(axis: TaskAxis, devices: Sequence[Device]) -> Sharding:
 
 CACHED_BYTES = 4 * 2**20
 """What the inner states of tasks that act side by side may have on a core of a CPU. A transformer's rings of 256 KiB a
-task took 2.0 s side by side for 48 tasks, and 0.5 s for 16 (docs/performance.md)."""
+task took 2.0 s side by side for 48 tasks, and 0.5 s for 16 (docs/results/performance.md)."""
 
 
 def inner_state_bytes(learner: MetaLearner, num_episodes: int) -> int:
