@@ -9,7 +9,7 @@ import numpy as np
 
 from metarl_jax.core.describe import describe
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.spaces import Box, Discrete, Integers, is_space, space_leaves
+from metarl_jax.core.spaces import Box, Discrete, Integers, flat_size, is_space, space_leaves
 from metarl_jax.envs.base import SPLITS, EnvState, TaskDistribution
 
 
@@ -25,20 +25,7 @@ def check_properties(env: TaskDistribution) -> None:
         raise UserError(
             f"{name}.episode_length is {describe(length)}, expected an int of 1 or more, the steps of an episode"
         )
-    if type(env).observation_size is not TaskDistribution.observation_size:
-        size = _read(env, "observation_size")
-        if not _is_integer(size) or size < 0:
-            raise UserError(
-                f"{name}.observation_size is {describe(size)}, expected an int, the entries of an observation"
-            )
-    if type(env).observation_space is not TaskDistribution.observation_space:
-        leaves = jax.tree.leaves(_read(env, "observation_space"), is_leaf=is_space)
-        wrong = [leaf for leaf in leaves if not is_space(leaf)]
-        if wrong:
-            raise UserError(
-                f"{name}.observation_space has {describe(wrong[0])} in it, expected a pytree of "
-                "Array(shape) and Integers(shape, num_values)"
-            )
+    _check_observations(env)
     space = _read(env, "action_space")
     if not isinstance(space, Discrete | Box):
         raise UserError(
@@ -54,6 +41,54 @@ def check_properties(env: TaskDistribution) -> None:
     wanted = "expected a tuple of 'train', 'test' and, where there is one, 'ood'"
     if not isinstance(splits, tuple) or not {"train", "test"} <= set(splits) <= set(SPLITS):
         raise UserError(f"{name}.splits is {splits!r}, {wanted}")
+    if not _is_integer(env.num_skills) or env.num_skills < 0:
+        raise UserError(
+            f"{name}.num_skills is {describe(env.num_skills)}, expected an int, the kinds of behaviour that tasks ask "
+            "for"
+        )
+
+
+def _check_observations(env: TaskDistribution) -> None:
+    """Checks `observation_size` and `observation_space`, as far as the class defines them."""
+    name = type(env).__name__
+    size = None
+    if _has_own(env, "observation_size"):
+        size = _read(env, "observation_size")
+        if not _is_integer(size) or size < 0:
+            raise UserError(
+                f"{name}.observation_size is {describe(size)}, expected an int, the entries of an observation"
+            )
+    if not _has_own(env, "observation_space"):
+        return
+    space = _read(env, "observation_space")
+    leaves = jax.tree.leaves(space, is_leaf=is_space)
+    wrong = [leaf for leaf in leaves if not is_space(leaf)]
+    if wrong or not leaves:
+        found = f"has {describe(wrong[0])} in it" if wrong else f"is {space}"
+        raise UserError(
+            f"{name}.observation_space {found}, expected a pytree of Array(shape) and Integers(shape, num_values)"
+        )
+    for leaf in leaves:
+        if not (isinstance(leaf.shape, tuple) and all(map(_is_integer, leaf.shape))):
+            raise UserError(
+                f"{name}.observation_space has {leaf} in it, whose shape is {describe(leaf.shape)}, expected a tuple "
+                "of ints, such as (3,), or () for one number"
+            )
+        if isinstance(leaf, Integers) and not _is_integer(leaf.num_values):
+            raise UserError(
+                f"{name}.observation_space has {leaf} in it, whose num_values is {describe(leaf.num_values)}, expected "
+                "an int"
+            )
+    if size is not None and size != flat_size(space):
+        raise UserError(
+            f"{name}.observation_size is {size}, but observations of {name}.observation_space have "
+            f"{flat_size(space)} entries (integers count one-hot): leave observation_size out"
+        )
+
+
+def _has_own(env: TaskDistribution, name: str) -> bool:
+    """Whether the class defines a property that has a default."""
+    return getattr(type(env), name) is not getattr(TaskDistribution, name)
 
 
 def _read(env: TaskDistribution, name: str) -> Any:
@@ -96,39 +131,84 @@ def canonical(env: TaskDistribution, state: Any, method: str) -> EnvState:
         raise UserError(f"{where} returned {describe(state)}, expected {expected}")
     return state.replace(
         observation=_observation(env, where, state.observation),
-        metrics=jax.tree.map(
-            partial(scalar, f"{where} returned metrics of which one"), state.metrics
-        ),
+        metrics=jax.tree_util.tree_map_with_path(partial(_metric, where), state.metrics),
         reward=scalar(f"{where} returned a reward that", state.reward),
         done=_flag(where, state.done),
         simulator=arrays(f"{where} returned a simulator in which", state.simulator),
     )
 
 
+def canonical_mask(env: TaskDistribution, mask: Any) -> jax.Array | None:
+    """The answer of `action_mask`, checked: bool `[A]`, or None.
+
+    Raises:
+      UserError: naming the class, the method, what it returned and what was expected.
+    """
+    if mask is None:
+        return None
+    name, space = type(env).__name__, env.action_space
+    where = f"{name}.action_mask"
+    if not isinstance(space, Discrete):
+        raise UserError(
+            f"{where} returned {describe(mask)}, but {name}.action_space is {space}: masks need Discrete actions, so "
+            "leave action_mask out"
+        )
+    array = _array(f"{where} returned a mask that", mask)
+    if array.dtype != bool or array.shape != (space.num_actions,):
+        raise UserError(
+            f"{where} returned {describe(mask)}, expected a bool array of shape ({space.num_actions},), True where an "
+            "action may be taken"
+        )
+    return array
+
+
 def _observation(env: TaskDistribution, where: str, value: Any) -> Any:
     """The observation, leaf by leaf as the observation space says."""
-    space = env.observation_space
-    structure = jax.tree.structure(space, is_leaf=is_space)
     try:
-        leaves = structure.flatten_up_to(value)
-    except (ValueError, TypeError) as error:
+        space = env.observation_space
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    structure = jax.tree.structure(space, is_leaf=is_space)
+    if jax.tree.structure(value) != structure:
         raise UserError(
-            f"{where} returned an observation that is {describe(value)}, expected one like {space}, the "
-            f"observation_space of {type(env).__name__}"
-        ) from error
+            f"{where} returned an observation that is {_entries(value)}, expected {_entries(space)}, "
+            f"{_reason(env, space)}"
+        )
     read = []
-    for leaf_space, leaf in zip(space_leaves(space), leaves, strict=True):
+    leaves = jax.tree_util.tree_leaves_with_path(value)
+    for leaf_space, (path, leaf) in zip(space_leaves(space), leaves, strict=True):
+        what = f"{where} returned an observation{jax.tree_util.keystr(path)}"
         if isinstance(leaf_space, Integers):
-            array = _integers(f"{where} returned an observation that", leaf, leaf_space)
+            array = _integers(f"{what} that", leaf, leaf_space)
         else:
-            array = numbers(f"{where} returned an observation that", leaf)
+            array = numbers(f"{what} that", leaf)
         if array.shape != leaf_space.shape:
             raise UserError(
-                f"{where} returned an observation of shape {array.shape}, expected {leaf_space.shape}, as the "
-                f"observation_space of {type(env).__name__} is {space}"
+                f"{what} of shape {array.shape}, expected {leaf_space.shape}, {_reason(env, space)}"
             )
         read.append(array)
     return jax.tree.unflatten(structure, read)
+
+
+def _entries(tree: Any) -> str:
+    """The leaves of an observation or of a space, by name."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_space)
+    names = [jax.tree_util.keystr(path) for path, _ in leaves]
+    if names == [""]:
+        return "one array"
+    return f"a {type(tree).__name__} of {', '.join(names) or 'nothing'}"
+
+
+def _reason(env: TaskDistribution, space: Any) -> str:
+    """Why observations are expected to be of this space."""
+    if _has_own(env, "observation_space"):
+        return f"as observation_space is {space}"
+    if _has_own(env, "observation_size"):
+        return (
+            f"as observation_size is {env.observation_size}: correct it, or leave it out, and observations are such "
+            "as reset returns them"
+        )
+    return "as reset returned it"
 
 
 def _integers(subject: str, value: Any, space: Integers) -> jax.Array:
@@ -155,12 +235,24 @@ def numbers(subject: str, value: Any) -> jax.Array:
 def scalar(subject: str, value: Any) -> jax.Array:
     """A float32 number `[]`, as `numbers`."""
     array = numbers(subject, value)
+    _require_scalar(subject, value, array)
+    return array
+
+
+def _metric(where: str, path: Any, value: Any) -> jax.Array:
+    """A number `[]` that the environment reports, as float32: truth values and counts are numbers too."""
+    subject = f"{where} returned metrics{jax.tree_util.keystr(path)} that"
+    array = _array(subject, value)
+    _require_scalar(subject, value, array)
+    return _strong(array.astype(jnp.float32))
+
+
+def _require_scalar(subject: str, value: Any, array: jax.Array) -> None:
     if array.shape:
         remedy = "take the sum or one of its entries"
         if array.size == 1:
             remedy = f"take its entry, x[{', '.join('0' * array.ndim)}]"
         raise UserError(f"{subject} is {describe(value)}, expected shape (): {remedy}")
-    return array
 
 
 def _flag(where: str, value: Any) -> jax.Array:

@@ -11,8 +11,8 @@ import pytest
 
 from metarl_jax import envs
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.spaces import Box, Discrete
-from metarl_jax.envs.base import EnvState, TaskDistribution
+from metarl_jax.core.spaces import Array, Box, Discrete, Integers
+from metarl_jax.envs.base import EnvState, TaskDistribution, Wrapper
 from metarl_jax.envs.contract import canonical
 from metarl_jax.program.checks import check_env
 
@@ -57,10 +57,72 @@ class Cart(TaskDistribution):
         return EnvState(jnp.stack([place, speed]), reward, near, speed)
 
 
-def mistaken(name: str, **attributes: Any) -> TaskDistribution:
-    """A cart whose class has these attributes instead."""
-    cls: Any = type(name, (Cart,), {"__module__": __name__, **attributes})
+@dataclasses.dataclass(frozen=True)
+class Hall(TaskDistribution):
+    """Walk along five places to where the task says, without leaving them; the first state is at the second place."""
+
+    name: ClassVar[str] = "hall"
+    num_skills: ClassVar[int] = 2
+
+    @property
+    def episode_length(self) -> int:
+        return 6
+
+    @property
+    def observation_space(self) -> Any:
+        return {"place": Integers((), 5), "clock": Array((1,))}
+
+    @property
+    def action_space(self) -> Any:
+        return Discrete(2)
+
+    def sample(self, key, split="train") -> Any:
+        return jax.random.randint(key, (), 0, 5)
+
+    def reset(self, task, key) -> Any:
+        return self._state(task, jnp.int32(1), jnp.int32(0))
+
+    def step(self, task, state, action) -> Any:
+        place, clock = state.simulator
+        return self._state(task, place + 2 * action - 1, clock + 1)
+
+    def _state(self, task, place, clock) -> Any:
+        seen = {"place": place, "clock": clock[None] / 6}
+        near = place == task
+        metrics = {"success": near, "distance": jnp.abs(place - task)}
+        return EnvState(seen, near.astype(jnp.float32), False, (place, clock), metrics)  # pyright: ignore
+
+    def action_mask(self, task, state) -> Any:
+        place, _ = state.simulator
+        return jnp.stack([place > 0, place < 4])
+
+    def skill(self, task) -> Any:
+        return (task > 1).astype(jnp.int32)
+
+
+def mistaken(name: str, base: type = Cart, **attributes: Any) -> TaskDistribution:
+    """A cart whose class has these attributes instead, or another environment."""
+    cls: Any = type(name, (base,), {"__module__": __name__, **attributes})
     return dataclasses.dataclass(frozen=True)(cls)()
+
+
+def space(value: Any):
+    return {"observation_space": property(lambda self: value)}
+
+
+def hall(method: str, **fields: Any):
+    """`reset` or `step` of the hall, whose answer has these fields instead; a function is given the state."""
+
+    def change(state):
+        return state.replace(**{n: value(state) for n, value in fields.items()})
+
+    if method == "reset":
+        return {"reset": lambda self, task, key: change(Hall.reset(self, task, key))}
+    return {"step": lambda self, task, state, action: change(Hall.step(self, task, state, action))}
+
+
+def mask(of: Any):
+    return {"action_mask": lambda self, task, state: of(state)}
 
 
 def after(**fields: Any):
@@ -339,15 +401,127 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_named(mistake):
-    attributes, message = MISTAKES[mistake]
+HALL_MISTAKES = {
+    # Observations.
+    "space_of_nothing": (space(None), "observation_space is None, expected a pytree of Array"),
+    "space_of_shapes": (space({"place": 3}), "observation_space has the int 3 in it, expected"),
+    "space_with_an_int_for_a_shape": (
+        space(Array(3)),  # pyright: ignore
+        "shape is the int 3, expected a tuple of ints",
+    ),
+    "space_with_a_float_of_values": (
+        space(Integers((), 5.0)),  # pyright: ignore
+        "num_values is the float 5.0, expected an int",
+    ),
+    "space_without_an_entry": (
+        space({"place": Integers((), 5)}),
+        r"reset returned an observation that is a dict of \['clock'\], \['place'\], expected a dict of \['place'\]",
+    ),
+    "space_of_another_shape": (
+        space({"place": Integers((), 5), "clock": Array((2,))}),
+        r"reset returned an observation\['clock'\] of shape \(1,\), expected \(2,\), as observation_space is",
+    ),
+    "space_of_integers_for_floats": (
+        space({"place": Integers((), 5), "clock": Integers((1,), 7)}),
+        r"reset returned an observation\['clock'\] that is a float32 array.*expected integers below 7",
+    ),
+    "space_and_size_disagree": (
+        {"observation_size": 2},
+        r"observation_size is 2, but .* have 6 entries .*leave observation_size out",
+    ),
+    "integers_without_a_space": (
+        {"observation_space": TaskDistribution.observation_space},
+        r"reset: observation\['place'\] is int32: define observation_space, with Integers",
+    ),
+    "size_of_a_dict": (
+        {"observation_size": 2, "observation_space": TaskDistribution.observation_space},
+        "that is a dict of .*, expected one array, as observation_size is 2: correct it, or leave it out",
+    ),
+    "step_without_an_entry": (
+        hall("step", observation=lambda s: {"place": s.observation["place"]}),
+        r"step returned an observation that is a dict of \['place'\], expected a dict of \['clock'\], \['place'\]",
+    ),
+    "integer_too_great_in_reset": (
+        hall("reset", observation=lambda s: s.observation | {"place": jnp.int32(5)}),
+        r"reset returned an observation\['place'\] with a 5 in it, expected integers from 0 to 4",
+    ),
+    "integer_below_zero_in_step": (
+        hall("step", observation=lambda s: s.observation | {"place": jnp.int32(-1)}),
+        r"step returned an observation\['place'\] at step 1 .* with a -1 in it, expected integers from 0 to 4",
+    ),
+    # Masks.
+    "mask_of_floats": (
+        mask(lambda state: jnp.ones(2)),
+        r"action_mask returned a float32 array of shape \(2,\), expected a bool array of shape \(2,\)",
+    ),
+    "mask_of_one": (
+        mask(lambda state: state.simulator[0] > 0),
+        r"action_mask returned a bool array of shape \(\), expected a bool array of shape \(2,\)",
+    ),
+    "mask_in_a_box": (
+        {
+            "action_space": property(lambda self: Box(1)),
+            "step": lambda self, task, state, action: state,
+        },
+        "action_mask returned a bool array .*masks need Discrete actions, so leave action_mask out",
+    ),
+    "mask_without_a_state": (
+        {"action_mask": lambda self, task: None},
+        r"action_mask\(task\) cannot be called with \(task, state\)",
+    ),
+    "mask_without_an_action": (
+        mask(lambda s: (s.simulator[1] < 2) & Hall.action_mask(Hall(), 0, s)),
+        "action_mask allows no action in the state after step 2: .*let the step before return done",
+    ),
+    # What is reported.
+    "metrics_with_an_axis": (
+        hall("reset", metrics=lambda s: {"success": jnp.zeros(3)}),
+        r"reset returned metrics\['success'\] that is a float32 array of shape \(3,\), expected shape \(\)",
+    ),
+    "metrics_of_a_string": (
+        hall("reset", metrics=lambda s: {"success": "no"}),
+        r"reset returned metrics\['success'\] that is the str 'no'",
+    ),
+    "metrics_from_reset_alone": (
+        hall("step", metrics=lambda s: {"success": s.metrics["success"]}),
+        r"step: the state lacks .metrics\['distance'\], as reset returned it",
+    ),
+    # What is told to training alone.
+    "negative_regret": (
+        {"regret": lambda self, task: lambda state, action: -state.reward - 0.1},
+        r"regret\(task\) returned -.* for a random action, expected 0 or more",
+    ),
+    "skill_too_great": (
+        {"skill": lambda self, task: task},
+        r"skill returned [234], expected 0, …, 1, as num_skills is 2",
+    ),
+    "skills_of_a_float": ({"num_skills": 2.0}, "num_skills is the float 2.0, expected an int"),
+    "render_without_states": (
+        {"render": lambda self, task: None},
+        r"render\(task\) cannot be called with \(task, states\)",
+    ),
+}
+ALL_MISTAKES = [(Cart, m) for m in MISTAKES] + [(Hall, m) for m in HALL_MISTAKES]
+
+
+@pytest.mark.parametrize(("base", "mistake"), ALL_MISTAKES)
+def test_a_mistake_is_named(base, mistake):
+    attributes, message = (MISTAKES if base is Cart else HALL_MISTAKES)[mistake]
     name = "".join(word.capitalize() for word in mistake.split("_"))
     with pytest.raises(UserError, match=message) as raised:
-        check_env(mistaken(name, **attributes))
+        check_env(mistaken(name, base, **attributes))
     assert name in str(raised.value)
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 500
+
+
+def test_random_actions_respect_masks_and_a_wrapper_passes():
+    env = Hall()
+    check_env(env)  # An action that is masked would leave the five places.
+    check_env(Wrapper(env), run=False)
+    start = canonical(env, env.reset(jnp.int32(1), jax.random.key(0)), "reset")
+    assert start.metrics["success"] == 1.0
+    assert {x.dtype for x in jax.tree.leaves(start.metrics)} == {jnp.dtype("float32")}
 
 
 def test_a_class_must_be_a_frozen_dataclass_below_the_base():

@@ -30,7 +30,7 @@ from metarl_jax.core.types import (
     sum_by_episode,
 )
 from metarl_jax.envs.base import EnvState, Regret, TaskDistribution
-from metarl_jax.envs.contract import canonical
+from metarl_jax.envs.contract import canonical, canonical_mask
 from metarl_jax.learners.base import MetaLearner
 
 Act = Callable[[InnerState, TimeStep], tuple[PolicyOut, InnerState]]
@@ -80,8 +80,9 @@ class Simulation(NamedTuple):
         return canonical(self.env, self.env.step(self.task, state, action), "step")
 
     def mask(self, state: EnvState) -> Array | None:
-        """The actions `[E, A]` that may be taken, or None."""
-        return jax.vmap(self.env.action_mask, in_axes=(None, 0))(self.task, state)
+        """The actions `[E, A]` that may be taken, or None; checked while it is traced."""
+        env = self.env
+        return jax.vmap(lambda state: canonical_mask(env, env.action_mask(self.task, state)))(state)
 
     def timestep(
         self, state: EnvState, carried: Carried, is_first: Array, valid: Array

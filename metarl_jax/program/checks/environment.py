@@ -9,7 +9,6 @@ import numpy as np
 from metarl_jax.core.declarations import check_declaration, check_values
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
-from metarl_jax.core.spaces import ActionSpace, Discrete
 from metarl_jax.core.validation import check_fields
 from metarl_jax.envs.base import EnvState, TaskDistribution
 from metarl_jax.envs.contract import arrays, canonical, check_properties
@@ -20,16 +19,14 @@ from metarl_jax.program.checks.calls import (
     check_signature,
     explained,
     mismatch,
-    run_once,
     trace,
     unchanged,
 )
 from metarl_jax.program.checks.privileged import check_privileged
+from metarl_jax.program.checks.random_run import NUM_TASKS, check_run, first_bad, random_action
 
 NUM_KEYS = 64
 """Keys of which at least two must give different tasks."""
-NUM_TASKS, NUM_STEPS = 4, 16
-"""Size of the run with random actions."""
 UNKEYED = (
     "does something else each time it is traced: draw with jax.random and the key; what np.random, random or the clock "
     "give is drawn once, when the program is made"
@@ -69,14 +66,7 @@ def check_env(env: TaskDistribution, *, run: bool = True) -> None:
         task, state = _check_methods(env)
         check_privileged(env, task, state)
     if run:
-        _check_run(env, _check_tasks(env))
-
-
-def random_action(space: ActionSpace, key: jax.Array) -> jax.Array:
-    """An action as an untrained policy draws them, which for a `Box` may lie outside: `[]` int32 or `[A]` float32."""
-    if isinstance(space, Discrete):
-        return jax.random.randint(key, (), 0, space.num_actions)
-    return space.centre + space.half_width * jax.random.normal(key, (space.size,))
+        check_run(env, _check_tasks(env))
 
 
 def _check_methods(env: TaskDistribution) -> tuple[Any, EnvState]:
@@ -122,7 +112,12 @@ def _check_tasks(env: TaskDistribution) -> Any:
     """Draws tasks, which must be finite and not all alike; returns `NUM_TASKS` of them."""
     name = type(env).__name__
     keys = jax.random.split(make_key(0), NUM_KEYS)
-    tasks = jax.jit(jax.vmap(env.sample), compiler_options=QUICK)(keys)
+
+    def draw(key: jax.Array) -> tuple[Any, jax.Array | None]:
+        task = env.sample(key)
+        return task, env.skill(task) if env.num_skills else None
+
+    tasks, skills = jax.jit(jax.vmap(draw), compiler_options=QUICK)(keys)
     leaves = [
         (jax.tree_util.keystr(path), _data(leaf))
         for path, leaf in jax.tree_util.tree_leaves_with_path(tasks)
@@ -130,7 +125,7 @@ def _check_tasks(env: TaskDistribution) -> Any:
     for path, leaf in leaves:
         if not _is_finite(leaf).all():
             raise UserError(
-                f"{name}.sample gave a task{path} that is not finite ({_first_bad(leaf)})"
+                f"{name}.sample gave a task{path} that is not finite ({first_bad(leaf)})"
             )
     is_one = all((leaf == leaf[:1]).all() for _, leaf in leaves)
     if is_one and not env.single_task:
@@ -138,58 +133,14 @@ def _check_tasks(env: TaskDistribution) -> Any:
             f"{name}.sample gave {NUM_KEYS} equal tasks for {NUM_KEYS} keys: draw with jax.random and the key, or "
             "declare single_task: ClassVar[bool] = True if there is one task"
         )
+    if skills is not None:
+        wrong = [x for x in np.asarray(skills) if not 0 <= x < env.num_skills]
+        if wrong:
+            raise UserError(
+                f"{name}.skill returned {wrong[0]}, expected 0, …, {env.num_skills - 1}, as num_skills is "
+                f"{env.num_skills}"
+            )
     return jax.tree.map(lambda x: x[:NUM_TASKS], tasks)
-
-
-def _check_run(env: TaskDistribution, tasks: Any) -> None:
-    """Takes random actions in a few tasks: observations and rewards are finite as long as an episode lasts."""
-    num_steps = min(NUM_STEPS, env.episode_length)
-
-    def episode(task: Any, key: jax.Array) -> Any:
-        reset_key, actions_key = jax.random.split(key)
-
-        def step(state: EnvState, key: jax.Array) -> Any:
-            action = random_action(env.action_space, key)
-            after = canonical(env, env.step(task, state, action), "step")
-            return after, (after.observation, after.reward, after.done)
-
-        start = canonical(env, env.reset(task, reset_key), "reset")
-        _, seen = jax.lax.scan(step, start, jax.random.split(actions_key, num_steps))
-        return start.observation, *seen
-
-    keys = jax.random.split(make_key(1), NUM_TASKS)
-    where = type(env).__name__
-    first, *seen = run_once(where, jax.vmap(episode), tasks, keys)
-    _require_finite(f"{where}.reset returned an observation", first, np.ones(NUM_TASKS, bool))
-    observation, reward, done = seen
-    ended = np.cumsum(done, axis=1) > 0
-    running = np.concatenate([np.ones((NUM_TASKS, 1), bool), ~ended[:, :-1]], axis=1)
-    for step in range(num_steps):
-        after = f"at step {step + 1} of an episode with random actions"
-        _require_finite(
-            f"{where}.step returned a reward {after}", reward[:, step], running[:, step]
-        )
-        # What is observed once an episode has terminated is seen by nobody.
-        _require_finite(
-            f"{where}.step returned an observation {after}", observation[:, step], ~ended[:, step]
-        )
-
-
-def _require_finite(what: str, values: np.ndarray, counts: np.ndarray) -> None:
-    """Raises `UserError` where a number of `values` `[N, ...]` is not finite and `counts` `[N]`."""
-    bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1) & counts
-    if bad.any():
-        raise UserError(
-            f"{what} that is not finite ({_first_bad(values[bad])}): look for a division by zero, a square root or "
-            "logarithm of a negative number, or physics that explodes; clip actions to the action space"
-        )
-
-
-def _first_bad(values: np.ndarray) -> str:
-    entries = values.reshape(len(values), -1)
-    row = entries[~np.isfinite(entries).all(axis=1)][0]
-    index = int(np.argmin(np.isfinite(row)))
-    return f"{row[index]}" if row.size == 1 else f"{row[index]} in entry {index}"
 
 
 def _data(leaf: jax.Array) -> np.ndarray:

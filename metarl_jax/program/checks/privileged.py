@@ -1,4 +1,4 @@
-"""The checks of what a task distribution may define beside its dynamics: oracle, regret, skills and ceilings."""
+"""The checks of what a task distribution may define beside its dynamics: masks, oracle, regret, skills, ceilings."""
 
 from typing import Any
 
@@ -10,12 +10,21 @@ from metarl_jax.core.describe import describe
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.spaces import Discrete
-from metarl_jax.envs.base import EnvState, TaskDistribution, has_oracle, knows_regret
-from metarl_jax.envs.contract import arrays, numbers, scalar
+from metarl_jax.envs.base import (
+    EnvState,
+    TaskDistribution,
+    Wrapper,
+    has_action_mask,
+    has_oracle,
+    knows_regret,
+)
+from metarl_jax.envs.contract import arrays, canonical_mask, numbers, scalar
 from metarl_jax.program.checks.calls import check_signature, explained, mismatch, trace
 
 OPTIONAL = {
     "at": (("step",), "at(self, step)"),
+    "action_mask": (("task", "state"), "action_mask(self, task, state)"),
+    "render": (("task", "states"), "render(self, task, states)"),
     "skill": (("task",), "skill(self, task)"),
     "oracle_observation": (("task",), "oracle_observation(self, task)"),
     "oracle_action": (("task", "observation"), "oracle_action(self, task, observation)"),
@@ -42,6 +51,9 @@ def check_privileged(env: TaskDistribution, task: Any, state: EnvState) -> None:
             check_signature(where, getattr(env, method), [arguments], example)
     if _defines(env, "at"):
         _check_at(env, task)
+    if has_action_mask(env):
+        where = f"{type(env).__name__}.action_mask"
+        trace(where, env.action_mask, task, state, read=lambda x: canonical_mask(env, x))
     if _defines(env, "skill") or env.num_skills:
         _check_skill(env, task)
     if _defines(env, "oracle_observation"):
@@ -55,7 +67,9 @@ def check_privileged(env: TaskDistribution, task: Any, state: EnvState) -> None:
 
 
 def _defines(env: TaskDistribution, method: str) -> bool:
-    return getattr(type(env), method) is not getattr(TaskDistribution, method)
+    """Whether the class defines a method by itself, which a wrapper that merely forwards it does not."""
+    bases = getattr(TaskDistribution, method), getattr(Wrapper, method)
+    return getattr(type(env), method) not in bases
 
 
 def _check_at(env: TaskDistribution, task: Any) -> None:
