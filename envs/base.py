@@ -181,8 +181,8 @@ class TaskDistribution(Named):
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
         """The expected return of each round `[K]` of the policy that is best on average over the tasks of `sample`.
 
-        A ceiling for every learner that lives through `num_rounds` rounds of one episode. None where it is not known,
-        or too long to compute.
+        A ceiling for every learner in trials of `num_rounds` rounds of one episode. None if it is unknown, or takes too
+        long to compute.
         """
         del num_rounds
         return None

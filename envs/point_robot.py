@@ -1,4 +1,4 @@
-"""A point that walks to a hidden goal in the plane: «2D navigation» of MAML (Finn et al. 2017)."""
+"""A point that walks to a hidden goal in the plane: "2D navigation" of MAML (Finn et al. 2017)."""
 
 import dataclasses
 from typing import ClassVar

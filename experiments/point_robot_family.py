@@ -1,8 +1,9 @@
-"""Every way to adapt by gradient, on the point robot: «2D navigation» of Finn et al. (2017).
+"""Every way to adapt by gradient, on the point robot: "2D navigation" of Finn et al. (2017).
 
-One base, `maml-point-robot` at half the tasks, and for each method what it changes of it; docs/results/gradient_family.md has
-the table over five seeds and the command that makes it. The paper has −40.4, −11.7, −3.33, −3.23 after 0 to 3 gradient
-steps for MAML, −8.5 after three for a policy pretrained on all tasks, −2.29 for one that is told the goal.
+One base, `maml-point-robot` at half the tasks, and for each method what it changes of it; the table over five seeds,
+and the command that makes it, are in docs/results/gradient_family.md. The paper has −40.4, −11.7, −3.33, −3.23 after 0
+to 3 gradient steps for MAML, −8.5 after three for a policy pretrained on all tasks, −2.29 for one that is told the
+goal.
 """
 
 import dataclasses

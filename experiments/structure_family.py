@@ -1,8 +1,8 @@
 """Adaptation by network structure: hypernetworks and modular networks, beside what they are compared with.
 
-What each of them reaches stands in docs/results/structure.md. On every problem those that infer have the settings of the RL²
-there, and those that descend the settings of the MAML: compare within a protocol, for a round of MAML is 20 episodes,
-and a round of RL² is one.
+What each of them reaches is in docs/results/structure.md. On every problem those that infer have the settings of the
+RL² there, and those that descend the settings of the MAML: compare within a protocol, for a round of MAML is 20
+episodes, and a round of RL² is one.
 """
 
 import dataclasses

@@ -41,7 +41,7 @@ class ControlsConfig:
 def measure(
     config: ControlsConfig, progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any]:
-    """Lets each control live through a trial in each task.
+    """Runs each control for one trial in each task.
 
     Returns:
       A report ready for JSON. Each of `controls` has `return_mean` by round, and of the sum over the rounds

@@ -63,7 +63,7 @@ class EvalOptions:
     """What inner step sizes are multiplied by, step after step, the last factor in all later steps; as in the run's
     configuration when not given."""
     empty_memory: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Begin with nothing in what the learner keeps beyond a trial."""
+    """Start with an empty episodic memory."""
     strategies: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")] = ()
     """Known strategies of the environment to evaluate in the same tasks."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 SECONDS_BETWEEN_SIGNS = 20.0
-"""How long there is no line where nobody looks at a terminal, while something runs."""
+"""Seconds between lines while something runs and the output is not a terminal."""
 
 
 class Activity:

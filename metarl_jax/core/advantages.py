@@ -2,8 +2,8 @@
 
 Credit has one of two scopes. Within the *episode*, as in MAML: each episode is judged alone, and advantages are ready
 when a round ends, because the inner step needs them. Over the *trial*, as in RL²: the trial is one long episode, and
-an exploring action is paid by the episodes that profit from it. Normalisation likewise has a scope: `round` (one task
-and round), `trial`, `batch` (all tasks), or `none`. So an estimator is three functions, for the three moments at
+an exploratory action is credited with the rewards of later episodes. Normalisation likewise has a scope: `round` (one
+task and round), `trial`, `batch` (all tasks), or `none`. So an estimator is three functions, for the three moments at
 which something can be known.
 
 What follows the last step of an episode, or of a trial, is worth zero where the horizon is part of the task, and the

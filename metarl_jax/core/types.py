@@ -75,7 +75,7 @@ class PolicyOut(struct.PyTreeNode):
     Attributes:
       distribution: over actions, `[...]`.
       value: of the state, `[...]`; zeros from a learner without a value function.
-      latent: what the learner takes the task for, `[..., Z]` arrays: a posterior, an embedding, a routing.
+      latent: the learner's representation of the task, `[..., Z]` arrays: a posterior, an embedding, a routing.
     """
 
     distribution: Distribution

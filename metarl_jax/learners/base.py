@@ -67,8 +67,8 @@ class MetaLearner(NamedTuple):
     | `update_memory(meta_params, memory, trials)` | once a meta-step | the memory after these trials `[N, ...]` |
 
     `None` stands for the default: `adapt` does nothing, so that the rounds of a trial are one sequence (`unroll` then
-    gets `[K·T, E]`); `unroll` scans `act`; `aux_loss` is zero; an inner state is nothing that meta-parameters could
-    begin with; `metrics` has none; the memory is empty and stays so. `aux_loss` sees the rounds of the trial
+    gets `[K·T, E]`); `unroll` scans `act`; `aux_loss` is zero; `to_meta_params` is
+    unsupported; `metrics` has none; the memory is empty and stays so. `aux_loss` sees the rounds of the trial
     that the objective counts, and with `out` the answers of a replay in them.
 
     `parameter_groups` are parts of the meta-parameters that outer methods which take steps of Adam optimise apart.

@@ -1,4 +1,4 @@
-"""What is noted of one run as it goes: its progress, and the lines of `metrics.jsonl`."""
+"""Progress counters and metrics lines of a run."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Trained runs, opened again."""
+"""Loads trained runs."""
 
 from collections.abc import Callable
 from pathlib import Path
