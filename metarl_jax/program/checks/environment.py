@@ -10,7 +10,7 @@ from metarl_jax.core.declarations import check_declaration, check_values
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
 from metarl_jax.core.validation import check_fields
-from metarl_jax.envs.base import EnvState, TaskDistribution
+from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.contract import arrays, canonical, check_properties
 from metarl_jax.program.checks.calls import (
     QUICK,
@@ -23,7 +23,13 @@ from metarl_jax.program.checks.calls import (
     unchanged,
 )
 from metarl_jax.program.checks.privileged import check_privileged
-from metarl_jax.program.checks.random_run import NUM_TASKS, check_run, first_bad, random_action
+from metarl_jax.program.checks.random_run import (
+    NUM_TASKS,
+    Methods,
+    check_run,
+    first_bad,
+    random_action,
+)
 
 NUM_KEYS = 64
 """Keys of which at least two must give different tasks."""
@@ -63,14 +69,14 @@ def check_env(env: TaskDistribution, *, run: bool = True) -> None:
         check_defined(env, TaskDistribution, method, example)
         check_signature(f"{name}.{method}", getattr(env, method), calls, example)
     with unchanged(env):
-        task, state = _check_methods(env)
-        check_privileged(env, task, state)
+        methods = _check_methods(env)
+        check_privileged(env, methods.sample.read, methods.reset.read)
     if run:
-        check_run(env, _check_tasks(env))
+        check_run(env, methods, _check_tasks(env, methods))
 
 
-def _check_methods(env: TaskDistribution) -> tuple[Any, EnvState]:
-    """Traces `sample`, `reset` and `step`; returns a task and a state as `jax.ShapeDtypeStruct`."""
+def _check_methods(env: TaskDistribution) -> Methods:
+    """Traces `sample`, `reset` and `step`."""
     name, key = type(env).__name__, make_key(0)
 
     def task_of(answer: Any) -> Any:
@@ -78,26 +84,27 @@ def _check_methods(env: TaskDistribution) -> tuple[Any, EnvState]:
             f"{name}.sample returned a task, which must be a pytree of arrays, in which", answer
         )
 
-    task = _traced(f"{name}.sample", env.sample, key, read=task_of).read
+    sample = _traced(f"{name}.sample", env.sample, key, read=task_of)
+    task = sample.read
     for split in env.splits:
         other = trace(f"{name}.sample", lambda key, s=split: env.sample(key, s), key, read=task_of)
         if wrong := mismatch(task, other.read):
             raise UserError(
                 f"{name}.sample: the task of split={split!r} {wrong}, as in split='train': tasks differ in values only"
             )
-    state = _traced(
+    reset = _traced(
         f"{name}.reset", env.reset, task, key, read=lambda x: canonical(env, x, "reset")
     )
     action = jax.eval_shape(lambda key: random_action(env.action_space, key), key)
-    after = _traced(
-        f"{name}.step", env.step, task, state.read, action, read=lambda x: canonical(env, x, "step")
+    step = _traced(
+        f"{name}.step", env.step, task, reset.read, action, read=lambda x: canonical(env, x, "step")
     )
-    if wrong := mismatch(state.read, after.read):
+    if wrong := mismatch(reset.read, step.read):
         raise UserError(
             f"{name}.step: the state {wrong}, as reset returned it: shapes, dtypes and structure stay the same from "
             "step to step"
         )
-    return task, state.read
+    return Methods(sample, reset, step)
 
 
 def _traced(where: str, method: Callable[..., Any], *args: Any, read: Callable) -> Traced:
@@ -108,13 +115,13 @@ def _traced(where: str, method: Callable[..., Any], *args: Any, read: Callable) 
     return first
 
 
-def _check_tasks(env: TaskDistribution) -> Any:
+def _check_tasks(env: TaskDistribution, methods: Methods) -> Any:
     """Draws tasks, which must be finite and not all alike; returns `NUM_TASKS` of them."""
     name = type(env).__name__
     keys = jax.random.split(make_key(0), NUM_KEYS)
 
     def draw(key: jax.Array) -> tuple[Any, jax.Array | None]:
-        task = env.sample(key)
+        task = methods.sample.call(key)
         return task, env.skill(task) if env.num_skills else None
 
     tasks, skills = jax.jit(jax.vmap(draw), compiler_options=QUICK)(keys)

@@ -1,6 +1,6 @@
 """The check of a task distribution in a few steps of random actions: what it answers has values that make sense."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,21 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.spaces import ActionSpace, Discrete, Integers, space_leaves
 from metarl_jax.envs.base import EnvState, TaskDistribution, knows_regret
-from metarl_jax.envs.contract import canonical, canonical_mask, scalar
-from metarl_jax.program.checks.calls import run_once
+from metarl_jax.envs.contract import canonical_mask, scalar
+from metarl_jax.program.checks.calls import Traced, run_once
 
 NUM_TASKS, NUM_STEPS = 4, 16
 """Size of the run."""
 TOLERANCE = 1e-3
 """How far below zero a regret may be, in proportion to the greatest, for the order of float sums."""
+
+
+class Methods(NamedTuple):
+    """The methods of a task distribution as they were traced, whose answers are checked and converted."""
+
+    sample: Traced
+    reset: Traced
+    step: Traced
 
 
 def random_action(space: ActionSpace, key: jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -33,11 +41,12 @@ def random_action(space: ActionSpace, key: jax.Array, mask: jax.Array | None = N
     return space.centre + space.half_width * jax.random.normal(key, (space.size,))
 
 
-def check_run(env: TaskDistribution, tasks: Any) -> None:
+def check_run(env: TaskDistribution, methods: Methods, tasks: Any) -> None:
     """Takes random actions in a few tasks, and looks at what is answered as long as an episode lasts.
 
     Args:
-      env: an instance whose methods answer arrays of the right shapes and types.
+      env: an instance.
+      methods: its methods, which are not traced again, because that takes seconds for a physics engine.
       tasks: `[N, ...]`.
 
     Raises:
@@ -46,8 +55,12 @@ def check_run(env: TaskDistribution, tasks: Any) -> None:
     """
     name = type(env).__name__
     keys = jax.random.split(make_key(1), NUM_TASKS)
-    episode = jax.vmap(lambda task, key: _episode(env, task, key))
-    first, seen = run_once(name, episode, tasks, keys)
+
+    def episodes(tasks: Any, keys: jax.Array) -> Any:
+        return jax.lax.map(lambda inputs: _episode(env, methods, *inputs), (tasks, keys))
+
+    # One task after another: mapped side by side, all operations would be traced anew.
+    first, seen = run_once(name, episodes, tasks, keys)
     observation, mask = first
     always = np.ones(NUM_TASKS, bool)
     _require_observation(env, f"{name}.reset returned an observation", "", observation, always)
@@ -68,7 +81,7 @@ def check_run(env: TaskDistribution, tasks: Any) -> None:
         _require_action(name, f"in the state after step {step + 1}", observed[1], ~ended[:, step])
 
 
-def _episode(env: TaskDistribution, task: Any, key: jax.Array) -> Any:
+def _episode(env: TaskDistribution, methods: Methods, task: Any, key: jax.Array) -> Any:
     """What is seen of the first state of an episode, and of each step `[T]` of random actions."""
     reset_key, actions_key = jax.random.split(key)
     regret = env.regret(task) if knows_regret(env) else None
@@ -80,11 +93,11 @@ def _episode(env: TaskDistribution, task: Any, key: jax.Array) -> Any:
         state, mask = carry
         action = random_action(env.action_space, key, mask)
         cost = None if regret is None else scalar("a regret", regret(state, action))
-        after = canonical(env, env.step(task, state, action), "step")
+        after = methods.step.call(task, state, action)
         mask = mask_of(after)
         return (after, mask), (after.observation, mask, after.reward, after.done, cost)
 
-    start = canonical(env, env.reset(task, reset_key), "reset")
+    start = methods.reset.call(task, reset_key)
     mask = mask_of(start)
     num_steps = min(NUM_STEPS, env.episode_length)
     _, seen = jax.lax.scan(step, (start, mask), jax.random.split(actions_key, num_steps))
