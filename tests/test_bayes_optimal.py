@@ -10,7 +10,7 @@ import pytest
 import metarl_jax
 from metarl_jax import envs
 from metarl_jax.baselines.measure import ControlsConfig, measure
-from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.advantages import PLAIN_RETURNS
 from metarl_jax.envs.bayes_optimal import bandit_ceiling, num_beliefs, search_ceiling
 from metarl_jax.runs import report
 from metarl_jax.runs.loop import Run
@@ -137,8 +137,7 @@ def test_eval_shows_the_ceiling_where_it_is_one(small_config, tmp_path):
     shown = ceiling("rl2")["bayes_optimal"]
     assert shown["total_mean"] == pytest.approx(bandit_ceiling(5, 3).sum())
     assert ceiling("maml") == {}  # it sees several episodes before it adapts
-    plain = AdvantageConfig(baseline="none", normalization="none")
-    assert ceiling("maml", num_episodes=1, advantage=plain) == {"bayes_optimal": shown}
+    assert ceiling("maml", num_episodes=1, advantage=PLAIN_RETURNS) == {"bayes_optimal": shown}
 
 
 def test_the_ceiling_of_tasks_without_one(small_config, tmp_path):

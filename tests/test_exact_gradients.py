@@ -14,7 +14,7 @@ from metarl_jax.analysis.exact_gradients import (
     policy_matrix,
     sampled_bandit_objective,
 )
-from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.advantages import PLAIN_RETURNS, make_estimator
 from metarl_jax.core.types import MetaState
 from metarl_jax.envs.tabular.planning import optimal_action_values
 from metarl_jax.program.rollout import collect_trial
@@ -134,7 +134,7 @@ def test_simulation_meets_the_exact_return(name, options):
     inner_state = learner.begin(meta_params, (), jax.random.key(3), 1)
     policy = policy_matrix(learner, meta_params, inner_state, env.observations)
     exact = exact_return(policy, env.mdp(task), env.episode_length)
-    estimator = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
+    estimator = make_estimator(PLAIN_RETURNS)
 
     @jax.jit
     def simulate(key):

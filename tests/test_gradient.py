@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metarl_jax import envs
-from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.advantages import PLAIN_RETURNS, AdvantageConfig, make_estimator
 from metarl_jax.core.types import MetaState
 from metarl_jax.learners.gradient import MAML, gradient_step
 from metarl_jax.learners.structured import TunedHypernetwork
@@ -157,7 +157,7 @@ def test_loaded_dice_lies_between_lvc_and_dice():
     learner = MAML(hidden_sizes=(3,)).make(env)
     meta_params = learner.init(jax.random.key(0))
     collect = partial(collect_trial, env, learner, num_rounds=1, num_episodes=3)
-    estimator = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
+    estimator = make_estimator(PLAIN_RETURNS)
     task, key = env.sample(jax.random.key(3)), jax.random.key(1)
     trial = jax.jit(lambda p: collect(estimator, MetaState(p), task, key))(meta_params)
     rollout = jax.tree.map(lambda x: x[0], trial.rollout)

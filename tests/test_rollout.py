@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metarl_jax import envs, learners
-from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.advantages import PLAIN_RETURNS, AdvantageConfig, make_estimator
 from metarl_jax.core.types import MetaState
 from metarl_jax.learners.base import unroll
 from metarl_jax.program.rollout import collect_trial
@@ -34,7 +34,7 @@ def is_program(value):
 def test_nothing_is_drawn_in_the_scan_over_steps(name, deterministic):
     env = envs.make(name)
     learner = learners.get("rl2")(hidden_size=8, encoder_sizes=(8,)).make(env)
-    estimator = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
+    estimator = make_estimator(PLAIN_RETURNS)
 
     def collect(meta_params, key):
         task = env.sample(key)

@@ -18,7 +18,7 @@ from metarl_jax.baselines.policies import control_names
 from metarl_jax.baselines.sampling import sample_beta, sample_dirichlet
 from metarl_jax.cli.main import main
 from metarl_jax.config import EvaluationConfig
-from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.advantages import PLAIN_RETURNS, make_estimator
 from metarl_jax.core.trees import join_leading
 from metarl_jax.core.types import MetaState
 from metarl_jax.envs.tabular.planning import extended_value_iteration, value_iteration
@@ -27,7 +27,7 @@ from metarl_jax.program.rollout import collect_trial, replay_trial
 
 QUICK = {"xla_backend_optimization_level": 0}
 """Compiler options: these programs compile for longer than they run."""
-RECORD_ONLY = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
+RECORD_ONLY = make_estimator(PLAIN_RETURNS)
 SMALL = {"bandit": {}, "tabular_mdp": {"num_states": 3, "num_actions": 2, "horizon": 4}}
 ALL = [(env, name) for env in SMALL for name in baselines.strategies(envs.make(env))]
 # Tabular strategies differ in their plans alone, and compile for long.

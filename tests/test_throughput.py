@@ -25,9 +25,7 @@ def test_the_simulator_alone_simulates_every_trial(small_config):
 
     task_key, trial_key = jax.random.split(key)
     tasks = sample_tasks(spec, task_key, config.num_tasks, "train")
-    advantages = returns.make_estimator(
-        returns.AdvantageConfig(baseline="none", normalization="none")
-    )
+    advantages = returns.make_estimator(returns.PLAIN_RETURNS)
     expected = {"env_steps": 0.0, "reward": 0.0, "observation": 0.0}
 
     @jax.jit

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import evaluated_learner
-from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.advantages import PLAIN_RETURNS, make_estimator
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
 from metarl_jax.core.types import TrainState
@@ -70,7 +70,7 @@ def learned_structure(
     tasks = jax.vmap(lambda key: env.sample(key, "test"))(keys_by_index(task_key, num_tasks))
     advantages = make_estimator(config.advantage)
     if not config.learner.needs_round_advantages:  # whose trials need none
-        advantages = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
+        advantages = make_estimator(PLAIN_RETURNS)
 
     learner = evaluated_learner(config).make(program.env)
 

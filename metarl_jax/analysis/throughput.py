@@ -45,9 +45,7 @@ def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
     simulation.
     """
     spec = control_spec(spec, "random")
-    advantages = returns.make_estimator(
-        returns.AdvantageConfig(baseline="none", normalization="none")
-    )
+    advantages = returns.make_estimator(returns.PLAIN_RETURNS)
 
     def one(_, task, key) -> Metrics:
         trial = collect_trial(

@@ -11,7 +11,7 @@ from metarl_jax import learners, outer
 from metarl_jax.baselines.evaluation import evaluate_control
 from metarl_jax.baselines.policies import control_names, control_spec
 from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig
-from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.core.advantages import PLAIN_RETURNS
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.statistics import bootstrap_ci95
@@ -92,7 +92,7 @@ def _run_config(config: ControlsConfig) -> Config:
         env=config.env,
         learner=learner(),
         outer=objective(rounds="all"),
-        advantage=AdvantageConfig(baseline="none", normalization="none"),
+        advantage=PLAIN_RETURNS,
         num_tasks=config.num_tasks,
         num_rounds=config.num_rounds,
         num_episodes=1,

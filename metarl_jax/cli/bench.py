@@ -8,21 +8,13 @@ import tyro
 from rich.console import Console
 
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.run_options import (
-    RunOptions,
-    asks_for_help,
-    find_subject,
-    parse_run,
-    split_subject,
-    subject_help,
-)
+from metarl_jax.cli.run_options import RunOptions, read_run
 from metarl_jax.console.activity import Activity
 from metarl_jax.console.tables import Column, Table, show
-from metarl_jax.console.text import reflow
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import under_fixed_settings
 from metarl_jax.core.machine import describe
-from metarl_jax.core.validation import bounded, check_fields
+from metarl_jax.core.validation import bounded
 from metarl_jax.runs.stopping import interruptible
 
 HELP = """Measure a preset: env-steps/s of the simulator alone under random actions and of the whole
@@ -56,26 +48,13 @@ class BenchOptions(RunOptions):
 
 def main(args: list[str]) -> int:
     """`metarl bench PRESET …`, `metarl bench LEARNER --env ENV …`."""
-    word, rest = split_subject(args)
-    if asks_for_help(word, rest):
-        print(reflow(subject_help("bench", HELP.format(prog="metarl bench PRESET"))))
-        return 0
-    subject = find_subject("bench", word, rest)
-    prog = f"metarl bench {subject.title}"
-    description = HELP.format(prog=prog)
-    options = parse_run(BenchOptions, subject, rest, prog=prog, description=description)
-    configs = {"as given": options.config(subject.hint)}
-    check_fields(options)
+    options, config = read_run(BenchOptions, "bench", args, HELP)
+    configs = {"as given": config}
     for variant in options.against:
-        words = [*rest, *variant_flags(variant)]
-        configs[variant] = parse_run(
-            BenchOptions,
-            find_subject("bench", word, words),
-            words,
-            prog=prog,
-            description=description,
-        ).config()
-    start_backend(configs["as given"].runtime.platform)
+        _, configs[variant] = read_run(
+            BenchOptions, "bench", [*args, *variant_flags(variant)], HELP
+        )
+    start_backend(config.runtime.platform)
 
     from metarl_jax.analysis.throughput import measure, measure_variants
 
@@ -85,7 +64,7 @@ def main(args: list[str]) -> int:
         if options.against:
             measured = under_fixed_settings(lambda: measure_variants(configs, **times))
         else:
-            measured = under_fixed_settings(lambda: measure(configs["as given"], **times))
+            measured = under_fixed_settings(lambda: measure(config, **times))
         report = interruptible(measured)
     if options.json:
         print(json.dumps(report, indent=2))

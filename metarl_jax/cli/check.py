@@ -3,7 +3,8 @@
 from typing import Any
 
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.options import reflow, split_positional
+from metarl_jax.cli.options import split_positional
+from metarl_jax.console.text import reflow
 from metarl_jax.core.declarations import instance
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.user_code import find, is_reference

@@ -8,11 +8,10 @@ import tyro
 from rich.console import Console
 
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.options import parse, take_run_dir
+from metarl_jax.cli.run_dir import read_run_dir
 from metarl_jax.config import RuntimeConfig, Which
-from metarl_jax.core.validation import bounded, check_fields
+from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
-from metarl_jax.runs.folder import open_existing
 
 HELP = """Evaluate a checkpoint of a run, and write nothing: the return of each round of the trial,
 with a 95% interval over tasks, beside a random policy and, where they are known, an oracle and the
@@ -31,12 +30,6 @@ with, unless --checkpoint names another; the tasks are others than those by whic
 
 With the fields of its environment and --num-rounds, the same learner in other tasks:
   metarl eval runs/maml-point-robot-seed0 --num-rounds 8 --env.horizon 200"""
-
-USAGE = f"""usage: metarl eval RUN_DIR [OPTIONS]
-
-{HELP}
-
-`metarl eval RUN_DIR --help` shows every option, with the values of the run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,18 +65,9 @@ class EvalOptions:
 
 def main(args: list[str]) -> int:
     """`metarl eval RUN_DIR …`."""
-    run_dir, rest = take_run_dir("eval", args, USAGE)
-    if run_dir is None:
-        return 0
-    _, config = open_existing(run_dir)
-    options = parse(
-        EvalOptions,
-        rest,
-        prog=f"metarl eval {run_dir}",
-        description=HELP,
-        default=EvalOptions(config.env, config.runtime),
+    run_dir, options = read_run_dir(
+        "eval", args, HELP, lambda config: EvalOptions(config.env, config.runtime)
     )
-    check_fields(options)
     start_backend(options.runtime.platform)
 
     from metarl_jax.runs.evaluate import evaluate_run

@@ -8,12 +8,11 @@ from typing import Annotated, Any
 import tyro
 
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.options import parse, take_run_dir
 from metarl_jax.cli.output import check_folder, say_written
+from metarl_jax.cli.run_dir import read_run_dir
 from metarl_jax.config import RuntimeConfig, Which
 from metarl_jax.console.tables import Column, Table, number, show
-from metarl_jax.core.validation import bounded, check_fields
-from metarl_jax.runs.folder import open_existing
+from metarl_jax.core.validation import bounded
 from metarl_jax.runs.json_files import finite, write_json
 
 HELP = """Show the structure that a modular learner has learned: how tasks are routed through the
@@ -26,12 +25,6 @@ costs that shape it do so to the end; --checkpoint best shows that of the best b
 Prints a table, and writes structure.json, modules.png (a graph) and routing.png (a heat map, tasks
 of the same skill together) into the folder of the run, or into --out. Files of these names that are
 there from before are written again."""
-
-USAGE = f"""usage: metarl structure RUN_DIR [OPTIONS]
-
-{HELP}
-
-`metarl structure RUN_DIR --help` shows every option, with the values of the run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +45,9 @@ class ShowOptions:
 
 def main(args: list[str]) -> int:
     """`metarl structure RUN_DIR …`."""
-    run_dir, rest = take_run_dir("structure", args, USAGE)
-    if run_dir is None:
-        return 0
-    _, config = open_existing(run_dir)
-    options = parse(
-        ShowOptions,
-        rest,
-        prog=f"metarl structure {run_dir}",
-        description=HELP,
-        default=ShowOptions(config.runtime),
+    run_dir, options = read_run_dir(
+        "structure", args, HELP, lambda config: ShowOptions(config.runtime)
     )
-    check_fields(options)
     out = options.out or run_dir
     check_folder("out", out)
     start_backend(options.runtime.platform)

@@ -8,17 +8,14 @@ import itertools
 import re
 import typing
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
-from metarl_jax.console.text import reflow
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.paths import local_path, with_local_paths
+from metarl_jax.core.paths import with_local_paths
 from metarl_jax.core.registry import suggestion
-from metarl_jax.runs.folder import is_begun
 
 Options = TypeVar("Options")
 
@@ -104,21 +101,6 @@ def split_positional(
         if is_meant(word):
             return word, [*args[:index], *args[index + 1 :]]
     return None, list(args)
-
-
-def take_run_dir(command: str, args: Sequence[str], usage: str) -> tuple[Path | None, list[str]]:
-    """The folder that a command is about, and the other words; None where `usage` was asked for, and printed.
-
-    Raises:
-      UserError: if no folder is named.
-    """
-    found, rest = split_positional(args, lambda word: is_begun(Path(word)))
-    if found is not None:
-        return local_path(found), rest
-    if {"-h", "--help"} & set(rest):
-        print(reflow(usage))
-        return None, rest
-    raise UserError(f"metarl {command} needs RUN_DIR, the folder of a run; see --help")
 
 
 def last_value(args: Sequence[str], flag: str) -> str | None:

@@ -12,11 +12,13 @@ import tyro
 from metarl_jax import envs, experiments, learners, outer
 from metarl_jax.cli.options import last_value, parse
 from metarl_jax.config import REGISTRIES, Config, validate
+from metarl_jax.console.text import reflow
 from metarl_jax.core.declarations import instance
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path
 from metarl_jax.core.registry import suggestion
 from metarl_jax.core.user_code import file_of, find, is_reference
+from metarl_jax.core.validation import check_fields
 from metarl_jax.defaults import default_config
 from metarl_jax.learners.base import LearnerConfig
 from metarl_jax.runs.folder import open_existing
@@ -77,6 +79,31 @@ class Subject(NamedTuple):
     config: Config
     has_defaults: bool
     hint: str = ""
+
+
+def read_run(cls: type[Run], command: str, args: Sequence[str], what: str) -> tuple[Run, Config]:
+    """The options of a command that is about a run, and the configuration among them, checked.
+
+    Args:
+      cls: the options.
+      command: its name.
+      args: the words after it.
+      what: its help, in which `{prog}` is how it was called.
+
+    Raises:
+      UserError: naming the flag or field, the value and the remedy.
+      SystemExit: after `--help`.
+    """
+    word, rest = split_subject(args)
+    if asks_for_help(word, rest):
+        print(reflow(subject_help(command, what.format(prog=f"metarl {command} PRESET"))))
+        raise SystemExit(0)
+    subject = find_subject(command, word, rest)
+    prog = f"metarl {command} {subject.title}"
+    options = parse_run(cls, subject, rest, prog=prog, description=what.format(prog=prog))
+    config = options.config(subject.hint)
+    check_fields(options)
+    return options, config
 
 
 def split_subject(args: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -6,18 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from metarl_jax.cli.run_options import (
-    RunOptions,
-    asks_for_help,
-    find_subject,
-    folder_name,
-    parse_run,
-    split_subject,
-    subject_help,
-)
+from metarl_jax.cli.run_options import RunOptions, folder_name, read_run
 from metarl_jax.cli.train import run_sweep
-from metarl_jax.console.text import reflow
-from metarl_jax.core.validation import bounded, check_fields
+from metarl_jax.core.validation import bounded
 from metarl_jax.sweeps.grid import grid_points, parse_axis
 from metarl_jax.sweeps.sweep import Sweep
 
@@ -54,15 +45,7 @@ class SweepOptions(RunOptions):
 
 def main(args: list[str]) -> int:
     """`metarl sweep PRESET …`, `metarl sweep LEARNER --env ENV …`."""
-    word, rest = split_subject(args)
-    if asks_for_help(word, rest):
-        print(reflow(subject_help("sweep", HELP.format(prog="metarl sweep PRESET"))))
-        return 0
-    subject = find_subject("sweep", word, rest)
-    prog = f"metarl sweep {subject.title}"
-    options = parse_run(SweepOptions, subject, rest, prog=prog, description=HELP.format(prog=prog))
-    config = options.config(subject.hint)
-    check_fields(options)
+    options, config = read_run(SweepOptions, "sweep", args, HELP)
     points = grid_points([parse_axis(config, text) for text in options.grid])
     sweep = Sweep(config, points, num_seeds=options.seeds, group_size=options.group_size)
     return run_sweep(sweep, options.run_dir, f"{folder_name(config)}-sweep")

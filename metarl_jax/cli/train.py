@@ -7,20 +7,10 @@ from typing import Annotated
 import tyro
 
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.options import parse, take_run_dir
-from metarl_jax.cli.run_options import (
-    RunOptions,
-    asks_for_help,
-    find_subject,
-    folder_name,
-    parse_run,
-    split_subject,
-    subject_help,
-)
-from metarl_jax.config import RuntimeConfig
-from metarl_jax.console.text import reflow
-from metarl_jax.core.validation import bounded, check_fields
-from metarl_jax.runs.folder import open_existing
+from metarl_jax.cli.run_dir import config_of, read_run_dir
+from metarl_jax.cli.run_options import RunOptions, folder_name, read_run
+from metarl_jax.config import Config, RuntimeConfig
+from metarl_jax.core.validation import bounded
 from metarl_jax.sweeps import folder
 from metarl_jax.sweeps.sweep import Sweep
 
@@ -56,13 +46,6 @@ A run goes on wherever it is opened: devices that it was trained on and that are
 and those that are here are used. Options that are given are kept in config.json. Where config.json
 was edited in what is learned, the run is not gone on with."""
 
-RESUME_USAGE = f"""usage: metarl resume RUN_DIR [OPTIONS]
-
-{RESUME_HELP}
-
-`metarl resume RUN_DIR --help` shows every option, with the values of the run."""
-
-
 RUNS = Path("runs")
 """Where runs lie that were given no folder."""
 
@@ -89,17 +72,7 @@ class ResumeOptions:
 
 def train(args: list[str]) -> int:
     """`metarl train PRESET …`, `metarl train LEARNER --env ENV …`."""
-    word, rest = split_subject(args)
-    if asks_for_help(word, rest):
-        print(reflow(subject_help("train", TRAIN_HELP.format(prog="metarl train PRESET"))))
-        return 0
-    subject = find_subject("train", word, rest)
-    prog = f"metarl train {subject.title}"
-    options = parse_run(
-        TrainOptions, subject, rest, prog=prog, description=TRAIN_HELP.format(prog=prog)
-    )
-    config = options.config(subject.hint)
-    check_fields(options)
+    options, config = read_run(TrainOptions, "train", args, TRAIN_HELP)
     name = folder_name(config)
     if options.seeds > 1:
         name = f"{name}-seeds{config.seed}-{config.seed + options.seeds - 1}"
@@ -126,22 +99,16 @@ def run_sweep(sweep: Sweep, run_dir: Path | None, name: str) -> int:
 
 def resume(args: list[str]) -> int:
     """`metarl resume RUN_DIR …`."""
-    run_dir, rest = take_run_dir("resume", args, RESUME_USAGE)
-    if run_dir is None:
-        return 0
-    is_sweep = folder.is_sweep(run_dir)
-    config = folder.open_existing(run_dir)[1].config if is_sweep else open_existing(run_dir)[1]
-    options = parse(
-        ResumeOptions,
-        rest,
-        prog=f"metarl resume {run_dir}",
-        description=RESUME_HELP,
-        default=ResumeOptions(config.num_meta_steps, config.runtime),
+    run_dir, options = read_run_dir(
+        "resume",
+        args,
+        RESUME_HELP,
+        lambda config: ResumeOptions(config.num_meta_steps, config.runtime),
+        _config_of,
     )
-    check_fields(options)
     start_backend(options.runtime.platform)
     asked = {"num_meta_steps": options.num_meta_steps, "runtime": options.runtime}
-    if is_sweep:
+    if folder.is_sweep(run_dir):
         from metarl_jax.sweeps import train as sweep_train
 
         sweep_train.resume_sweep(run_dir, **asked)
@@ -151,3 +118,8 @@ def resume(args: list[str]) -> int:
 
     loop.resume(run_dir, **asked)
     return 0
+
+
+def _config_of(path: Path) -> Config:
+    """The configuration of a run, or what the members of a sweep have in common."""
+    return folder.open_existing(path)[1].config if folder.is_sweep(path) else config_of(path)

@@ -53,6 +53,10 @@ class AdvantageConfig:
     """Scope over which advantages get mean 0 and deviation 1: `round`, `trial`, `batch` or `none`."""
 
 
+PLAIN_RETURNS = AdvantageConfig(baseline="none", normalization="none")
+"""Advantages that are the discounted returns themselves: where trials are recorded, and nobody trains on them."""
+
+
 class Quantile(NamedTuple):
     """Where rewards stop to count, for an objective that is about the worst trials alone.
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.advantages import AdvantageConfig, make_estimator
+from metarl_jax.core.advantages import PLAIN_RETURNS, make_estimator
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.trees import join_leading, normal_like
@@ -28,7 +28,7 @@ def collect_unadapted(
 ) -> Trial:
     """A trial `[K, T, E]` of random observations and rewards, in which the learner does not adapt."""
     stand_in = StandIn(env)
-    unused = make_estimator(AdvantageConfig(baseline="none", normalization="none"))
+    unused = make_estimator(PLAIN_RETURNS)
     learner = learner._replace(adapt=None)
     return collect_trial(
         stand_in, learner, unused, MetaState(params, memory), stand_in.sample(key), key,
