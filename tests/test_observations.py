@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metarl_jax.analysis.timed_programs import make_simulate
 from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig, validate
 from metarl_jax.core.advantages import AdvantageConfig, gae
 from metarl_jax.core.distributions import Categorical
@@ -403,3 +404,8 @@ def test_a_wrapper_forwards():
     assert hall.action_space == Discrete(3)
     assert hall.metric_names == ("place", "success", "place_mean", "success_mean")
     assert Wrapper(Falling(horizon=3)).episode_length == 3
+
+
+def test_the_simulator_alone_is_timed_with_any_observations():
+    sums = jax.eval_shape(make_simulate(make_spec(small("rl2", Hall()))), jax.random.key(0))
+    assert {name: x.shape for name, x in sums.items()} == dict.fromkeys(sums, ())

@@ -5,7 +5,8 @@ import json
 import jax
 import numpy as np
 
-from metarl_jax.analysis.throughput import make_simulate, measure
+from metarl_jax.analysis.throughput import measure
+from metarl_jax.analysis.timed_programs import make_simulate
 from metarl_jax.baselines.policies import random_policy
 from metarl_jax.cli.main import main
 from metarl_jax.config import RuntimeConfig

@@ -5,85 +5,19 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
-from metarl_jax.baselines.policies import control_spec
+from metarl_jax.analysis.timed_programs import Compiled, compile_all, compile_step
 from metarl_jax.config import Config
-from metarl_jax.core import advantages as returns
 from metarl_jax.core import machine
-from metarl_jax.core.jax_settings import make_key
-from metarl_jax.core.types import Device, Key, MetaState, Metrics, TrainState, Trial
+from metarl_jax.core.types import Device
 from metarl_jax.program.build import check_memory, make_spec
-from metarl_jax.program.devices import replicated, select_devices
-from metarl_jax.program.rollout import collect_trial
-from metarl_jax.program.step import StepSpec, make_init, make_meta_batch, make_step, sample_tasks
+from metarl_jax.program.devices import select_devices
 
 TARGET_SECONDS = 0.5
 """How long one measurement lasts, if the number of calls is left open."""
-
-
-class Compiled(NamedTuple):
-    """A program ready to be timed.
-
-    Attributes:
-      call: runs it once and answers something to wait for.
-      compile_seconds: tracing, lowering and compiling.
-      temporary_bytes: what it needs on each device beside arguments and results, where the compiler tells.
-    """
-
-    call: Callable[[], Any]
-    compile_seconds: float
-    temporary_bytes: int | None
-
-
-def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
-    """The simulator alone: the trials of a meta-step under random actions, kept as sums only.
-
-    Sums of rewards and observations are among them, so that the compiler cannot leave out the
-    simulation.
-    """
-    spec = control_spec(spec, "random")
-    advantages = returns.make_estimator(returns.PLAIN_RETURNS)
-
-    def one(_, task, key) -> Metrics:
-        trial = collect_trial(
-            spec.env,
-            spec.learner,
-            advantages,
-            MetaState(()),
-            task,
-            key,
-            num_rounds=spec.num_rounds,
-            num_episodes=spec.num_episodes,
-        )
-        timestep = trial.rollout.timestep
-        return {
-            "env_steps": timestep.valid.sum(dtype="int32"),
-            "reward": trial.rollout.reward.sum(),
-            "observation": timestep.observation.sum(),
-        }
-
-    def simulate(key: Key) -> Metrics:
-        task_key, trial_key = jax.random.split(key)
-        tasks = sample_tasks(spec, task_key, spec.num_tasks, "train")
-        keys = jax.random.split(trial_key, spec.num_tasks)
-        sums = spec.axis.map(one, (), tasks, keys, block=spec.collect_block)
-        return jax.tree.map(lambda x: x.sum(), sums)
-
-    return simulate
-
-
-def make_collect(spec: StepSpec) -> Callable[[TrainState, Key], Trial]:
-    """The first half of a meta-step: tasks, and the learner's trials in them `[N, K, T, E]`."""
-
-    def collect(state: TrainState, key: Key) -> Trial:
-        task_key, trial_key = jax.random.split(key)
-        tasks = sample_tasks(spec, task_key, spec.num_tasks, "train")
-        return make_meta_batch(spec, state, tasks).collect(state.meta.params, trial_key)
-
-    return collect
 
 
 def measure(
@@ -110,7 +44,7 @@ def measure(
     spec = make_spec(config)
     check_memory(config)
     devices = select_devices(config)
-    programs = _compile(spec, devices, config.seed, progress)
+    programs = compile_all(spec, devices, config.seed, progress)
     calls = {name: steps or _calibrate(program) for name, program in programs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     rates: dict[str, list[float]] = {name: [] for name in programs}
@@ -172,7 +106,7 @@ def measure_variants(
     programs = {}
     for name, (spec, config) in specs.items():
         progress(f"compiling {name}")
-        programs[name] = _compile_step(spec, select_devices(config), config.seed)
+        programs[name] = compile_step(spec, select_devices(config), config.seed)
     calls = {name: steps or _calibrate(program) for name, program in programs.items()}
     turns: list[dict[str, tuple[float, float]]] = []
     for repeat in range(repeats):
@@ -195,58 +129,6 @@ def measure_variants(
     }
     device = machine.specification(select_devices(configs[first]))
     return {"preset": configs[first].name, "device": device, "variants": variants}
-
-
-def _compile(
-    spec: StepSpec, devices: Sequence[Device], seed: int, progress: Callable[[str], None]
-) -> dict[str, Compiled]:
-    """The programs by name, each having run once."""
-    everywhere = replicated(spec.axis, devices)
-    init = jax.jit(make_init(spec), out_shardings=everywhere)
-    key = jax.device_put(make_key(seed), everywhere)
-    state = jax.block_until_ready(init(key))
-
-    def compiled(name: str, fn: Callable, *args):
-        progress(f"compiling: {name}")
-        return _compiled(jax.jit(fn), spec, devices, *args)
-
-    simulate, costs = compiled("simulator", make_simulate(spec), key)
-    programs = {"simulator": Compiled(lambda: simulate(key), *costs)}
-    collects = {"collect": spec}
-    if spec.learner.adapt is not None:
-        collects["act"] = spec._replace(learner=spec.learner._replace(adapt=None))
-    for name, parts in collects.items():
-        collect, costs = compiled(name, make_collect(parts), state, key)
-        programs[name] = Compiled(lambda collect=collect: collect(state, key), *costs)
-    for program in programs.values():
-        jax.block_until_ready(program.call())
-    progress("compiling: meta-step")
-    return programs | {"meta-step": _compile_step(spec, devices, seed)}
-
-
-def _compile_step(spec: StepSpec, devices: Sequence[Device], seed: int) -> Compiled:
-    """The whole meta-step, having run once; every call goes on with the state of the one before."""
-    everywhere = replicated(spec.axis, devices)
-    init = jax.jit(make_init(spec), out_shardings=everywhere)
-    training = [jax.block_until_ready(init(jax.device_put(make_key(seed), everywhere)))]
-    step = jax.jit(make_step(spec), donate_argnums=0, out_shardings=everywhere)
-    step, costs = _compiled(step, spec, devices, training[0])
-
-    def take_step() -> Metrics:
-        training[0], metrics = step(training[0])
-        return metrics
-
-    jax.block_until_ready(take_step())
-    return Compiled(take_step, *costs)
-
-
-def _compiled(jitted: Any, spec: StepSpec, devices: Sequence[Device], *args: Any):
-    """The executable for these arguments; the seconds that it took, and its temporary bytes."""
-    start = time.perf_counter()
-    executable = jitted.lower(*args).compile(spec.env.compiler_options(devices[0].platform))
-    passed = time.perf_counter() - start
-    plan = executable.memory_analysis()
-    return executable, (passed, None if plan is None else plan.temp_size_in_bytes)
 
 
 def _time(call: Callable[[], Any], num_calls: int) -> tuple[float, float]:
