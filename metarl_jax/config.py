@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Callable
 from typing import Any, Literal
 
 from flax.traverse_util import flatten_dict
@@ -145,20 +146,15 @@ def validate(config: Config) -> None:
     for field in REGISTRIES:
         check_declared(field, getattr(config, field))
     check_fields(config)
-    for validate_part in (config.env.validate, lambda: config.learner.validate(config)):
-        try:
-            validate_part()
-        except UserError:
-            raise
-        except ValueError as error:  # as a class of the user's own may raise
-            raise UserError(str(error)) from error
+    _validate_part(config.env.validate)
+    _validate_part(config.learner.validate, config)
     check_advantages(config.learner, config)
     _check_steps(config)
     _check_timeout(config)
     _check_normalization(config)
     _check_worst_fraction(config)
     _check_evaluation(config)
-    config.outer.validate(config.learner, config.advantage)
+    _validate_part(config.outer.validate, config.learner, config.advantage)
     group = config.outer.task_group
     if config.num_tasks % group:
         raise UserError(
@@ -172,6 +168,16 @@ def validate(config: Config) -> None:
             + (f" times outer.num_minibatches={group}" if group > 1 else "")
             + ": choose sizes that divide, or leave runtime.num_devices out"
         )
+
+
+def _validate_part(validate_part: Callable[..., None], *args: Any) -> None:
+    """Calls `validate` of a part, whose class may be the user's own and raise any `ValueError`."""
+    try:
+        validate_part(*args)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def check_declared(field: str, part: Any) -> None:

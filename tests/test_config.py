@@ -155,6 +155,19 @@ def test_an_outer_method_that_does_not_fit_the_learner_is_refused():
         metarl_jax.build(told)
 
 
+@pytest.mark.parametrize("part", ["env", "learner", "outer"])
+def test_a_value_error_of_a_part_is_a_message_for_the_user(part, monkeypatch):
+    """A class of the user's own need not know `UserError`."""
+    config = experiments.get("maml-point-robot")
+
+    def refuse(self, *args):
+        raise ValueError(f"{part}.size=3: choose 4")
+
+    monkeypatch.setattr(type(getattr(config, part)), "validate", refuse)
+    with pytest.raises(configs.UserError, match=f"{part}.size=3: choose 4"):
+        configs.validate(config)
+
+
 def test_devices_that_are_not_there_are_refused():
     config = experiments.get("maml-point-robot")
     with pytest.raises(ValueError, match=r"runtime\.num_devices=40.*8 cpu devices"):
