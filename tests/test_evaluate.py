@@ -27,7 +27,7 @@ def test_percentiles_over_tasks():
 
 
 def test_tasks_without_a_finite_return_are_left_out_and_counted():
-    broken = np.concatenate([RETURNS, [[np.nan, 1.0], [5.0, -np.inf]]])
+    broken = np.concatenate([RETURNS, [[np.nan, np.nan], [5.0, -np.inf]]])
     assert summarize(broken) == {"num_nonfinite_tasks": 2} | summarize(RETURNS)
     assert np.isnan(summarize(broken[-2:])["total_mean"])
 
@@ -89,3 +89,15 @@ def test_the_interval_over_seeds_is_that_of_students_t():
 def test_the_interval_of_one_seed_is_over_its_tasks():
     returns = np.random.default_rng(0).normal(size=(1, 50, 2))
     np.testing.assert_array_equal(ci95_over_seeds(returns), bootstrap_ci95(returns[0]))
+
+
+def test_the_interval_of_one_task_is_its_own_return():
+    np.testing.assert_array_equal(bootstrap_ci95(RETURNS[3:4]), [RETURNS[3], RETURNS[3]])
+
+
+def test_a_round_that_one_task_ended_has_an_interval():
+    """Trials by steps: a task whose episode did not come to its end is missing from that round alone."""
+    unfinished = np.array([[1.0, 5.0], [2.0, np.nan], [3.0, np.nan]])
+    summary = summarize(unfinished)
+    assert summary["ci95"][1] == [5.0, 5.0]
+    assert 1.0 <= summary["ci95"][0][0] <= summary["ci95"][0][1] <= 3.0

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import metarl_jax
@@ -14,7 +15,6 @@ from metarl_jax import envs, learners, outer
 from metarl_jax.baselines import evaluate_control
 from metarl_jax.config import RuntimeConfig
 from metarl_jax.core.advantages import make_estimator
-from metarl_jax.core.trees import normal_like
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.program.rollout import collect_trial, replay_trial
@@ -165,7 +165,9 @@ def collect_one(config) -> Collected:
 
 def perturbed(tree):
     """The tree with noise on every array, biases included."""
-    return jax.tree.map(lambda x, e: x + 0.1 * e, tree, normal_like(jax.random.key(7), tree))
+    return jax.tree.map(
+        lambda x, e: x + 0.1 * e, tree, optax.tree.random_like(jax.random.key(7), tree)
+    )
 
 
 @pytest.mark.parametrize("case", REPLAYED, ids="-".join)

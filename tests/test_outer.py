@@ -6,11 +6,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
 from metarl_jax.core.advantages import AdvantageConfig, make_estimator
-from metarl_jax.core.trees import normal_like, padded_mean
+from metarl_jax.core.trees import padded_mean
 from metarl_jax.learners.base import ParameterGroup
 from metarl_jax.outer.base import AdamOptions
 from metarl_jax.outer.es import ES, _weighted_noise
@@ -290,7 +291,7 @@ def test_evolution_draws_the_same_noise_again():
     keys = jax.random.split(jax.random.key(0), 3)
     weights = jnp.array([1.0, -2.0, 0.5])
     found = _weighted_noise(keys, weights, meta_params)
-    noise = [normal_like(jax.random.split(key)[0], meta_params) for key in keys]
+    noise = [optax.tree.random_like(jax.random.split(key)[0], meta_params) for key in keys]
     expected = jax.tree.map(
         lambda *e: sum(w * x for w, x in zip(weights, e, strict=True)) / 3, *noise
     )

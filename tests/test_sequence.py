@@ -8,12 +8,12 @@ from typing import Any, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import metarl_jax
 from metarl_jax import learners
 from metarl_jax.core.spaces import Box, encoded_action_size
-from metarl_jax.core.trees import normal_like
 from metarl_jax.core.types import TimeStep
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.base import TaskDistribution
@@ -26,7 +26,7 @@ from metarl_jax.networks.sequence import CoreName
 
 def random_timesteps(env, num_steps=9, num_episodes=3) -> TimeStep:
     """Timesteps `[S, E]` of which some are not valid, in which anything may have been seen."""
-    keys = jax.random.split(jax.random.key(0), 5)
+    keys = jax.random.split(jax.random.key(0), 6)
     shape = num_steps, num_episodes
     return TimeStep(
         observation=jax.random.normal(keys[0], (*shape, env.observation_size)),
@@ -34,6 +34,7 @@ def random_timesteps(env, num_steps=9, num_episodes=3) -> TimeStep:
         previous_reward=jax.random.normal(keys[2], shape),
         is_first=jax.random.bernoulli(keys[3], 0.3, shape),
         valid=jax.random.bernoulli(keys[4], 0.6, shape),
+        outcome=jax.random.normal(keys[5], (*shape, env.observation_size)),
     )
 
 
@@ -61,7 +62,7 @@ def begin(learner, noise=0.1):
     """Parameters, with noise so that every one counts, and the state of three episodes before their first step."""
     init = learner.init(jax.random.key(1))
     meta_params = jax.tree.map(
-        lambda x, e: x + noise * e, init, normal_like(jax.random.key(2), init)
+        lambda x, e: x + noise * e, init, optax.tree.random_like(jax.random.key(2), init)
     )
     return meta_params, learner.begin(meta_params, learner.init_memory(), jax.random.key(3), 3)
 

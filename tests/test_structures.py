@@ -7,6 +7,7 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import metarl_jax
@@ -14,7 +15,6 @@ from metarl_jax import envs, learners
 from metarl_jax.analysis.modules import learned_structure, mutual_information, skill_information
 from metarl_jax.cli.main import main
 from metarl_jax.core.spaces import Box, Discrete
-from metarl_jax.core.trees import normal_like
 from metarl_jax.envs.rotated_point_robot import RotatedPointRobot, RotatedTask
 from metarl_jax.learners.sequence import blank_timestep
 from metarl_jax.learners.structured import (
@@ -65,7 +65,9 @@ STRUCTURES |= {"modular": modular(), "top_k": modular("top_k")}
 
 
 def perturbed(params):
-    return jax.tree.map(lambda x, e: x + 0.3 * e, params, normal_like(jax.random.key(9), params))
+    return jax.tree.map(
+        lambda x, e: x + 0.3 * e, params, optax.tree.random_like(jax.random.key(9), params)
+    )
 
 
 def init(structure):

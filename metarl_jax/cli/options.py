@@ -143,7 +143,10 @@ def _check_flags(args: Sequence[str], known: list[str]) -> None:
 
 
 def _one_line(message: str) -> str:
-    """The message proper within tyro's frame, which is drawn with blanks where there is no UTF-8."""
+    """The message proper within tyro's frame, which is drawn with blanks where there is no UTF-8.
+
+    tyro has no public interface to the error itself: it prints, and raises `SystemExit`.
+    """
     paragraphs: list[list[str]] = [[]]
     framed = "╭" in message
     for line in message.splitlines()[1 if framed else 0 :]:

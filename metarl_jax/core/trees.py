@@ -1,11 +1,11 @@
-"""Pytrees of arrays: reshaped by their leading axes, and noise of their shapes."""
+"""Arrays and pytrees of them: reshaped and chosen by leading axes, and averaged over valid entries."""
 
 import math
 
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.types import Array, Key, PyTree
+from metarl_jax.core.types import Array, PyTree
 
 
 def join_leading(tree: PyTree, num_axes: int = 2) -> PyTree:
@@ -31,14 +31,6 @@ def where_leading(condition: Array, x: PyTree, y: PyTree) -> PyTree:
         )
 
     return jax.tree.map(choose, x, y)
-
-
-def normal_like(key: Key, tree: PyTree) -> PyTree:
-    """Standard normal noise of the shape of every array of a tree."""
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, len(leaves))
-    noise = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(structure, noise)
 
 
 def largest_divisor(number: int, limit: int) -> int:

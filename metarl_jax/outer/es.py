@@ -9,7 +9,7 @@ import optax
 
 from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.trees import normal_like, standardize
+from metarl_jax.core.trees import standardize
 from metarl_jax.core.types import Array, Key, MetaParams, Trial
 from metarl_jax.core.validation import bounded
 from metarl_jax.learners.base import LearnerConfig, ParameterGroups
@@ -64,7 +64,7 @@ class ES(AdamOptions, OuterConfig):
         def try_pair(meta_params, key: Key, batch: MetaBatch):
             """F(θ + σε), F(θ − σε) `[2]`, and the steps that they took."""
             noise_key, collect_key = jax.random.split(key)
-            noise = normal_like(noise_key, meta_params)
+            noise = optax.tree.random_like(noise_key, meta_params)
 
             def try_sign(sign):
                 moved = jax.tree.map(lambda p, e: p + sign * self.sigma * e, meta_params, noise)
@@ -100,7 +100,7 @@ def _weighted_noise(keys: Key, weights: Array, meta_params: MetaParams) -> MetaP
 
     def add(total, inputs):
         key, weight = inputs
-        noise = normal_like(jax.random.split(key)[0], meta_params)
+        noise = optax.tree.random_like(jax.random.split(key)[0], meta_params)
         return jax.tree.map(lambda t, e: t + weight * e, total, noise), None
 
     zeros = jax.tree.map(jnp.zeros_like, meta_params)

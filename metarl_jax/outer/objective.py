@@ -5,6 +5,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from metarl_jax.core.advantages import AdvantageConfig, AdvantageEstimator, Quantile
 from metarl_jax.core.errors import UserError
@@ -267,8 +268,9 @@ def entropy_coefficient(config: ReplayObjective, progress: Array) -> float | Arr
     if last is None:
         return first
     if config.entropy_schedule == "geometric":
+        # optax.exponential_decay asks for the value of the ratio, which a sweep may vary.
         return first * (last / first) ** progress
-    return first + progress * (last - first)
+    return jnp.asarray(optax.linear_schedule(first, last, 1)(progress))
 
 
 def round_factors(config: ReplayObjective, num_rounds: int) -> Array:

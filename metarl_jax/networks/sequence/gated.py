@@ -1,4 +1,8 @@
-"""Gated recurrent cores, read step after step: GRU and LSTM."""
+"""Gated recurrent cores, read step after step: GRU and LSTM.
+
+The cells of flax are not used: they project the input within the scan over steps. Here `project` does so for all steps
+in one matrix product before it, gates have biases for memories of a given length, and invalid steps leave the carry.
+"""
 
 import math
 from typing import ClassVar

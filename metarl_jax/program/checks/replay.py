@@ -5,11 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from metarl_jax.core.advantages import PLAIN_RETURNS, make_estimator
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
-from metarl_jax.core.trees import join_leading, normal_like
+from metarl_jax.core.trees import join_leading
 from metarl_jax.core.types import MetaState, Trial
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.base import MetaLearner
@@ -42,7 +43,7 @@ def check_replay(name: str, learner: MetaLearner, env: TaskDistribution) -> None
     def live(key: jax.Array) -> Any:
         # Heads may begin at zero, where a difference would not be seen.
         first = learner.init(key)
-        noise = normal_like(key, first)
+        noise = optax.tree.random_like(key, first)
         params = jax.tree.map(lambda x, e: x + 0.1 * e, first, noise)
         memory = () if learner.init_memory is None else learner.init_memory()
         timesteps = join_leading(
