@@ -7,6 +7,7 @@ import json
 import pytest
 from rich.console import Console
 
+from metarl_jax import learners
 from metarl_jax.cli.compare import _table
 from metarl_jax.cli.main import main
 from metarl_jax.console.tables import show
@@ -101,12 +102,13 @@ def test_runs_and_sweeps_stand_side_by_side(trained, capsys):
 def test_the_first_the_counted_and_the_last_round_and_the_sum_are_shown(tmp_path, capsys):
     for learner in ("maml", "rl2"):
         settings = config("p", learner, num_rounds=4)
-        write_run(tmp_path / learner, settings, num_rounds=6)
+        unit = learners.get(learner).round_label
+        write_run(tmp_path / learner, settings, num_rounds=6, round_label=unit)
         assert main(["compare", str(tmp_path / learner), "--markdown"]) == 0
         rows = rows_of(capsys.readouterr().out)
-        shown = [name for name in rows[learner] if name.startswith("round") or name == "sum"]
+        shown = [name for name in rows[learner] if name.startswith(unit) or name == "sum"]
         counted = {"maml": ["round 4"], "rl2": []}[learner]
-        assert shown == ["round 1", *counted, "round 6", "sum"]
+        assert shown == [f"{unit} 1", *counted, f"{unit} 6", "sum"]
     both = [str(tmp_path / learner) for learner in ("maml", "rl2")]
     assert main(["compare", *both, "--markdown", "--rounds", "counted", "2"]) == 0
     rows = rows_of(capsys.readouterr().out)

@@ -35,7 +35,7 @@ def test_tasks_without_a_finite_return_are_left_out_and_counted():
 def test_percentiles_are_printed():
     console = Console(file=io.StringIO(), width=100)
     evaluation = {"split": "test", "num_tasks": 101, "step": 7, "controls": {}}
-    evaluation |= {"checkpoint": "best", "last_step": 9}
+    evaluation |= {"checkpoint": "best", "last_step": 9, "round_label": "episode"}
     evaluation["parameters"] = {"all": 1200, "adapted": 8, "stay": 1192}
     Reporter(console).curve(evaluation | summarize(RETURNS))
     text = " ".join(console.file.getvalue().split())
@@ -43,6 +43,8 @@ def test_percentiles_are_printed():
     assert "10%" in text
     assert "best checkpoint, step 7 (last: 9)" in text
     assert "90.00" in text
+    assert "episode" in text
+    assert "round" not in text
     assert "8 of the 1,200 parameters" in text
 
 

@@ -11,7 +11,8 @@ import pytest
 from metarl_jax import envs
 from metarl_jax.core.advantages import PLAIN_RETURNS, AdvantageConfig, make_estimator
 from metarl_jax.core.types import MetaState
-from metarl_jax.learners.gradient import MAML, gradient_step
+from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.gradient_step import gradient_step
 from metarl_jax.learners.structured import TunedHypernetwork
 from metarl_jax.learners.surrogates import loaded_dice_surrogate, make_surrogate
 from metarl_jax.program.rollout import collect_trial, replay_trial

@@ -422,12 +422,25 @@ def test_tasks_without_a_finite_return_do_not_count_in_the_ranking():
     returns = np.random.default_rng(0).normal(size=(2, 4, 3))
     returns[1, 3] = returns[1, :3].mean(axis=0)
     broken = returns.copy()
-    broken[1, 3, 0] = np.nan  # In a round that is not counted.
+    broken[1, 3, 0] = np.inf  # In a round that is not counted.
     expected = _row({}, returns, slice(2, 3))
     assert expected["score"] == pytest.approx(returns[..., 2].mean())
     found = _row({}, broken, slice(2, 3))
     for name in set(expected) - {"values"}:
         np.testing.assert_allclose(found[name], expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_episodes_that_did_not_end_do_not_count_in_the_ranking(num_seeds):
+    """Trials by steps: no episode of some tasks came to its end in the later rounds."""
+    returns = np.random.default_rng(0).normal(size=(num_seeds, 5, 3))
+    returns[:, :3, 1:] = np.nan
+    row = _row({}, returns, slice(0, 3))
+    np.testing.assert_allclose(row["return_mean"][1], returns[:, 3:, 1].mean())
+    for name in ("score", "score_ci95", "ci95", "total_ci95"):
+        assert np.isfinite(row[name]).all(), name
+    nobody = _row({}, np.full((num_seeds, 5, 3), np.nan), slice(0, 3))
+    assert np.isnan(nobody["score"])
 
 
 def test_the_ranked_table_leaves_out_rounds_before_what_it_is_ranked_by():
@@ -436,6 +449,7 @@ def test_the_ranked_table_leaves_out_rounds_before_what_it_is_ranked_by():
     row = {"score": -6789.0, "score_ci95": ends, "return_mean": [-1.0] * 3, "num_diverged": 2}
     row["values"] = {"learner.inner_lr": 0.000123, "outer.learning_rate": 0.000123}
     results = {"num_tasks": 9, "split": "test", "num_seeds": 4, "step": 7, "counted_rounds": [2]}
+    results["round_label"] = "round"
     table = results_table(results | {"points": [row, row]})
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     show(table, console)

@@ -85,6 +85,7 @@ def test_an_evaluation_with_all_strategies_is_whole_in_80_columns():
         "split": "test",
         "step": 4,
         "checkpoint": "best",
+        "round_label": "round",
         "return_mean": by_round,
         "return_iqm": by_round,
         "ci95": [[0.25, 1000.75]] * 10,

@@ -93,7 +93,7 @@ def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
         for word in _chosen_rounds(rows, rounds)
     ]
     reported = [
-        Column(f"{name}\n(last round)", [_last_metric(row, name) for row in rows])
+        Column(f"{name}\n(last {_round_label(rows)})", [_last_metric(row, name) for row in rows])
         for name in dict.fromkeys(name for row in rows for name in row.metrics)
         if not name.endswith("_mean")
     ]
@@ -151,12 +151,20 @@ def _chosen_rounds(rows: Sequence[Row], rounds: Sequence[str]) -> list[str]:
 
 def _heading(rows: Sequence[Row], word: str) -> str:
     """The name of the round where it is the same for all rows."""
+    unit = _round_label(rows)
     if word.isdecimal():
-        return f"round {word}"
+        return f"{unit} {word}"
     places = {_places(row, word) for row in rows} - {()}
     if word != "sum" and len(places) == 1 and len(place := places.pop()) == 1:
-        return f"round {place[0] + 1}"
-    return {"first": "round 1", "last": "last round", "counted": "counted", "sum": "sum"}[word]
+        return f"{unit} {place[0] + 1}"
+    names = {"first": f"{unit} 1", "last": f"last {unit}", "counted": "counted", "sum": "sum"}
+    return names[word]
+
+
+def _round_label(rows: Sequence[Row]) -> str:
+    """What a round is called: `episode` where it is one in all rows, otherwise `round`."""
+    labels = {row.round_label for row in rows}
+    return labels.pop() if len(labels) == 1 else "round"
 
 
 def _places(row: Row, word: str) -> tuple[int, ...]:

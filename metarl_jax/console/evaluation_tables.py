@@ -33,7 +33,7 @@ def curve_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table:
         for name, values in controls.items():
             values.append(evaluation["controls"][name]["total_mean"])
     columns = [
-        Column("round", rows),
+        Column(evaluation["round_label"], rows),
         Column("return", [number(mean) for mean in means]),
         Column("95% interval", intervals),
         Column("IQM", iqms),
@@ -49,7 +49,7 @@ def curve_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table:
 def percentile_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table:
     """Percentiles of the return over tasks, by round and of the sum over the rounds."""
     total, rows = _rows(evaluation, shown)
-    columns = [Column("round", rows)]
+    columns = [Column(evaluation["round_label"], rows)]
     for percent, values in evaluation["return_percentiles"].items():
         sums = [evaluation["total_percentiles"][percent]] if total else []
         cells = [number(value) for value in [*_pick(values, shown), *sums]]
@@ -66,7 +66,7 @@ def metrics_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table | N
         Column(name.removeprefix("env/"), [number(x) for x in _pick(found["mean"], shown)])
         for name, found in metrics.items()
     ]
-    rounds = Column("round", [str(index + 1) for index in shown])
+    rounds = Column(evaluation["round_label"], [str(index + 1) for index in shown])
     return Table("Reported by the environment; means over tasks", [rounds, *columns])
 
 

@@ -59,11 +59,13 @@ def ci95_over_seeds(returns: Sequence[np.ndarray]) -> np.ndarray:
     A t interval over the means of the S seeds. Each seed has its own tasks, so that the variation between tasks is
     in it. (A percentile bootstrap over three or five seeds holds the true mean far less often than in 95% of cases.)
 
+    Means are over the tasks that are not broken and, of each round, in which an episode came to its end.
+
     One seed says nothing of other seeds: the interval is then `bootstrap_ci95`, over the tasks alone.
     """
     if len(returns) == 1:
-        return bootstrap_ci95(returns[0])
-    return t_ci95(np.stack([mine.mean(axis=0) for mine in returns]))
+        return _by_round(bootstrap_ci95, returns[0])
+    return t_ci95(np.stack([mean_over_tasks(mine) for mine in returns]))
 
 
 def mean_over_tasks(values: np.ndarray) -> np.ndarray:
@@ -85,6 +87,13 @@ def finite_tasks(returns: np.ndarray) -> np.ndarray:
     return np.full_like(returns, np.nan) if broken.all() else returns[~broken]
 
 
+def sum_over_rounds(returns: np.ndarray) -> np.ndarray:
+    """`[tasks, K]` to `[tasks, 1]`, without rounds in which no episode came to its end; nan where all are missing."""
+    is_missing = np.isnan(returns)
+    whole = returns if is_missing.all() else np.where(is_missing, 0.0, returns)
+    return whole.sum(axis=1, keepdims=True)
+
+
 def summarize(returns: np.ndarray) -> dict[str, Any]:
     """Statistics of returns `[tasks, K]` by round and of their sum over the rounds, ready for JSON.
 
@@ -92,9 +101,7 @@ def summarize(returns: np.ndarray) -> dict[str, Any]:
     """
     num_broken = int(is_broken(returns).sum())
     returns = finite_tasks(returns)
-    is_missing = np.isnan(returns)
-    whole = returns if is_missing.all() else np.where(is_missing, 0.0, returns)
-    total = whole.sum(axis=1, keepdims=True)
+    total = sum_over_rounds(returns)
     by_round = _by_round(lambda x: np.percentile(x, PERCENTILES, axis=0), returns)
     of_total = np.percentile(total, PERCENTILES)
     counted = {"num_nonfinite_tasks": num_broken} if num_broken else {}

@@ -7,8 +7,6 @@ or whatever an expression names. *How* it adapts is a step size, fixed or meta-l
 
 import dataclasses
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
@@ -20,70 +18,18 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.spaces import Discrete, blank
 from metarl_jax.core.trees import join_leading, split_leading
-from metarl_jax.core.types import Array, Metrics, PyTree, Transition
+from metarl_jax.core.types import Array, MetaParams, Metrics, Transition
 from metarl_jax.core.validation import bounded, is_off
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners import fast_parameters
 from metarl_jax.learners.base import LearnerConfig, MetaLearner, Setup
 from metarl_jax.learners.fast_parameters import FlatParams, LearnedInnerLR
+from metarl_jax.learners.gradient_step import descend, gradient_step
 from metarl_jax.learners.surrogates import SurrogateName, make_surrogate
 from metarl_jax.networks.layers import MIN_LOG_STD, Activation, MLPPolicy
 
-Loss = Callable[[PyTree, PyTree, PyTree], Array]
-"""(fast parameters, slow parameters, data) to a scalar."""
-
 PATTERNS = {"all": "", "head": "PolicyHead", "context": "context"}
 """Names for parts of the policy of `MAML`."""
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def gradient_step(loss: Loss, fast: PyTree, slow: PyTree, inner_lr: PyTree, data: PyTree) -> PyTree:
-    """fast − inner_lr ∘ ∇_fast loss(fast, slow, data), differentiated by forward over reverse.
-
-    With v the cotangent of the result and d = inner_lr ∘ v, that of `fast` is v − ∂²loss/∂fast² d and that of `slow` is
-    −∂²loss/∂slow∂fast d: one directional derivative of the gradient along d, so that nothing of the inner backward
-    pass is stored for an outer one. `data` is taken as constant.
-
-    Args:
-      loss: scalar function of (fast, slow, data).
-      fast: the parameters that adapt.
-      slow: the parameters that the loss depends on beside them.
-      inner_lr: a pytree like `fast`, whose leaves are scalars or of the shape of its leaves.
-      data: what the loss is computed on.
-    """
-    return _descend(fast, inner_lr, jax.grad(loss)(fast, slow, data))
-
-
-def _descend(fast, inner_lr, gradient):
-    return jax.tree.map(lambda p, lr, g: p - lr * g, fast, inner_lr, gradient)
-
-
-def _gradient_step_fwd(loss, fast, slow, inner_lr, data):
-    gradient = jax.grad(loss)(fast, slow, data)
-    return _descend(fast, inner_lr, gradient), (fast, slow, inner_lr, gradient, data)
-
-
-def _gradient_step_bwd(loss, residuals, cotangent):
-    fast, slow, inner_lr, gradient, data = residuals
-    direction = jax.tree.map(jnp.multiply, inner_lr, cotangent)
-    gradients = jax.grad(loss, argnums=(0, 1))
-    _, (along_fast, along_slow) = jax.jvp(
-        lambda fast: gradients(fast, slow, data), (fast,), (direction,)
-    )
-    fast_cotangent = jax.tree.map(jnp.subtract, cotangent, along_fast)
-    slow_cotangent = jax.tree.map(jnp.negative, along_slow)
-    lr_cotangent = jax.tree.map(
-        lambda lr, v, g: _sum_to(-v * g, jnp.shape(lr)), inner_lr, cotangent, gradient
-    )
-    return fast_cotangent, slow_cotangent, lr_cotangent, None
-
-
-def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
-    """`x` summed to a scalar where `shape` is one."""
-    return x.sum().reshape(shape) if shape != x.shape else x
-
-
-gradient_step.defvjp(_gradient_step_fwd, _gradient_step_bwd)
 
 
 class FastState(struct.PyTreeNode):
@@ -181,7 +127,6 @@ class GradientLearner(LearnerConfig):
         module = self.make_policy(env)
         surrogate = make_surrogate(self.surrogate, self.loaded_dice_lambda)
         pattern = self.fast_pattern
-        first_lr = self.inner_lr / self.inner_lr_unit
 
         def init_policy(key):
             return module.init(key, blank(env.observation_space))
@@ -193,23 +138,8 @@ class GradientLearner(LearnerConfig):
             if self.learn_inner_lr == "none":
                 return {"policy": policy}
             fast, _ = fast_parameters.select(policy, pattern)
-            inner_lr = fast_parameters.init_inner_lr(self.learn_inner_lr, fast, first_lr)
+            inner_lr = fast_parameters.init_inner_lr(self.learn_inner_lr, fast, self._first_lr)
             return {"policy": policy, "inner_lr": inner_lr}
-
-        def learned_sizes(meta_params) -> FlatParams:
-            sizes = fast_parameters.step_sizes(
-                self.learn_inner_lr, meta_params["inner_lr"], first_lr
-            )
-            return {group: self.inner_lr_unit * x for group, x in sizes.items()}
-
-        def metrics(meta_params) -> Metrics:
-            sizes = [jnp.ravel(x) for x in learned_sizes(meta_params).values()]
-            sizes = jnp.concatenate(sizes)
-            return {
-                "inner_lr_min": sizes.min(),
-                "inner_lr_mean": sizes.mean(),
-                "inner_lr_max": sizes.max(),
-            }
 
         def slow_part(meta_params) -> FlatParams:
             return fast_parameters.select(meta_params["policy"], pattern)[1]
@@ -238,25 +168,13 @@ class GradientLearner(LearnerConfig):
             log_prob = out.distribution.log_prob(action)
             return surrogate(log_prob.reshape(rollout.reward.shape), rollout)
 
-        def step_sizes(meta_params, state: FastState) -> FlatParams:
-            factors = self.inner_lr_factors
-            factor = factors[0]
-            if len(factors) > 1:
-                factor = jnp.asarray(factors)[jnp.minimum(state.num_steps, len(factors) - 1)]
-            if self.learn_inner_lr == "none":
-                return {path: jnp.asarray(factor * self.inner_lr) for path in state.fast}
-            inner_lr = fast_parameters.expand_inner_lr(
-                self.learn_inner_lr, state.fast, learned_sizes(meta_params)
-            )
-            return {path: factor * x for path, x in inner_lr.items()}
-
         def adapt(meta_params, state: FastState, rollout) -> FastState:
             fast: Any = state.fast
             slow = slow_part(meta_params)
-            inner_lr = step_sizes(meta_params, state)
+            inner_lr = self._step_sizes(meta_params, state)
             if self.first_order:
                 constant = jax.lax.stop_gradient((fast, slow))
-                fast = _descend(fast, inner_lr, jax.grad(loss)(*constant, rollout))
+                fast = descend(fast, inner_lr, jax.grad(loss)(*constant, rollout))
             else:
                 fast = gradient_step(loss, fast, slow, inner_lr, rollout)
             return FastState(fast, state.num_steps + 1)
@@ -272,9 +190,41 @@ class GradientLearner(LearnerConfig):
             adapt=adapt,
             unroll=unroll,
             to_meta_params=None if self.starts_at_zero else to_meta_params,
-            metrics=None if self.learn_inner_lr == "none" else metrics,
+            metrics=None if self.learn_inner_lr == "none" else self._metrics,
             weights_per_task=True,
         )
+
+    @property
+    def _first_lr(self) -> float:
+        """The first value of learned step sizes, as it is among the meta-parameters."""
+        return self.inner_lr / self.inner_lr_unit
+
+    def _learned_sizes(self, meta_params: MetaParams) -> FlatParams:
+        """Learned step sizes by group of parameters."""
+        learned = meta_params["inner_lr"]
+        sizes = fast_parameters.step_sizes(self.learn_inner_lr, learned, self._first_lr)
+        return {group: self.inner_lr_unit * x for group, x in sizes.items()}
+
+    def _step_sizes(self, meta_params: MetaParams, state: FastState) -> FlatParams:
+        """Step sizes of the next inner step, by path of what adapts."""
+        factors = self.inner_lr_factors
+        factor = factors[0]
+        if len(factors) > 1:
+            factor = jnp.asarray(factors)[jnp.minimum(state.num_steps, len(factors) - 1)]
+        if self.learn_inner_lr == "none":
+            return {path: jnp.asarray(factor * self.inner_lr) for path in state.fast}
+        sizes = self._learned_sizes(meta_params)
+        inner_lr = fast_parameters.expand_inner_lr(self.learn_inner_lr, state.fast, sizes)
+        return {path: factor * x for path, x in inner_lr.items()}
+
+    def _metrics(self, meta_params: MetaParams) -> Metrics:
+        sizes = [jnp.ravel(x) for x in self._learned_sizes(meta_params).values()]
+        sizes = jnp.concatenate(sizes)
+        return {
+            "inner_lr_min": sizes.min(),
+            "inner_lr_mean": sizes.mean(),
+            "inner_lr_max": sizes.max(),
+        }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -131,10 +131,11 @@ def _check_finite(run: Run, returns: np.ndarray) -> None:
 
 
 def protocol(config: Config) -> dict[str, Any]:
-    """How a learner was evaluated in its tasks: `num_episodes` of a round, whether they were `deterministic`, and
-    `inner_lr_factors` of one that takes inner gradient steps."""
+    """How a learner was evaluated in its tasks: what a round is called (`round_label`), `num_episodes` of it, whether
+    they were `deterministic`, and `inner_lr_factors` of a learner that takes inner gradient steps."""
     options, learner = config.evaluation, evaluated_learner(config)
     found = {
+        "round_label": learner.round_label,
         "num_episodes": options.num_episodes or config.num_episodes,
         "deterministic": options.deterministic,
     }
@@ -171,11 +172,7 @@ def draw(
     folder: RunFolder, config: Config, evaluation: dict[str, Any], warn: Callable[[str], None]
 ) -> bool:
     """Draws `eval.json`; returns whether that went well, and warns where it did not, for it is an extra."""
-    titles = {
-        "preset": config.name,
-        "env": config.env.name,
-        "round_label": config.learner.round_label,
-    }
+    titles = {"preset": config.name, "env": config.env.name}
     try:
         from metarl_jax.analysis.plots import adaptation_curve
 

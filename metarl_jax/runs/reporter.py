@@ -125,7 +125,8 @@ class Reporter(Callback):
         if metrics is not None:
             self.table(metrics)
         if len(shown) < num_rounds:
-            self.say(f"{len(shown)} of the {num_rounds} rounds are shown; sums are over all.")
+            rounds = f"{num_rounds} {evaluation['round_label']}s"
+            self.say(f"{len(shown)} of the {rounds} are shown; sums are over all.")
         self.say(moved(evaluation["parameters"]))
         if "note" in evaluation:
             self.say(f"Note: {evaluation['note']}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from metarl_jax import learners
 from metarl_jax.core.errors import UserError
+from metarl_jax.learners.base import LearnerConfig
 from metarl_jax.runs import user_files
 from metarl_jax.runs.folder import MEMBERS, SWEEP, RunFolder
 from metarl_jax.sweeps.rows import Config, Row, label
@@ -85,6 +86,7 @@ def _points(path: Path) -> Iterator[Row]:
             total_mean=row.get("total_mean"),
             total_ci95=row.get("total_ci95", ()),
             counted=results.get("counted_rounds", ()),
+            round_label=results.get("round_label", "round"),
             counted_ci95=row.get("score_ci95", ()),
             step=results.get("step"),
             checkpoint=results.get("checkpoint"),
@@ -97,6 +99,7 @@ def _points(path: Path) -> Iterator[Row]:
 def _run(path: Path, warn: Callable[[str], None]) -> Row:
     """A run, as it was evaluated at its end or, where it has not ended or goes on for longer, for the last time."""
     config, lines = _read(path / "config.json"), _metrics(path)
+    user_files.recall(path, config)
     env_steps = _last(lines, "env_steps").get("env_steps")
     file, wanted = RunFolder(path).evaluation, config.get("num_meta_steps", 0)
     found = _read(file) if file.is_file() else {}
@@ -113,6 +116,7 @@ def _run(path: Path, warn: Callable[[str], None]) -> Row:
             "ci95": found.get("eval_ci95", ()),
             "step": found["step"],
             "num_tasks": config.get("evaluation", {}).get("num_tasks"),
+            "round_label": _round_label(config),
             "metrics": {
                 name.removeprefix("eval_"): {"mean": values}
                 for name, values in found.items()
@@ -121,7 +125,6 @@ def _run(path: Path, warn: Callable[[str], None]) -> Row:
         }
         warn(f"{path} has not ended: its last evaluation is shown (`metarl resume {path}`)")
     means, total_ci95 = found["return_mean"], found.get("total_ci95", ())
-    user_files.recall(path, config)
     counted = _counted(config, len(means))
     counted_ci95 = (
         found["ci95"][counted[0]]
@@ -139,6 +142,7 @@ def _run(path: Path, warn: Callable[[str], None]) -> Row:
         total_mean=found.get("total_mean"),
         total_ci95=total_ci95,
         counted=counted,
+        round_label=found.get("round_label", "round"),
         counted_ci95=counted_ci95,
         metrics=_reported(found),
         step=found.get("step"),
@@ -157,13 +161,25 @@ def _reported(found: dict[str, Any]) -> dict[str, list[float | None]]:
 
 def _counted(config: Config, num_rounds: int) -> list[int]:
     """The rounds that `progress.counted_rounds` says, from config.json; none where the learner cannot be found."""
-    try:
-        learner = learners.get(config.get("learner", {}).get("name", ""))
-    except UserError:
+    learner = _learner(config)
+    if learner is None:
         return []
     if learner.result_rounds == "all":
         return list(range(num_rounds))
     return [min(config.get("num_rounds", num_rounds), num_rounds) - 1]
+
+
+def _round_label(config: Config) -> str:
+    """What a round is called, from config.json; `round` where the learner cannot be found."""
+    learner = _learner(config)
+    return "round" if learner is None else learner.round_label
+
+
+def _learner(config: Config) -> type[LearnerConfig] | None:
+    try:
+        return learners.get(config.get("learner", {}).get("name", ""))
+    except UserError:
+        return None
 
 
 def _controls(rows: Sequence[Row]) -> list[Row]:
@@ -181,7 +197,9 @@ def _controls(rows: Sequence[Row]) -> list[Row]:
         for name, control in evaluation["controls"].items():
             means, total = control["return_mean"], control.get("total_mean")
             mine = Row(f"control{of}: {name}", None, evaluation["num_tasks"], None, {}, means, [])
-            controls.append(mine._replace(total_mean=total, counted=row.counted))
+            controls.append(
+                mine._replace(total_mean=total, counted=row.counted, round_label=row.round_label)
+            )
     return controls
 
 

@@ -5,7 +5,12 @@ from typing import Any
 import numpy as np
 
 from metarl_jax.console.tables import Column, Table, interval, interval_over, number
-from metarl_jax.core.statistics import ci95_over_seeds, finite_tasks
+from metarl_jax.core.statistics import (
+    ci95_over_seeds,
+    finite_tasks,
+    mean_over_tasks,
+    sum_over_rounds,
+)
 from metarl_jax.runs.checkpoint import step_of
 from metarl_jax.runs.loop import Run, Trained
 from metarl_jax.runs.progress import counted_rounds
@@ -38,6 +43,7 @@ def rank(run: Run, sweep: Sweep, returns: np.ndarray, trained: Trained) -> dict[
         "step": step_of(trained.state),
         "parameters": count_parameters(run),
         "counted_rounds": [*range(num_rounds)[counted]],
+        "round_label": run.config.learner.round_label,
         "points": rows,
     }
 
@@ -45,25 +51,34 @@ def rank(run: Run, sweep: Sweep, returns: np.ndarray, trained: Trained) -> dict[
 def _row(values: Point, returns: np.ndarray, counted: slice) -> dict[str, Any]:
     """A point with its held-out returns `[S, tasks, K]`; tasks with one that is not finite are left out."""
     seeds = [finite_tasks(mine) for mine in returns]
-    scores = [mine[:, counted].mean(axis=1, keepdims=True) for mine in seeds]
-    totals = [mine.sum(axis=1, keepdims=True) for mine in seeds]
-    by_seed = [float(mine.mean()) for mine in scores]
+    scores = [_mean_of_ended(mine[:, counted]) for mine in seeds]
+    totals = [sum_over_rounds(mine) for mine in seeds]
+    by_seed = [float(mean_over_tasks(mine)[0]) for mine in scores]
     return {
         "values": dict(values),
         "score": float(np.mean(by_seed)),
         "score_ci95": ci95_over_seeds(scores)[:, 0].tolist(),
         "score_by_seed": by_seed,
-        "return_mean": np.mean([mine.mean(axis=0) for mine in seeds], axis=0).tolist(),
+        "return_mean": np.mean([mean_over_tasks(mine) for mine in seeds], axis=0).tolist(),
         "ci95": ci95_over_seeds(seeds).T.tolist(),
         "total_mean": float(np.mean([mine.mean() for mine in totals])),
         "total_ci95": ci95_over_seeds(totals)[:, 0].tolist(),
     }
 
 
+def _mean_of_ended(returns: np.ndarray) -> np.ndarray:
+    """The mean over the rounds in which an episode came to its end, `[tasks, K]` to `[tasks, 1]`; nan without any."""
+    has_ended = ~np.isnan(returns)
+    count = has_ended.sum(axis=1, keepdims=True)
+    total = np.where(has_ended, returns, 0.0).sum(axis=1, keepdims=True)
+    return np.where(count, total / np.maximum(count, 1), np.nan)
+
+
 def results_table(results: dict[str, Any]) -> Table:
     """The content of `results.json` as a table, the best point first."""
     rows, counted, num_seeds = (results[name] for name in ("points", "counted_rounds", "num_seeds"))
-    ranked_by = f"round {counted[0] + 1}" if len(counted) == 1 else "the mean over rounds"
+    unit = results["round_label"]
+    ranked_by = f"{unit} {counted[0] + 1}" if len(counted) == 1 else f"the mean over {unit}s"
     title = (
         f"Held-out return on {results['num_tasks']} tasks of split {results['split']!r}, "
         f"{num_seeds} seed(s), best checkpoints of {results['step']} meta-steps, ranked by {ranked_by}; "
@@ -80,7 +95,7 @@ def results_table(results: dict[str, Any]) -> Table:
     ]
     for index in range(len(rows[0]["return_mean"])):
         means = [number(row["return_mean"][index]) for row in rows]
-        columns.append(Column(f"round {index + 1}", means, may_go=True))
+        columns.append(Column(f"{unit} {index + 1}", means, may_go=True))
     return Table(title, columns)
 
 

@@ -25,6 +25,7 @@ class Row(NamedTuple):
       ci95: `[K, 2]`; empty where none is known.
       total_mean, total_ci95: of the sum over the rounds; the interval is empty where none is known.
       counted: indices of the rounds whose mean ranks checkpoints; empty where it is not known.
+      round_label: what a round is called: `round` or `episode`.
       counted_ci95: of that mean; empty where none is known.
       metrics: what the environment reports, by name `[K]`; empty where it reports nothing.
       step: meta-steps after which it was evaluated.
@@ -45,6 +46,7 @@ class Row(NamedTuple):
     total_mean: float | None = None
     total_ci95: Interval = ()
     counted: Sequence[int] = ()
+    round_label: str = "round"
     counted_ci95: Interval = ()
     metrics: dict[str, list[float | None]] = {}  # noqa: RUF012 - never changed
     step: int | None = None
