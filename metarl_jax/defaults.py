@@ -20,6 +20,7 @@ from metarl_jax.core.spaces import Discrete
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.base import LearnerConfig
 from metarl_jax.outer.base import OuterConfig
+from metarl_jax.outer.ppo import PPO
 
 STEPS_OF_A_BATCH = 16_384
 """Env-steps of a meta-step of a learner that reads trials as sequences."""
@@ -132,8 +133,6 @@ def _between_rounds(
 
 def _outer(cls: type[OuterConfig], *, ppo: dict[str, Any], **options: Any) -> OuterConfig:
     """An outer method with those of these options that it has; `ppo` are those of PPO alone."""
-    from metarl_jax.outer.ppo import PPO
-
     known = {field.name for field in dataclasses.fields(cls)}
     tuned = ppo if issubclass(cls, PPO) else {}
     return cls(**tuned, **{name: value for name, value in options.items() if name in known})

@@ -10,7 +10,7 @@ from metarl_jax.analysis.timed_programs import make_simulate
 from metarl_jax.baselines.policies import random_policy
 from metarl_jax.cli.main import main
 from metarl_jax.config import RuntimeConfig
-from metarl_jax.core import advantages as returns
+from metarl_jax.core.advantages import PLAIN_RETURNS, make_estimator
 from metarl_jax.core.types import MetaState
 from metarl_jax.program.build import make_spec
 from metarl_jax.program.rollout import collect_trial
@@ -26,7 +26,7 @@ def test_the_simulator_alone_simulates_every_trial(small_config):
 
     task_key, trial_key = jax.random.split(key)
     tasks = sample_tasks(spec, task_key, config.num_tasks, "train")
-    advantages = returns.make_estimator(returns.PLAIN_RETURNS)
+    advantages = make_estimator(PLAIN_RETURNS)
     expected = {"env_steps": 0.0, "reward": 0.0, "observation": 0.0}
 
     @jax.jit

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.baselines.policies import control_spec
-from metarl_jax.core import advantages as returns
+from metarl_jax.core.advantages import PLAIN_RETURNS, make_estimator
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.types import Device, Key, MetaState, Metrics, TrainState, Trial
 from metarl_jax.program.devices import replicated
@@ -37,7 +37,7 @@ def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
     simulation.
     """
     spec = control_spec(spec, "random")
-    advantages = returns.make_estimator(returns.PLAIN_RETURNS)
+    advantages = make_estimator(PLAIN_RETURNS)
 
     def one(_, task, key) -> Metrics:
         trial = collect_trial(

@@ -79,10 +79,10 @@ def train(args: list[str]) -> int:
         return run_sweep(Sweep(config, num_seeds=options.seeds), options.run_dir, name)
     start_backend(config.runtime.platform)
 
-    from metarl_jax.runs import train as loop
+    from metarl_jax.runs.train import train as train_run
 
     default = RUNS / f"{name}-seed{config.seed}"
-    loop.train(config, options.run_dir or default, numbered=options.run_dir is None)
+    train_run(config, options.run_dir or default, numbered=options.run_dir is None)
     return 0
 
 
@@ -91,9 +91,9 @@ def run_sweep(sweep: Sweep, run_dir: Path | None, name: str) -> int:
     sweep.validate()
     start_backend(sweep.config.runtime.platform)
 
-    from metarl_jax.sweeps import train as loop
+    from metarl_jax.sweeps.train import train_sweep
 
-    loop.train_sweep(sweep, run_dir or RUNS / name, numbered=run_dir is None)
+    train_sweep(sweep, run_dir or RUNS / name, numbered=run_dir is None)
     return 0
 
 
@@ -109,14 +109,14 @@ def resume(args: list[str]) -> int:
     start_backend(options.runtime.platform)
     asked = {"num_meta_steps": options.num_meta_steps, "runtime": options.runtime}
     if folder.is_sweep(run_dir):
-        from metarl_jax.sweeps import train as sweep_train
+        from metarl_jax.sweeps.train import resume_sweep
 
-        sweep_train.resume_sweep(run_dir, **asked)
+        resume_sweep(run_dir, **asked)
         return 0
 
-    from metarl_jax.runs import train as loop
+    from metarl_jax.runs.train import resume as resume_run
 
-    loop.resume(run_dir, **asked)
+    resume_run(run_dir, **asked)
     return 0
 
 

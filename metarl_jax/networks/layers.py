@@ -1,4 +1,4 @@
-"""Networks, as flax.linen modules: their parameters are plain dictionaries, which `vmap` over tasks likes."""
+"""Dense layers, heads for actions and a policy, as flax.linen modules: their parameters are plain dictionaries."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal

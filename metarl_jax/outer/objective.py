@@ -44,7 +44,7 @@ class ReplayObjective(OuterConfig):
 
     The objective is the expected return of a trial or, with `worst_fraction` ε < 1, its conditional value at risk, for
     learners that must not fail in rare tasks: the mean of the returns R that are at most their ε-quantile q. This is
-    E[min(R, q) − q]/ε + q, so that advantages are of what a trial earns up to q (`returns.gae`). Where discount and λ
+    E[min(R, q) − q]/ε + q, so that advantages are of what a trial earns up to q (`gae`). Where discount and λ
     are 1 and advantages are not normalised, the gradient is E[(R − q) 1(R ≤ q) ∇log π]/ε, whatever the baseline. Each
     of the E episodes side by side is a trial, in the counted rounds. The value function and the learner's own losses
     see all rewards.

@@ -1,4 +1,4 @@
-"""A single run, from its configuration to what `eval.json` holds: `metarl train`, `resume` and `eval`."""
+"""A single run, from its configuration to what `eval.json` holds: `metarl train` and `metarl resume`."""
 
 import dataclasses
 from collections.abc import Sequence
