@@ -201,7 +201,12 @@ def _check_steps(config: Config) -> None:
     """A trial by steps has no rounds to adapt between, and no time that all of its episodes share."""
     if config.num_steps is None:
         return
-    given = f"num_steps={config.num_steps}"
+    given, length = f"num_steps={config.num_steps}", config.env.episode_length
+    if config.num_steps < length:
+        raise UserError(
+            f"{given} is less than an episode of env {config.env.name!r} may take, {length} steps, so that a good "
+            f"policy would come to no end: choose {length} or more, or a shorter env.horizon"
+        )
     if config.learner.needs_round_advantages:
         raise UserError(
             f"{given} does not fit learner {config.learner.name!r}, which adapts between rounds of whole episodes: "

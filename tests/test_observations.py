@@ -203,6 +203,7 @@ def test_a_step_of_training_reports_what_the_environment_reports():
     [
         ({"evaluation": EvaluationConfig(select_by="speed")}, "select_by='speed'.*success, place"),
         ({"num_steps": 20, "learner": "maml"}, "num_steps=20 does not fit learner 'maml'"),
+        ({"num_steps": 5}, "num_steps=5 is less than an episode .* 6 steps"),
         (
             {"advantage": AdvantageConfig(baseline="none", timeout="bootstrap")},
             "timeout='bootstrap' needs advantage.baseline='value'",

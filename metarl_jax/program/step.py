@@ -151,7 +151,7 @@ def trial_metrics(trials: Trial) -> Metrics:
     values = {"episode_return": trials.episode_returns()} | reported(trials.metrics)
     return {name: mean_by_round(x, trials, axes=(0, 2)) for name, x in values.items()} | {
         "env_steps": valid.sum(dtype=jnp.int32),
-        "masked_share": 1.0 - valid.mean(),
+        "masked_share": (~valid).mean(),
     }
 
 

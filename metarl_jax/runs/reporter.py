@@ -1,6 +1,7 @@
 """What is shown in the terminal while a run goes."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from typing import IO, Any, cast
@@ -118,7 +119,9 @@ class Reporter(Callback):
         Of a long trial a choice of rounds is shown.
         """
         num_rounds = len(evaluation["return_mean"])
-        shown = shown_rounds(num_rounds)
+        means = evaluation["return_mean"]
+        # In a trial by steps no task may have come to the end of the later episodes.
+        shown = [k for k in shown_rounds(num_rounds) if means[k] is not None] or [0]
         self.table(curve_table(evaluation, shown))
         self.table(percentile_table(evaluation, shown))
         metrics = metrics_table(evaluation, shown)
@@ -133,7 +136,8 @@ class Reporter(Callback):
 
 
 def _before_after(returns: list) -> str:
-    first, last = number(returns[0]), number(returns[-1])
+    known = [x for x in returns if x is not None and not math.isnan(x)] or [math.nan]
+    first, last = number(known[0]), number(known[-1])
     return first if len(returns) == 1 else f"{first} -> {last}"
 
 
