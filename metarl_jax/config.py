@@ -121,6 +121,9 @@ class Config:
 WRITTEN_BY = "metarl_jax"
 """The entry of a written configuration that is no field of it: the version of the library that wrote it."""
 
+FORMAT = 2
+"""The entry `format` of a written configuration: the layout of run folders that it belongs to."""
+
 Which = Literal["best", "last"] | int
 """A checkpoint of a run: the best by held-out return (the last where none was evaluated), the last, or that of a
 meta-step."""
@@ -337,7 +340,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def stamped(config: Config) -> dict[str, Any]:
     """`to_dict` of a configuration, with the version of the library: what `config.json` holds."""
-    return {WRITTEN_BY: __version__} | to_dict(config)
+    return {WRITTEN_BY: __version__, "format": FORMAT} | to_dict(config)
 
 
 def missing(values: dict[str, Any]) -> dict[str, Any]:
@@ -374,6 +377,10 @@ def differing(trained: dict[str, Any], config: Config) -> str:
     return ", ".join(found)
 
 
+class FormatError(UserError):
+    """A configuration of another layout of run folders."""
+
+
 def from_dict(values: dict[str, Any]) -> Config:
     """The inverse of `to_dict` and of `stamped`.
 
@@ -381,7 +388,12 @@ def from_dict(values: dict[str, Any]) -> Config:
       UserError: for an unknown name or field, with the nearest one, and the version that wrote it if that is another.
     """
     fields = dict(values)
+    found = fields.pop("format", None if WRITTEN_BY in fields else FORMAT)
     written_by = fields.pop(WRITTEN_BY, __version__)
+    if found != FORMAT:
+        raise FormatError(
+            f"written by a metarl_jax whose run folders this one ({__version__}) cannot open: train the run again"
+        )
     try:
         return _from_dict(Config, fields, "")
     except UserError as error:

@@ -12,6 +12,7 @@ import metarl_jax
 from metarl_jax import config as configs
 from metarl_jax import experiments
 from metarl_jax.config import EvaluationConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.outer.es import ES
@@ -249,3 +250,10 @@ def test_on_a_cpu_as_many_tasks_act_side_by_side_as_the_cache_has_room_for():
     assert spec.collect_block * size <= CACHED_BYTES < (spec.collect_block + 1) * size
     chosen = replace(config, runtime=replace(config.runtime, collect_block=7))
     assert make_spec(chosen).collect_block == 7
+
+
+def test_a_run_folder_of_another_layout_is_refused():
+    values = configs.stamped(experiments.get("maml-point-robot"))
+    for changed in (values | {"format": 1}, {k: v for k, v in values.items() if k != "format"}):
+        with pytest.raises(UserError, match="cannot open: train the run again"):
+            configs.from_dict(changed)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from metarl_jax.config import FormatError
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.writing import write_text
 
@@ -36,6 +37,8 @@ def read_json(path: Path, from_values: Callable[[Any], Result]) -> Result:
         raise UserError(f"{path} cannot be read ({error}): restore it") from error
     try:
         return from_values(values)
+    except FormatError as error:
+        raise UserError(f"{path} was {error}") from error
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise UserError(
             f"{path} does not describe a run ({error}): restore it, or what it names"

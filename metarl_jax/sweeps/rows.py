@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 Interval = Sequence[float | None]
 Config = dict[str, Any]
 
-SECTIONS_LEFT_OUT = ("name", "runtime")
+SECTIONS_LEFT_OUT = ("name", "runtime", "format")
 """Fields of a configuration that change no result."""
 
 
