@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from metarl_jax.cli.main import main
-from metarl_jax.envs.grid_navi import GridNavi
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {
@@ -92,5 +91,5 @@ def test_an_installed_wheel_lists_and_builds(built, tmp_path, capsys):
     listed = json.loads(done.stdout)
     assert main(["list", "--json"]) == 0
     assert listed == json.loads(capsys.readouterr().out)
-    assert listed["environments"]["grid_navi"] == GridNavi.__doc__.splitlines()[0]
+    assert listed["environments"]["grid_navi"]["group"] == "grid"
     assert all(listed["learners"].values())

@@ -103,11 +103,11 @@ def test_ctrl_c_before_anything_is_imported_is_one_line():
     """The handler is there before JAX is imported, which takes seconds."""
     script = """
 import os, signal, sys
-from metarl_jax import cli
+from metarl_jax.cli import main as cli
 print("jax" in sys.modules)
 def interrupted(words):
     os.kill(os.getpid(), signal.SIGINT)
-    import metarl_jax.train
+    import metarl_jax.runs.train
 cli._guarded = interrupted
 sys.exit(cli.main())
 """
