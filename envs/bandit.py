@@ -23,7 +23,7 @@ class Bandit(TaskDistribution):
     Known totals of the Bayes-optimal policy over n = 10 pulls: 6.660 (k = 5), 6.714 (k = 10 and 50).
 
     References:
-      Duan et al., «RL²: Fast Reinforcement Learning via Slow Reinforcement Learning», 2016.
+      Duan et al., "RL²: Fast Reinforcement Learning via Slow Reinforcement Learning", 2016.
     """
 
     name: ClassVar[str] = "bandit"

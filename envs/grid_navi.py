@@ -35,7 +35,7 @@ class GridNavi(TaskDistribution):
     episodes (sum 37.214).
 
     References:
-      Zintgraf et al., «VariBAD: A Very Good Method for Bayes-Adaptive Deep RL via Meta-Learning», ICLR 2020.
+      Zintgraf et al., "VariBAD: A Very Good Method for Bayes-Adaptive Deep RL via Meta-Learning", ICLR 2020.
     """
 
     name: ClassVar[str] = "grid_navi"

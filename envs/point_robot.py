@@ -22,7 +22,7 @@ class PointRobot(TaskDistribution):
     Known returns per episode of 100 steps: optimum −0.506, standing still −38.3, uniform random actions −61.6.
 
     References:
-      Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks», ICML 2017.
+      Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017.
     """
 
     name: ClassVar[str] = "point_robot"

@@ -26,9 +26,9 @@ class PointRobotSparse(TaskDistribution):
     a diagonal step reaches further); uniform random actions 0.001 and 0.55.
 
     References:
-      Rakelly et al., «Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables», ICML 2019
+      Rakelly et al., "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables", ICML 2019
         (20 steps).
-      Zintgraf et al., «VariBAD: A Very Good Method for Bayes-Adaptive Deep RL via Meta-Learning», ICLR 2020 (100
+      Zintgraf et al., "VariBAD: A Very Good Method for Bayes-Adaptive Deep RL via Meta-Learning", ICLR 2020 (100
         steps).
     """
 

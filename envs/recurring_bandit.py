@@ -46,7 +46,7 @@ class RecurringBandit(TaskDistribution):
     of the Bayes-optimal policy over 10 pulls of a task not met before: 4.436.
 
     References:
-      Ritter et al., «Been There, Done That: Meta-Learning with Episodic Recall», ICML 2018.
+      Ritter et al., "Been There, Done That: Meta-Learning with Episodic Recall", ICML 2018.
     """
 
     name: ClassVar[str] = "recurring_bandit"

@@ -47,10 +47,10 @@ class AntDir(BraxFamily):
     Brax sets the motors' gear to 200, where the model has 150.
 
     References:
-      Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks»,
+      Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks",
         ICML 2017.
-      Rakelly et al., «Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context
-        Variables», ICML 2019.
+      Rakelly et al., "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context
+        Variables", ICML 2019.
     """
 
     name: ClassVar[str] = "ant_dir"

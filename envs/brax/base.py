@@ -97,7 +97,7 @@ class BraxFamily(TaskDistribution):
     ones. Compare (return - random)/(oracle - random), all three measured in the same environment.
 
     References:
-      Freeman et al., «Brax: A Differentiable Physics Engine for Large Scale Rigid Body Simulation»,
+      Freeman et al., "Brax: A Differentiable Physics Engine for Large Scale Rigid Body Simulation",
       NeurIPS Datasets and Benchmarks 2021.
     """
 

@@ -31,10 +31,10 @@ class HalfCheetahDir(BraxFamily):
     gears 100 and 100, where MuJoCo's model has 60 and 30.
 
     References:
-      Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks»,
+      Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks",
         ICML 2017.
-      Rakelly et al., «Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context
-        Variables», ICML 2019.
+      Rakelly et al., "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context
+        Variables", ICML 2019.
     """
 
     name: ClassVar[str] = "half_cheetah_dir"
@@ -72,10 +72,10 @@ class HalfCheetahVel(BraxFamily):
     draws.
 
     References:
-      Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks»,
+      Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks",
         ICML 2017.
-      Rakelly et al., «Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context
-        Variables», ICML 2019.
+      Rakelly et al., "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context
+        Variables", ICML 2019.
     """
 
     name: ClassVar[str] = "half_cheetah_vel"

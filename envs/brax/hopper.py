@@ -78,7 +78,7 @@ class HopperEnsemble(BraxFamily):
     mass 1 kg: such a physics does not know most of the task, so that neither may be chosen.
 
     References:
-      Rajeswaran et al., «EPOpt: Learning Robust Neural Network Policies Using Model Ensembles», ICLR 2017.
+      Rajeswaran et al., "EPOpt: Learning Robust Neural Network Policies Using Model Ensembles", ICLR 2017.
     """
 
     name: ClassVar[str] = "hopper_ensemble"

@@ -25,7 +25,7 @@ class Point1D(TabularTasks):
     `gaussian_policy` is the policy of the original. By symmetry, its best meta-parameters are (0, 0).
 
     References:
-      Rothfuss et al., «ProMP: Proximal Meta-Policy Search», ICLR 2019 (github.com/jonasrothfuss/ProMP,
+      Rothfuss et al., "ProMP: Proximal Meta-Policy Search", ICLR 2019 (github.com/jonasrothfuss/ProMP,
         experiments/env_1d).
     """
 

@@ -29,7 +29,7 @@ class TabularMDPs(TabularTasks):
     Known returns per episode: random 10.0; optimum with the MDP known 21.83, of which `oracle_action` misses 0.02.
 
     References:
-      Duan et al., «RL²: Fast Reinforcement Learning via Slow Reinforcement Learning», 2016.
+      Duan et al., "RL²: Fast Reinforcement Learning via Slow Reinforcement Learning", 2016.
     """
 
     name: ClassVar[str] = "tabular_mdp"
@@ -72,9 +72,9 @@ class RandomMDPs(TabularTasks):
     horizon=50, uniform_start=True`, with rewards of another scale that depend on the state alone.
 
     References:
-      Tang et al., «Unifying Gradient Estimators for Meta-Reinforcement Learning via Off-Policy Evaluation», NeurIPS
+      Tang et al., "Unifying Gradient Estimators for Meta-Reinforcement Learning via Off-Policy Evaluation", NeurIPS
         2021 (github.com/robintyh1/neurips2021-meta-gradient-offpolicy-evaluation).
-      Farquhar, Whiteson & Foerster, «Loaded DiCE», NeurIPS 2019 (github.com/oxwhirl/loaded-dice).
+      Farquhar, Whiteson & Foerster, "Loaded DiCE", NeurIPS 2019 (github.com/oxwhirl/loaded-dice).
     """
 
     name: ClassVar[str] = "random_mdp"

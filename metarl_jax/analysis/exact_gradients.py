@@ -10,8 +10,8 @@ meta_gradient = exact_meta_gradient(objective, logits, inner_lr=0.5, num_inner_s
 ```
 
 References:
-  Farquhar, Whiteson & Foerster, «Loaded DiCE», NeurIPS 2019 (V = (I − γP_π)⁻¹R differentiated).
-  Tang et al., «Unifying Gradient Estimators for Meta-Reinforcement Learning via Off-Policy Evaluation», NeurIPS 2021.
+  Farquhar, Whiteson & Foerster, "Loaded DiCE", NeurIPS 2019 (V = (I − γP_π)⁻¹R differentiated).
+  Tang et al., "Unifying Gradient Estimators for Meta-Reinforcement Learning via Off-Policy Evaluation", NeurIPS 2021.
 """
 
 from collections.abc import Callable
@@ -141,7 +141,7 @@ def sampled_bandit_objective(
       sampling_correction: differentiate the probabilities too.
 
     References:
-      Al-Shedivat et al., «Continuous Adaptation via Meta-Learning in Nonstationary and Competitive Environments», 2018.
+      Al-Shedivat et al., "Continuous Adaptation via Meta-Learning in Nonstationary and Competitive Environments", 2018.
     """
     chex.assert_equal_shape([logits, reward])
     every_action = jnp.arange(len(logits))

@@ -5,7 +5,7 @@ All take the prior of the tasks, p ~ U[0, 1]: the posterior of an arm is Beta(s 
 published has no prior. Constants are tuned, as those of RL² are: once for the nine bandits of its table.
 
 References:
-  Duan et al., «RL²: Fast Reinforcement Learning via Slow Reinforcement Learning», 2016 (the comparison).
+  Duan et al., "RL²: Fast Reinforcement Learning via Slow Reinforcement Learning", 2016 (the comparison).
 """
 
 import dataclasses
@@ -125,7 +125,7 @@ class UCB1(BanditStrategy):
     With the prior, no arm has an infinite bound: fifty need not be tried in ten pulls.
 
     References:
-      Auer, Cesa-Bianchi & Fischer, «Finite-time Analysis of the Multiarmed Bandit Problem», 2002.
+      Auer, Cesa-Bianchi & Fischer, "Finite-time Analysis of the Multiarmed Bandit Problem", 2002.
     """
 
     name: ClassVar[str] = "ucb1"
@@ -145,7 +145,7 @@ class Thompson(BanditStrategy):
     """The greatest draw from the posterior.
 
     References:
-      Thompson, «On the Likelihood that One Unknown Probability Exceeds Another», 1933.
+      Thompson, "On the Likelihood that One Unknown Probability Exceeds Another", 1933.
     """
 
     name: ClassVar[str] = "thompson"
@@ -160,7 +160,7 @@ class OptimisticThompson(BanditStrategy):
     """The greatest of several draws from the posterior, or the posterior mean where that is greater.
 
     References:
-      May, Korda, Lee & Leslie, «Optimistic Bayesian Sampling in Contextual-Bandit Problems», 2012.
+      May, Korda, Lee & Leslie, "Optimistic Bayesian Sampling in Contextual-Bandit Problems", 2012.
     """
 
     name: ClassVar[str] = "optimistic_thompson"
@@ -178,7 +178,7 @@ class Gittins(BanditStrategy):
     """The greatest Gittins index, discounted: it is optimal where rewards are discounted and pulls never end.
 
     References:
-      Gittins, «Bandit Processes and Dynamic Allocation Indices», 1979.
+      Gittins, "Bandit Processes and Dynamic Allocation Indices", 1979.
     """
 
     name: ClassVar[str] = "gittins"

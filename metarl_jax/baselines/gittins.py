@@ -26,7 +26,7 @@ def gittins_index(num_pulls: int, discount: float) -> np.ndarray:
       discount: γ in (0, 1).
 
     References:
-      Gittins, «Bandit Processes and Dynamic Allocation Indices», 1979.
+      Gittins, "Bandit Processes and Dynamic Allocation Indices", 1979.
     """
     depth = num_pulls + round(2.0 / (1.0 - discount))
     level = np.linspace(0.0, 1.0, NUM_LEVELS + 1)

@@ -16,7 +16,7 @@ def sample_gamma(key: Key, shape_parameter: Array) -> Array:
     numbers are proposed anew until the last is accepted, which each is with a probability above 0.95.
 
     References:
-      Marsaglia & Tsang, «A Simple Method for Generating Gamma Variables», 2000.
+      Marsaglia & Tsang, "A Simple Method for Generating Gamma Variables", 2000.
     """
     d = shape_parameter - 1.0 / 3.0
 

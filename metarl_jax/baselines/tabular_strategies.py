@@ -8,8 +8,8 @@ S, A are the numbers of states and actions. Of the last step of an episode it se
 Constants are tuned, as those of RL² are: by the return over 10 and 50 episodes, once for both.
 
 References:
-  Duan et al., «RL²: Fast Reinforcement Learning via Slow Reinforcement Learning», 2016 (the comparison).
-  Osband & Van Roy, «Why is Posterior Sampling Better than Optimism for Reinforcement Learning?», ICML 2017, and
+  Duan et al., "RL²: Fast Reinforcement Learning via Slow Reinforcement Learning", 2016 (the comparison).
+  Osband & Van Roy, "Why is Posterior Sampling Better than Optimism for Reinforcement Learning?", ICML 2017, and
     github.com/iosband/TabulaRL (finite-horizon versions of the strategies).
 """
 
@@ -165,7 +165,7 @@ class PSRL(TabularStrategy):
     """The best plan in an MDP drawn from the posterior.
 
     References:
-      Osband, Russo & Van Roy, «(More) Efficient Reinforcement Learning via Posterior Sampling», 2013.
+      Osband, Russo & Van Roy, "(More) Efficient Reinforcement Learning via Posterior Sampling", 2013.
     """
 
     name: ClassVar[str] = "psrl"
@@ -179,7 +179,7 @@ class OPSRL(TabularStrategy):
     """The greatest of the action values of several MDPs drawn from the posterior.
 
     References:
-      Osband & Van Roy, «Why is Posterior Sampling Better than Optimism for Reinforcement Learning?», ICML 2017.
+      Osband & Van Roy, "Why is Posterior Sampling Better than Optimism for Reinforcement Learning?", ICML 2017.
     """
 
     name: ClassVar[str] = "opsrl"
@@ -202,7 +202,7 @@ class UCRL2(TabularStrategy):
     their mean, and transitions c √(4 S ℓ / m) away in ‖·‖₁.
 
     References:
-      Jaksch, Ortner & Auer, «Near-optimal Regret Bounds for Reinforcement Learning», JMLR 2010.
+      Jaksch, Ortner & Auer, "Near-optimal Regret Bounds for Reinforcement Learning", JMLR 2010.
     """
 
     name: ClassVar[str] = "ucrl2"
@@ -230,7 +230,7 @@ class BEB(TabularStrategy):
     """The best plan in the mean MDP, where rewards are greater by β / (1 + m) with m visits, the prior's one included.
 
     References:
-      Kolter & Ng, «Near-Bayesian Exploration in Polynomial Time», ICML 2009.
+      Kolter & Ng, "Near-Bayesian Exploration in Polynomial Time", ICML 2009.
     """
 
     name: ClassVar[str] = "beb"

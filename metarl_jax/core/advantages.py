@@ -123,7 +123,7 @@ def gae(
       Advantages `[T, ...]`, zero on invalid steps.
 
     References:
-      Schulman et al., «High-Dimensional Continuous Control Using Generalized Advantage Estimation», ICLR 2016.
+      Schulman et al., "High-Dimensional Continuous Control Using Generalized Advantage Estimation", ICLR 2016.
     """
     chex.assert_equal_shape([reward, value, valid])
 
@@ -173,7 +173,7 @@ def linear_feature_baseline(observation: Array, returns: Array, valid: Array) ->
       Predicted returns `[T, E]`.
 
     References:
-      Duan et al., «Benchmarking Deep Reinforcement Learning for Continuous Control», ICML 2016.
+      Duan et al., "Benchmarking Deep Reinforcement Learning for Continuous Control", ICML 2016.
     """
     chex.assert_rank([observation, returns, valid], [3, 2, 2])
     num_steps, num_episodes, _ = observation.shape

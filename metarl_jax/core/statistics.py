@@ -14,7 +14,7 @@ def interquartile_mean(returns: np.ndarray) -> np.ndarray:
     """Mean of the middle half of the tasks, `[tasks, K]` to `[K]`.
 
     References:
-      Agarwal et al., «Deep Reinforcement Learning at the Edge of the Statistical Precipice», NeurIPS 2021.
+      Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021.
     """
     from scipy import stats  # takes half a second to import
 

@@ -46,8 +46,8 @@ class Episodic(RL2):
     trial to another.
 
     References:
-      Ritter et al., «Been There, Done That: Meta-Learning with Episodic Recall», ICML 2018.
-      Pritzel et al., «Neural Episodic Control», ICML 2017.
+      Ritter et al., "Been There, Done That: Meta-Learning with Episodic Recall", ICML 2018.
+      Pritzel et al., "Neural Episodic Control", ICML 2017.
     """
 
     name: ClassVar[str] = "episodic"

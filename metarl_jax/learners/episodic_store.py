@@ -53,7 +53,7 @@ def recall(
       The value `[..., V]`, and the largest κ `[...]`, which says how familiar the query is.
 
     References:
-      Pritzel et al., «Neural Episodic Control», ICML 2017.
+      Pritzel et al., "Neural Episodic Control", ICML 2017.
     """
     distance = _squared_distance(query, store.keys)
     similarity = jnp.where(store.used_at >= 0, jnp.exp(-0.5 * distance / bandwidth**2), 0.0)

@@ -232,7 +232,7 @@ class MAML(GradientLearner):
     """MAML: the policy takes a gradient step after every round, and is meta-learned through these steps.
 
     References:
-      Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks», ICML 2017.
+      Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017.
     """
 
     name: ClassVar[str] = "maml"
@@ -287,7 +287,7 @@ class ANIL(MAML):
     """ANIL: only the head of the policy adapts; the features are shared by all tasks.
 
     References:
-      Raghu et al., «Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of MAML», ICLR 2020.
+      Raghu et al., "Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of MAML", ICLR 2020.
     """
 
     name: ClassVar[str] = "anil"
@@ -301,7 +301,7 @@ class CAVIA(MAML):
     """CAVIA: only a context vector adapts, from zero; the network that reads it is shared by all tasks.
 
     References:
-      Zintgraf et al., «Fast Context Adaptation via Meta-Learning», ICML 2019.
+      Zintgraf et al., "Fast Context Adaptation via Meta-Learning", ICML 2019.
     """
 
     name: ClassVar[str] = "cavia"
@@ -319,7 +319,7 @@ class MetaSGD(MAML):
     """Meta-SGD: every parameter has a step size of its own, meta-learned beside it.
 
     References:
-      Li et al., «Meta-SGD: Learning to Learn Quickly for Few-Shot Learning», 2017.
+      Li et al., "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", 2017.
     """
 
     name: ClassVar[str] = "meta_sgd"

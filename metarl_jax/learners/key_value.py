@@ -18,7 +18,7 @@ class KeyValue(SequenceLearner):
     policy acts on what was read and on the state of the recurrent controller. See `KeyValueCore`.
 
     References:
-      Santoro et al., «Meta-Learning with Memory-Augmented Neural Networks», ICML 2016.
+      Santoro et al., "Meta-Learning with Memory-Augmented Neural Networks", ICML 2016.
     """
 
     name: ClassVar[str] = "key_value"

@@ -17,8 +17,8 @@ class RL2(SequenceLearner):
     """RL²: a policy whose carry, kept over the episodes of a trial, is the fast learner.
 
     References:
-      Duan et al., «RL²: Fast Reinforcement Learning via Slow Reinforcement Learning», 2016.
-      Wang et al., «Learning to Reinforcement Learn», 2016.
+      Duan et al., "RL²: Fast Reinforcement Learning via Slow Reinforcement Learning", 2016.
+      Wang et al., "Learning to Reinforcement Learn", 2016.
     """
 
     name: ClassVar[str] = "rl2"

@@ -153,7 +153,7 @@ class Hypernetwork(HypernetworkOptions, Inferred):
     """Recurrent hypernetwork: a recurrent encoder of the trial generates the weights of the policy at every step.
 
     References:
-      Beck et al., «Recurrent Hypernetworks are Surprisingly Strong in Meta-RL», NeurIPS 2023.
+      Beck et al., "Recurrent Hypernetworks are Surprisingly Strong in Meta-RL", NeurIPS 2023.
     """
 
     name: ClassVar[str] = "hypernetwork"
@@ -164,8 +164,8 @@ class TunedHypernetwork(HypernetworkOptions, Tuned):
     """A hypernetwork whose code, from a learned start, takes the inner gradient steps; all weights stay.
 
     References:
-      Zintgraf et al., «Fast Context Adaptation via Meta-Learning», ICML 2019, for steps on a context alone.
-      von Oswald et al., «Continual learning with hypernetworks», ICLR 2020.
+      Zintgraf et al., "Fast Context Adaptation via Meta-Learning", ICML 2019, for steps on a context alone.
+      von Oswald et al., "Continual learning with hypernetworks", ICLR 2020.
     """
 
     name: ClassVar[str] = "tuned_hypernetwork"
@@ -183,7 +183,7 @@ class ModularOptions(StructureOptions):
     second cuts connections.
 
     References:
-      Fedus, Zoph & Shazeer, «Switch Transformers», JMLR 2022, for the first cost.
+      Fedus, Zoph & Shazeer, "Switch Transformers", JMLR 2022, for the first cost.
     """
 
     num_layers_of_modules: int = bounded(2, at_least=1)
@@ -281,7 +281,7 @@ class Modular(ModularOptions, Inferred):
     """A modular policy whose routing a recurrent encoder of the trial infers at every step.
 
     References:
-      Yang et al., «Multi-Task Reinforcement Learning with Soft Modularization», NeurIPS 2020.
+      Yang et al., "Multi-Task Reinforcement Learning with Soft Modularization", NeurIPS 2020.
     """
 
     name: ClassVar[str] = "modular"
@@ -292,7 +292,7 @@ class TunedModular(ModularOptions, Tuned):
     """A modular policy whose routing takes the inner gradient steps; all weights and connections stay.
 
     References:
-      Alet, Lozano-Pérez & Kaelbling, «Modular Meta-Learning», CoRL 2018, for choosing modules in a new task.
+      Alet, Lozano-Pérez & Kaelbling, "Modular Meta-Learning", CoRL 2018, for choosing modules in a new task.
     """
 
     name: ClassVar[str] = "tuned_modular"

@@ -25,15 +25,15 @@ twice. "Unbiased" is meant as in the papers: because ĝ is a mean over E traject
 of J(θ + α E[ĝ]) as E grows. `metarl bias` measures all this where the exact meta-gradient is known.
 
 References:
-  Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks», ICML 2017.
-  Foerster et al., «DiCE: The Infinitely Differentiable Monte Carlo Estimator», ICML 2018.
-  Al-Shedivat et al., «Continuous Adaptation via Meta-Learning in Nonstationary and Competitive Environments»,
+  Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017.
+  Foerster et al., "DiCE: The Infinitely Differentiable Monte Carlo Estimator", ICML 2018.
+  Al-Shedivat et al., "Continuous Adaptation via Meta-Learning in Nonstationary and Competitive Environments",
     ICLR 2018.
-  Stadie et al., «Some Considerations on Learning to Explore via Meta-Reinforcement Learning», 2018.
-  Rothfuss et al., «ProMP: Proximal Meta-Policy Search», ICLR 2019.
-  Farquhar, Whiteson & Foerster, «Loaded DiCE: Trading off Bias and Variance in Any-Order Score Function Estimators
-    for Reinforcement Learning», NeurIPS 2019.
-  Tang et al., «Unifying Gradient Estimators for Meta-Reinforcement Learning via Off-Policy Evaluation», NeurIPS 2021.
+  Stadie et al., "Some Considerations on Learning to Explore via Meta-Reinforcement Learning", 2018.
+  Rothfuss et al., "ProMP: Proximal Meta-Policy Search", ICLR 2019.
+  Farquhar, Whiteson & Foerster, "Loaded DiCE: Trading off Bias and Variance in Any-Order Score Function Estimators
+    for Reinforcement Learning", NeurIPS 2019.
+  Tang et al., "Unifying Gradient Estimators for Meta-Reinforcement Learning via Off-Policy Evaluation", NeurIPS 2021.
 """
 
 from collections.abc import Callable

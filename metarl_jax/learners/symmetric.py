@@ -68,7 +68,7 @@ class SymmetricPolicy(SequencePolicy):
     of the actions permutes the scores.
 
     References:
-      Zaheer et al., «Deep Sets», NeurIPS 2017, for the layer.
+      Zaheer et al., "Deep Sets", NeurIPS 2017, for the layer.
     """
 
     def setup(self):
@@ -111,8 +111,8 @@ class SymmetricRL2(RL2):
     taken for exchangeable. Elsewhere it is the wrong learner: nothing tells it up from down but the trial.
 
     References:
-      Duan et al., «RL²: Fast Reinforcement Learning via Slow Reinforcement Learning», 2016.
-      Kirsch et al., «Introducing Symmetries to Black Box Meta Reinforcement Learning», AAAI 2022, for the symmetry.
+      Duan et al., "RL²: Fast Reinforcement Learning via Slow Reinforcement Learning", 2016.
+      Kirsch et al., "Introducing Symmetries to Black Box Meta Reinforcement Learning", AAAI 2022, for the symmetry.
     """
 
     name: ClassVar[str] = "symmetric_rl2"

@@ -124,7 +124,7 @@ class VariBAD(SequenceLearner):
     buffer of older trials, this one sees those of the meta-batch.
 
     References:
-      Zintgraf et al., «VariBAD: A Very Good Method for Bayes-Adaptive Deep RL via Meta-Learning», ICLR 2020.
+      Zintgraf et al., "VariBAD: A Very Good Method for Bayes-Adaptive Deep RL via Meta-Learning", ICLR 2020.
     """
 
     name: ClassVar[str] = "varibad"

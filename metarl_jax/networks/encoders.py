@@ -65,7 +65,7 @@ class GridEncoder(nn.Module):
     over patches, seven times as fast on a CPU as XLA's for so few channels.
 
     References:
-      Nikulin et al., «XLand-MiniGrid: Scalable Meta-Reinforcement Learning Environments in JAX», NeurIPS 2024, for the
+      Nikulin et al., "XLand-MiniGrid: Scalable Meta-Reinforcement Learning Environments in JAX", NeurIPS 2024, for the
         architecture.
     """
 

@@ -98,7 +98,7 @@ def squareplus(x: Array) -> Array:
     back; the gradient of a softplus vanishes exponentially, this one's as 1/(4x²).
 
     References:
-      Barron, «Squareplus: A Softplus-Like Algebraic Rectifier», 2021.
+      Barron, "Squareplus: A Softplus-Like Algebraic Rectifier", 2021.
     """
     root = jnp.sqrt(x * x + 1.0)
     # The difference of large numbers below 0, as their quotient.

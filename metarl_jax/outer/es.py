@@ -28,8 +28,8 @@ class ES(AdamOptions, OuterConfig):
     A learner's own losses (`aux_loss`) are no part of it.
 
     References:
-      Salimans et al., «Evolution Strategies as a Scalable Alternative to Reinforcement Learning», 2017.
-      Song et al., «ES-MAML: Simple Hessian-Free Meta Learning», ICLR 2020.
+      Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement Learning", 2017.
+      Song et al., "ES-MAML: Simple Hessian-Free Meta Learning", ICLR 2020.
     """
 
     name: ClassVar[str] = "es"

@@ -50,11 +50,11 @@ class ReplayObjective(OuterConfig):
     see all rewards.
 
     References:
-      Rajeswaran et al., «EPOpt: Learning Robust Neural Network Policies Using Model Ensembles», ICLR 2017, and Tamar,
-        Glassner & Mannor, «Optimizing the CVaR via Sampling», AAAI 2015, for ε.
-      Rothfuss et al., «ProMP: Proximal Meta-Policy Search», ICLR 2019, for c_in.
-      Al-Shedivat et al., «Continuous Adaptation via Meta-Learning in Nonstationary and Competitive Environments», ICLR
-        2018, and Stadie et al., «Some Considerations on Learning to Explore via Meta-Reinforcement Learning», 2018
+      Rajeswaran et al., "EPOpt: Learning Robust Neural Network Policies Using Model Ensembles", ICLR 2017, and Tamar,
+        Glassner & Mannor, "Optimizing the CVaR via Sampling", AAAI 2015, for ε.
+      Rothfuss et al., "ProMP: Proximal Meta-Policy Search", ICLR 2019, for c_in.
+      Al-Shedivat et al., "Continuous Adaptation via Meta-Learning in Nonstationary and Competitive Environments", ICLR
+        2018, and Stadie et al., "Some Considerations on Learning to Explore via Meta-Reinforcement Learning", 2018
         (E-MAML), for c_s.
     """
 
@@ -183,7 +183,7 @@ def task_loss(
     num_rounds = trial.rollout.reward.shape[0]
     start, stop = config.counted_rounds(num_rounds)
     looks_back = not (is_off(config.inner_kl_coefficient) and is_off(config.sampling_correction))
-    if not looks_back:  # later rounds would be lived through, and differentiated, for nothing
+    if not looks_back:  # later rounds would be replayed, and differentiated, for nothing
         trial = trial.take_rounds(0, stop)
     out = batch.replay(meta_params, memory, trial, 0 if looks_back else start)
 

@@ -17,8 +17,8 @@ class PolicyGradient(AdamOptions, ReplayObjective):
     """REINFORCE on the adapted policies: where trials were recorded, ρ = 1 and the gradient of ρA is A ∇log π.
 
     References:
-      Williams, «Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning», 1992.
-      Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks», ICML 2017.
+      Williams, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning", 1992.
+      Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017.
     """
 
     name: ClassVar[str] = "policy_gradient"

@@ -22,8 +22,8 @@ class PPO(AdamOptions, ReplayObjective):
     The gain of a step is min(ρA, clip(ρ, 1−ε, 1+ε)A). With MAML and `inner_kl_coefficient` this is ProMP.
 
     References:
-      Schulman et al., «Proximal Policy Optimization Algorithms», 2017.
-      Rothfuss et al., «ProMP: Proximal Meta-Policy Search», ICLR 2019.
+      Schulman et al., "Proximal Policy Optimization Algorithms", 2017.
+      Rothfuss et al., "ProMP: Proximal Meta-Policy Search", ICLR 2019.
     """
 
     name: ClassVar[str] = "ppo"

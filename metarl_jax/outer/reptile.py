@@ -19,7 +19,7 @@ class Reptile(AdamOptions, OuterConfig):
     """Adam on θ − mean over tasks of θ_K, with θ_K the parameters after an inner step on each of the K rounds.
 
     References:
-      Nichol, Achiam & Schulman, «On First-Order Meta-Learning Algorithms», 2018.
+      Nichol, Achiam & Schulman, "On First-Order Meta-Learning Algorithms", 2018.
     """
 
     name: ClassVar[str] = "reptile"

@@ -29,8 +29,8 @@ class TRPO(ReplayObjective):
     metric `step_size` is then 0.
 
     References:
-      Schulman et al., «Trust Region Policy Optimization», ICML 2015.
-      Finn, Abbeel & Levine, «Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks», ICML 2017.
+      Schulman et al., "Trust Region Policy Optimization", ICML 2015.
+      Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017.
     """
 
     name: ClassVar[str] = "trpo"

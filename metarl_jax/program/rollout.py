@@ -40,8 +40,8 @@ from metarl_jax.program.simulation import (
 )
 
 
-class Live(struct.PyTreeNode):
-    """One round `[T, E]` as it was recorded, with what is known when it ends."""
+class Round(struct.PyTreeNode):
+    """One recorded round `[T, E]`, with what is known when it ends."""
 
     recorded: Recorded
     statistics: normalize.RunningStatistics | None
@@ -105,24 +105,24 @@ def collect_trial(
         stochastic=explores or not deterministic,
     )
 
-    def note(carried: Carried, recorded: Recorded) -> Live:
+    def note(carried: Carried, recorded: Recorded) -> Round:
         statistics, rollout, last = _observe(meta.normalizer, recorded)
         last_value = None
         if advantages.bootstraps:
             out, _ = learner.act(meta.params, carried.inner_state, last)
             last_value = jnp.where(last.valid, out.value, 0.0)
         rollout = advantages.on_round_end(rollout, last_value)
-        return Live(recorded.replace(rollout=rollout, last=last), statistics, last_value)
+        return Round(recorded.replace(rollout=rollout, last=last), statistics, last_value)
 
-    def live(carried: Carried, start: EnvState, noise: PyTree):
+    def collect(carried: Carried, start: EnvState, noise: PyTree):
         carried, recorded = collect_round(simulation, carried, start, noise)
         return carried, note(carried, recorded)
 
-    def round_(begun: Carried, inputs):
+    def run_round(begun: Carried, inputs):
         index, start, noise = inputs
-        carried, lived = live(begun, start, noise)
+        carried, collected = collect(begun, start, noise)
         if (adapt := learner.adapt) is not None:
-            rollout = lived.recorded.rollout
+            rollout = collected.recorded.rollout
             inner_state = jax.lax.cond(
                 index < num_rounds - 1,
                 lambda state: adapt(meta.params, state, rollout),
@@ -131,31 +131,31 @@ def collect_trial(
             )
             carried = carried.replace(inner_state=inner_state)
         if deterministic and explores:
-            _, lived = live(begun, start, None)
-        return carried, lived
+            _, collected = collect(begun, start, None)
+        return carried, collected
 
     if num_steps is None:
-        _, lived = jax.lax.scan(round_, carried, (jnp.arange(num_rounds), starts, noise))
+        _, collected = jax.lax.scan(run_round, carried, (jnp.arange(num_rounds), starts, noise))
     else:
-        lived = note(*collect_steps(simulation, carried, starts, noise, num_steps))
-    return advantages.on_trial_end(_as_trial(lived, begin_key, num_rounds))
+        collected = note(*collect_steps(simulation, carried, starts, noise, num_steps))
+    return advantages.on_trial_end(_as_trial(collected, begin_key, num_rounds))
 
 
-def _as_trial(lived: Live, key: Key, num_rounds: int) -> Trial:
+def _as_trial(collected: Round, key: Key, num_rounds: int) -> Trial:
     """The record of K rounds, or of the one round of a trial by steps, whose arrays lack its axis."""
-    recorded = lived.recorded
+    recorded = collected.recorded
     by_steps = recorded.num_finished is not None
 
     def with_axis(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x[None], tree) if by_steps else tree
 
-    statistics = with_axis(lived.statistics)
+    statistics = with_axis(collected.statistics)
     return Trial(
         rollout=with_axis(recorded.rollout),
         key=key,
         observation_statistics=None if statistics is None else normalize.merge(statistics),
         last=with_axis(recorded.last),
-        last_value=with_axis(lived.last_value),
+        last_value=with_axis(collected.last_value),
         metrics=recorded.metrics,
         episode_index=with_axis(recorded.episode_index),
         num_finished=recorded.num_finished,
@@ -190,8 +190,8 @@ def replay_trial(
     Differentiable in `meta_params`, through every adaptation in the trial.
 
     Args:
-      first_round: the first round whose answers are wanted. Those before are lived through all the same, but a
-        learner that adapts need not answer in them.
+      first_round: the first round whose answers are wanted. The learner runs through those before all the same, but one
+        that adapts need not answer in them.
 
     Returns:
       The answers `[K − first_round, T, E]`.
@@ -242,11 +242,11 @@ def final_inner_state(
     timesteps = trial.rollout.timestep
     inner_state = learner.begin(meta_params, memory, trial.key, timesteps.valid.shape[2])
 
-    def live_through(inner_state: InnerState, rollout: Transition):
+    def run_round(inner_state: InnerState, rollout: Transition):
         _, inner_state = unroll(learner, meta_params, inner_state, rollout.timestep)
         if learner.adapt is not None:
             inner_state = learner.adapt(meta_params, inner_state, rollout)
         return inner_state, None
 
-    inner_state, _ = jax.lax.scan(live_through, inner_state, trial.rollout)
+    inner_state, _ = jax.lax.scan(run_round, inner_state, trial.rollout)
     return inner_state

@@ -22,7 +22,7 @@ def spread_memory(size: int, longest: float) -> Array:
     σ(log(τ − 1)) = 1 − 1/τ, with τ spaced geometrically from 2 to `longest`.
 
     References:
-      Tallec & Ollivier, «Can recurrent neural networks warp time?», ICLR 2018.
+      Tallec & Ollivier, "Can recurrent neural networks warp time?", ICLR 2018.
     """
     return jnp.log(jnp.geomspace(2.0, longest, size) - 1.0)
 
@@ -53,7 +53,7 @@ class GRU(nn.Module):
     `init_timescale`, the biases of z are `spread_memory`, and zeros otherwise.
 
     References:
-      Cho et al., «Learning Phrase Representations using RNN Encoder–Decoder», EMNLP 2014.
+      Cho et al., "Learning Phrase Representations using RNN Encoder–Decoder", EMNLP 2014.
     """
 
     is_parallel: ClassVar[bool] = False
@@ -92,7 +92,7 @@ class LSTM(nn.Module):
     of f are `spread_memory` and those of i its negative; otherwise f has a bias of 1.
 
     References:
-      Hochreiter & Schmidhuber, «Long Short-Term Memory», Neural Computation 1997; Gers et al. 2000 for f.
+      Hochreiter & Schmidhuber, "Long Short-Term Memory", Neural Computation 1997; Gers et al. 2000 for f.
     """
 
     is_parallel: ClassVar[bool] = False

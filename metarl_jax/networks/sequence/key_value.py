@@ -39,8 +39,8 @@ class KeyValueCore(nn.Module):
     choice of a slot. The features are the GRU's state and what was read, `[E, H + R·D]`.
 
     References:
-      Santoro et al., «Meta-Learning with Memory-Augmented Neural Networks», ICML 2016.
-      Graves et al., «Hybrid Computing Using a Neural Network with Dynamic External Memory», Nature 2016.
+      Santoro et al., "Meta-Learning with Memory-Augmented Neural Networks", ICML 2016.
+      Graves et al., "Hybrid Computing Using a Neural Network with Dynamic External Memory", Nature 2016.
     """
 
     is_parallel: ClassVar[bool] = False

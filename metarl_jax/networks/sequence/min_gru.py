@@ -50,7 +50,7 @@ class MinGRU(nn.Module):
     the same.
 
     References:
-      Feng et al., «Were RNNs All We Needed?», 2024, for the unit.
+      Feng et al., "Were RNNs All We Needed?", 2024, for the unit.
     """
 
     is_parallel: ClassVar[bool] = True
@@ -129,7 +129,7 @@ def associative_recurrence(decay: Array, increment: Array) -> Array:
     """The recurrence from zero, by (a₂, b₂)∘(a₁, b₁) = (a₂a₁, a₂b₁ + b₂).
 
     References:
-      Blelloch, «Prefix Sums and Their Applications», 1990.
+      Blelloch, "Prefix Sums and Their Applications", 1990.
     """
 
     def compose(first, second):

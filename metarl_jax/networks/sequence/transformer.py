@@ -92,8 +92,8 @@ class Transformer(nn.Module):
     position, so that scores depend on distances alone and the ring never has to be written again.
 
     References:
-      Vaswani et al., «Attention Is All You Need», NeurIPS 2017; Su et al., «RoFormer», 2021, for the rotation.
-      Melo, «Transformers are Meta-Reinforcement Learners», ICML 2022.
+      Vaswani et al., "Attention Is All You Need", NeurIPS 2017; Su et al., "RoFormer", 2021, for the rotation.
+      Melo, "Transformers are Meta-Reinforcement Learners", ICML 2022.
     """
 
     is_parallel: ClassVar[bool] = True

@@ -26,8 +26,8 @@ class GeneratedDense(nn.Module):
     the size of the code and nothing of the layer whose weights it makes. Subclasses say what Δ is.
 
     References:
-      Ha, Dai & Le, «HyperNetworks», ICLR 2017.
-      Beck et al., «Hypernetworks in Meta-Reinforcement Learning», CoRL 2022, for the initialisation.
+      Ha, Dai & Le, "HyperNetworks", ICLR 2017.
+      Beck et al., "Hypernetworks in Meta-Reinforcement Learning", CoRL 2022, for the initialisation.
     """
 
     only_modulates: ClassVar[bool] = False
@@ -87,7 +87,7 @@ class ChunkedDense(GeneratedDense):
     Δ_c(e) = g(e, v_c) with g = dense ∘ tanh ∘ dense: beyond W₀, a wider layer has more embeddings, and no more else.
 
     References:
-      von Oswald et al., «Continual learning with hypernetworks», ICLR 2020.
+      von Oswald et al., "Continual learning with hypernetworks", ICLR 2020.
     """
 
     chunk_size: int = 8
@@ -134,7 +134,7 @@ class FiLMDense(GeneratedDense):
     """y = (1 + Γ e) ∘ (W₀ x + b₀) + B e: the code scales and shifts every output.
 
     References:
-      Perez et al., «FiLM: Visual Reasoning with a General Conditioning Layer», AAAI 2018.
+      Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
     """
 
     only_modulates: ClassVar[bool] = True

@@ -20,7 +20,7 @@ def route(logits: Array, routing: Routing, num_active: int) -> Array:
     may choose another module than was recorded.
 
     References:
-      Bengio, Léonard & Courville, «Estimating or Propagating Gradients Through Stochastic Neurons», 2013.
+      Bengio, Léonard & Courville, "Estimating or Propagating Gradients Through Stochastic Neurons", 2013.
     """
     soft = nn.softmax(logits)
     if routing == "soft":
@@ -49,7 +49,7 @@ def connection_strength(gates: Array, discrete: bool = False) -> Array:
     is stretched further than there, so that what a cost has closed to a quarter is cut and not merely weak.
 
     References:
-      Louizos, Welling & Kingma, «Learning Sparse Neural Networks through L0 Regularization», ICLR 2018.
+      Louizos, Welling & Kingma, "Learning Sparse Neural Networks through L0 Regularization", ICLR 2018.
     """
     strength = jnp.clip(2.0 * openness(gates) - 0.5, 0.0, 1.0)
     return jax.lax.stop_gradient(jnp.ceil(strength)) if discrete else strength
@@ -64,7 +64,7 @@ class ModularPolicy(nn.Module):
     without which the routing is learned far more slowly.
 
     References:
-      Yang et al., «Multi-Task Reinforcement Learning with Soft Modularization», NeurIPS 2020.
+      Yang et al., "Multi-Task Reinforcement Learning with Soft Modularization", NeurIPS 2020.
     """
 
     action_space: ActionSpace
