@@ -23,6 +23,7 @@ from metarl_jax.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     import metarl_jax.baselines as baselines
+    import metarl_jax.core.spaces as spaces
     import metarl_jax.envs as envs
     import metarl_jax.experiments as presets
     import metarl_jax.learners as learners
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
     from metarl_jax.core.advantages import AdvantageConfig
     from metarl_jax.core.errors import UserError
     from metarl_jax.core.spaces import Box, Discrete
-    from metarl_jax.core.types import PolicyOut, TimeStep, Transition, Trial
+    from metarl_jax.core.types import MetaState, PolicyOut, TimeStep, Transition, Trial
     from metarl_jax.defaults import default_config
-    from metarl_jax.envs.base import EnvState, TaskDistribution
+    from metarl_jax.envs.base import EnvState, TaskDistribution, Wrapper
     from metarl_jax.learners.base import LearnerConfig, MetaLearner
     from metarl_jax.outer.base import MetaBatch, Outer, OuterConfig
     from metarl_jax.program.build import Program, build
+    from metarl_jax.runs.callbacks import Callback
     from metarl_jax.runs.evaluate import evaluate_run as evaluate
     from metarl_jax.runs.restore import load
     from metarl_jax.runs.train import resume, train
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AdvantageConfig",
     "Box",
+    "Callback",
     "Config",
     "Discrete",
     "EnvState",
@@ -54,6 +57,7 @@ __all__ = [
     "LearnerConfig",
     "MetaBatch",
     "MetaLearner",
+    "MetaState",
     "Outer",
     "OuterConfig",
     "PolicyOut",
@@ -65,6 +69,7 @@ __all__ = [
     "Transition",
     "Trial",
     "UserError",
+    "Wrapper",
     "baselines",
     "build",
     "default_config",
@@ -75,6 +80,7 @@ __all__ = [
     "outer",
     "presets",
     "resume",
+    "spaces",
     "sweep",
     "testing",
     "train",
@@ -86,9 +92,11 @@ _SOURCES = {
     "learners": "metarl_jax.learners",
     "outer": "metarl_jax.outer",
     "presets": "metarl_jax.experiments",
+    "spaces": "metarl_jax.core.spaces",
     "testing": "metarl_jax.testing",
     "AdvantageConfig": "metarl_jax.core.advantages:AdvantageConfig",
     "Box": "metarl_jax.core.spaces:Box",
+    "Callback": "metarl_jax.runs.callbacks:Callback",
     "Config": "metarl_jax.config:Config",
     "Discrete": "metarl_jax.core.spaces:Discrete",
     "EnvState": "metarl_jax.envs.base:EnvState",
@@ -96,6 +104,7 @@ _SOURCES = {
     "LearnerConfig": "metarl_jax.learners.base:LearnerConfig",
     "MetaBatch": "metarl_jax.outer.base:MetaBatch",
     "MetaLearner": "metarl_jax.learners.base:MetaLearner",
+    "MetaState": "metarl_jax.core.types:MetaState",
     "Outer": "metarl_jax.outer.base:Outer",
     "OuterConfig": "metarl_jax.outer.base:OuterConfig",
     "PolicyOut": "metarl_jax.core.types:PolicyOut",
@@ -107,6 +116,7 @@ _SOURCES = {
     "Transition": "metarl_jax.core.types:Transition",
     "Trial": "metarl_jax.core.types:Trial",
     "UserError": "metarl_jax.core.errors:UserError",
+    "Wrapper": "metarl_jax.envs.base:Wrapper",
     "build": "metarl_jax.program.build:build",
     "default_config": "metarl_jax.defaults:default_config",
     "evaluate": "metarl_jax.runs.evaluate:evaluate_run",

@@ -67,12 +67,16 @@ class Outer(NamedTuple):
       init: meta_params to the state of the optimizer.
       update: (key, meta_params, opt_state, batch) to (meta_params, opt_state, trials, metrics). Where it collected more
         than these trials, the metrics have the number of all `env_steps`.
+      sharded: the state of the optimizer to a pytree of bools of the same structure: which of its arrays have a leading
+        axis of tasks `[N, ...]`, such as a replay buffer of each task. These are spread over the devices with the
+        tasks; all others are on every device. None where no array has one.
     """
 
     init: Callable[[MetaParams], PyTree]
     update: Callable[
         [Key, MetaParams, PyTree, MetaBatch], tuple[MetaParams, PyTree, Trial, Metrics]
     ]
+    sharded: Callable[[PyTree], PyTree] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,9 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.task_axis import TaskAxis
 from metarl_jax.core.trees import largest_divisor
-from metarl_jax.core.types import Device, InnerState, Key
+from metarl_jax.core.types import Device, InnerState, Key, TrainState
 from metarl_jax.learners.base import MetaLearner
+from metarl_jax.outer.base import Outer
 
 
 def replicated(axis: TaskAxis, devices: Sequence[Device]) -> Sharding:
@@ -20,6 +21,21 @@ def replicated(axis: TaskAxis, devices: Sequence[Device]) -> Sharding:
     if axis.mesh is None:
         return SingleDeviceSharding(devices[0])
     return NamedSharding(axis.mesh, PartitionSpec())
+
+
+def state_sharding(
+    outer: Outer, axis: TaskAxis, devices: Sequence[Device], state: TrainState
+) -> TrainState:
+    """The sharding of each array of a state: on every device, but for what `Outer.sharded` spreads with the tasks."""
+    everywhere = replicated(axis, devices)
+    shardings = jax.tree.map(lambda _: everywhere, state)
+    if outer.sharded is None or axis.mesh is None:
+        return shardings
+    by_task = NamedSharding(axis.mesh, PartitionSpec(axis.name))
+    opt_state = jax.tree.map(
+        lambda has_tasks: by_task if has_tasks else everywhere, outer.sharded(state.opt_state)
+    )
+    return shardings.replace(opt_state=opt_state)
 
 
 CACHED_BYTES = 4 * 2**20

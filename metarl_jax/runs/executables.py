@@ -16,7 +16,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.types import Array, Device, Key, Metrics, PyTree, TrainState
 from metarl_jax.program.build import Program
-from metarl_jax.program.devices import replicated, select_devices
+from metarl_jax.program.devices import replicated, select_devices, state_sharding
 from metarl_jax.program.evaluation import Measured
 from metarl_jax.program.step import take_steps
 from metarl_jax.runs.stopping import interruptible
@@ -43,7 +43,8 @@ class RunFunctions(NamedTuple):
       evaluate_control: (control, key, split, num_tasks, meta-steps done) to those of a control; the meta-steps are
         `[]`, or `[M]` in a sweep.
       key: of the seed of the configuration.
-      sharding: every device holds all of the state.
+      sharding: every device holds all of it.
+      state_sharding: the state to the sharding of each of its arrays; `sharding` of all when not given.
       compiler_options: what XLA is told.
     """
 
@@ -54,6 +55,7 @@ class RunFunctions(NamedTuple):
     key: Key
     sharding: Sharding
     compiler_options: dict[str, Any] | None
+    state_sharding: Callable[[TrainState], PyTree] | None = None
 
 
 def run_functions(program: Program) -> RunFunctions:
@@ -71,11 +73,12 @@ def run_functions(program: Program) -> RunFunctions:
         key=make_key(program.config.seed),
         sharding=replicated(program.axis, devices),
         compiler_options=program.env.compiler_options(devices[0].platform),
+        state_sharding=partial(state_sharding, program.outer, program.axis, devices),
     )
 
 
 class Executables:
-    """`init`, chunks of meta-steps and `evaluate`, each with the state replicated over the devices.
+    """`init`, chunks of meta-steps and `evaluate`, each with the state on the devices of the run.
 
     Attributes:
       abstract_state: shapes, types and shardings of the `TrainState`.
@@ -89,7 +92,16 @@ class Executables:
         self._evaluates: dict[tuple[str, int], Callable[..., Any]] = {}
         self.compile_seconds = 0.0
         self.num_compiled = 0
-        self.abstract_state = self._abstract(jax.eval_shape(functions.init, functions.key))
+        shapes = jax.eval_shape(functions.init, functions.key)
+        if functions.state_sharding is None:
+            self._state_sharding: PyTree = jax.tree.map(lambda _: functions.sharding, shapes)
+        else:
+            self._state_sharding = functions.state_sharding(shapes)
+        self.abstract_state = jax.tree.map(
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            shapes,
+            self._state_sharding,
+        )
 
     @property
     def devices(self) -> list[Device]:
@@ -98,7 +110,7 @@ class Executables:
 
     def init(self) -> TrainState:
         """The state before the first meta-step, from the seed of the configuration."""
-        init = jax.jit(self._functions.init, out_shardings=self._functions.sharding)
+        init = jax.jit(self._functions.init, out_shardings=self._state_sharding)
         return _run(lambda: jax.block_until_ready(init(self._functions.key)))
 
     def compile_chunk(self, length: int) -> None:
@@ -109,7 +121,8 @@ class Executables:
         def chunk(state: TrainState, num_steps: Array):
             return self._functions.chunk(state, num_steps, length)
 
-        options = {"donate_argnums": 0, "out_shardings": (self._functions.sharding,) * 2}
+        shardings = self._state_sharding, self._functions.sharding
+        options = {"donate_argnums": 0, "out_shardings": shardings}
         number = self._abstract(np.int32(length))
         self._chunks[length] = self._compile(chunk, self.abstract_state, number, **options)
 

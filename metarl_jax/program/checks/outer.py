@@ -32,7 +32,8 @@ from metarl_jax.program.step import StepSpec, make_init, make_meta_batch, sample
 
 NUM_META_STEPS = 4
 NUM_ROUNDS, NUM_EPISODES = 2, 2
-"""Size of the run and of the trials that an outer method is checked in; tasks are twice its `task_group`."""
+"""Size of the run and of the trials that an outer method is checked in; tasks are twice its `task_group`, or as
+many as the run has where it keeps something of each."""
 FUNCTIONS = {
     "init": (("meta_params",), "init(meta_params)"),
     "update": (
@@ -82,7 +83,7 @@ def check_outer(config: Config, *, run: bool = True) -> None:
             advantages=make_estimator(config.advantage),
             axis=TaskAxis(),
             num_meta_steps=NUM_META_STEPS,
-            num_tasks=2 * group,
+            num_tasks=2 * group if made.sharded is None else config.num_tasks,
             num_rounds=NUM_ROUNDS,
             num_episodes=NUM_EPISODES,
             num_steps=None,
