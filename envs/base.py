@@ -288,13 +288,6 @@ def _abstract_state(env: TaskDistribution) -> EnvState:
     return state
 
 
-def knows_regret(env: TaskDistribution) -> bool:
-    """Whether training can be told what actions cost in a task (`advantage.training_reward`)."""
-    if isinstance(env, Wrapper):
-        return knows_regret(env.env)
-    return type(env).regret is not TaskDistribution.regret
-
-
 def check_split(distribution: TaskDistribution, split: str) -> None:
     """Raises `UserError` where the distribution has no such split."""
     if split not in distribution.splits:
@@ -302,16 +295,24 @@ def check_split(distribution: TaskDistribution, split: str) -> None:
         raise UserError(f"split={split!r} is unknown to {distribution.name}: choose one of {known}")
 
 
+def knows_regret(env: TaskDistribution) -> bool:
+    """Whether training can be told what actions cost in a task (`advantage.training_reward`)."""
+    return _defines(env, "regret")
+
+
 def has_oracle(env: TaskDistribution) -> bool:
     """Whether a good policy that is told the task is known in closed form."""
-    if isinstance(env, Wrapper):
-        return has_oracle(env.env)
-    return type(env).oracle_action is not TaskDistribution.oracle_action
+    return _defines(env, "oracle_action")
 
 
 def has_action_mask(env: TaskDistribution) -> bool:
-    """Whether some actions may be masked: the class, or one that it wraps, defines `action_mask`."""
-    base = TaskDistribution.action_mask, Wrapper.action_mask
-    if type(env).action_mask not in base:
+    """Whether some actions may be masked."""
+    return _defines(env, "action_mask")
+
+
+def _defines(env: TaskDistribution, method: str) -> bool:
+    """Whether the class of an environment, or of one that it wraps, defines a method that need not be there."""
+    bases = getattr(TaskDistribution, method), getattr(Wrapper, method)
+    if getattr(type(env), method) not in bases:
         return True
-    return isinstance(env, Wrapper) and has_action_mask(env.env)
+    return isinstance(env, Wrapper) and _defines(env.env, method)

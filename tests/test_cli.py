@@ -146,10 +146,14 @@ def test_classes_of_a_file_are_flags_and_remembered_by_the_run(tmp_path, monkeyp
     assert "--env.speed" in capsys.readouterr().out
 
 
-def test_a_run_of_a_file_that_changed_or_is_gone_is_opened_elsewhere(tmp_path, monkeypatch):
-    file = tmp_path / "mine.py"
+@pytest.mark.parametrize("is_module", [False, True], ids=["file", "module"])
+def test_a_run_of_a_file_that_changed_or_is_gone_is_opened_elsewhere(
+    is_module, tmp_path, monkeypatch
+):
+    file = tmp_path / "mine_of_mine.py"
     file.write_text(MINE)
-    cls = envs.get(f"{file}:Robot")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cls = envs.get("mine_of_mine:Robot" if is_module else f"{file}:Robot")
     run = folder.create(Path("run"), default_config("rl2", cls)).path.absolute()
     monkeypatch.chdir("/")
     told = []

@@ -16,7 +16,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.normalize import normalize_floats
 from metarl_jax.core.spaces import Array, Discrete, Integers, flat_size, flatten, space_of
 from metarl_jax.defaults import default_config
-from metarl_jax.envs.base import EnvState, TaskDistribution, Wrapper
+from metarl_jax.envs.base import EnvState, TaskDistribution, Wrapper, has_oracle, knows_regret
 from metarl_jax.networks.encoders import make_encoder
 from metarl_jax.program.build import build, make_spec
 from metarl_jax.program.rollout import replay_trial
@@ -410,3 +410,24 @@ def test_a_wrapper_forwards():
 def test_the_simulator_alone_is_timed_with_any_observations():
     sums = jax.eval_shape(make_simulate(make_spec(small("rl2", Hall()))), jax.random.key(0))
     assert {name: x.shape for name, x in sums.items()} == dict.fromkeys(sums, ())
+
+
+@dataclasses.dataclass(frozen=True)
+class Advised(Wrapper):
+    """A hall in which a good action is known, and what actions cost."""
+
+    name = "advised"
+
+    def oracle_action(self, task, observation):
+        return jnp.zeros((), jnp.int32)
+
+    def regret(self, task):
+        return lambda state, action: jnp.zeros(())
+
+
+def test_what_a_wrapper_knows_beside_what_it_wraps():
+    assert not has_oracle(Hall())
+    assert not knows_regret(Wrapper(Hall()))
+    for env in (Advised(Hall()), Wrapper(Advised(Hall()))):
+        assert has_oracle(env)
+        assert knows_regret(env)

@@ -32,6 +32,23 @@ def file_of(reference: str) -> Path | None:
     return Path(path) if path.endswith(".py") else None
 
 
+def module_of(reference: str) -> str | None:
+    """The module that a reference names; None where it names a file, or is no reference."""
+    place, colon, _ = reference.rpartition(":")
+    return place if colon and not place.endswith(".py") else None
+
+
+def file_of_module(name: str) -> Path | None:
+    """Where the text of a module is; None if there is no such module, or it is no text."""
+    _search_here()
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # its package is gone; it was made at a prompt
+        return None
+    origin = None if spec is None else spec.origin
+    return Path(origin) if origin is not None and origin.endswith(".py") else None
+
+
 def find(reference: str) -> Any:
     """What a reference names.
 
@@ -80,6 +97,22 @@ def import_file(path: Path, copy: Path | None = None) -> ModuleType:
         raise UserError(f"there is no file {str(path)!r}: name the file that defines the class")
     if str(source.parent) not in sys.path:
         sys.path.append(str(source.parent))
+    module = _run_file(name, source)
+    _FILES[name] = path
+    return module
+
+
+def import_as(name: str, source: Path) -> None:
+    """Imports a file as the module of a name that is not there any more.
+
+    Raises:
+      UserError: if it cannot be imported, with the line.
+    """
+    if name not in sys.modules:
+        _run_file(name, source)
+
+
+def _run_file(name: str, source: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, source)
     assert spec is not None  # for a file that ends in .py
     assert spec.loader is not None
@@ -90,7 +123,6 @@ def import_file(path: Path, copy: Path | None = None) -> ModuleType:
     except Exception as error:
         del sys.modules[name]
         raise UserError(_describe(error, source)) from error
-    _FILES[name] = path
     return module
 
 
@@ -124,9 +156,14 @@ def _module_name(path: Path) -> str:
     return f"{_PREFIX}_{stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
-def _import_module(name: str) -> ModuleType:
+def _search_here() -> None:
+    """Modules of the working folder are found, after everything else."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
+
+
+def _import_module(name: str) -> ModuleType:
+    _search_here()
     try:
         return import_module(name)
     except ModuleNotFoundError as error:

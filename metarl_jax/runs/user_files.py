@@ -3,26 +3,54 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from metarl_jax.config import REGISTRIES
-from metarl_jax.core.user_code import file_of, import_file, source_of
+from metarl_jax.core.user_code import (
+    file_of,
+    file_of_module,
+    import_as,
+    import_file,
+    module_of,
+    source_of,
+)
 from metarl_jax.core.writing import sweep_around, write_text
 
 FOLDER = "code"
 """Where the copies lie in the folder of a run or a sweep: `env.py`, `learner.py`, `outer.py`."""
 
 
+class _File(NamedTuple):
+    """A file of the user.
+
+    Attributes:
+      name: how messages call it: its path, or the module that it is.
+      path: where it is; None where the module is gone.
+      copy: the copy in the folder of the run.
+      module: the module by which it is known, where it is not known by its path.
+    """
+
+    name: str
+    path: Path | None
+    copy: Path
+    module: str | None
+
+    @property
+    def is_gone(self) -> bool:
+        return self.path is None or not self.path.is_file()
+
+
 def keep(run_dir: Path, config: dict[str, Any]) -> None:
-    """Copies the files of the user that a configuration names.
+    """Copies the files of the user that a configuration names, by path or as a module.
 
     Args:
       run_dir: the folder of a run or a sweep.
       config: as in `config.json`.
     """
-    for path, copy in _files(run_dir, config):
-        copy.parent.mkdir(exist_ok=True)
-        write_text(copy, source_of(path).read_text())
+    for file in _files(run_dir, config):
+        if file.path is not None:
+            file.copy.parent.mkdir(exist_ok=True)
+            write_text(file.copy, source_of(file.path).read_text())
 
 
 def recall(run_dir: Path, config: dict[str, Any]) -> None:
@@ -31,33 +59,41 @@ def recall(run_dir: Path, config: dict[str, Any]) -> None:
     Raises:
       UserError: if a copy cannot be imported.
     """
-    for path, copy in _files(run_dir, config):
-        if not path.is_file() and copy.is_file():
-            import_file(path, copy)
+    for file in _files(run_dir, config):
+        if not file.is_gone or not file.copy.is_file():
+            continue
+        if file.module is not None:
+            import_as(file.module, file.copy)
+        elif file.path is not None:
+            import_file(file.path, file.copy)
 
 
 def changed(run_dir: Path, config: dict[str, Any]) -> list[str]:
     """What a user must know of the files that a run was made with: those that are gone or have changed."""
     remarks = []
-    for path, copy in _files(run_dir, config):
+    for name, path, copy, _ in _files(run_dir, config):
         if not copy.is_file():
             continue
-        if not path.is_file():
-            remarks.append(f"{path} is gone: the copy in {copy} is used")
+        if path is None or not path.is_file():
+            remarks.append(f"{name} is gone: the copy in {copy} is used")
         elif path.read_bytes() != copy.read_bytes():
             remarks.append(
-                f"{path} has changed since the run began (then: {copy}): it is used as it is now"
+                f"{name} has changed since the run began (then: {copy}): it is used as it is now"
             )
     return remarks
 
 
-def _files(run_dir: Path, config: dict[str, Any]) -> Iterator[tuple[Path, Path]]:
-    """Each file of the user that a configuration names, and its copy; a member of a sweep has those of the sweep."""
+def _files(run_dir: Path, config: dict[str, Any]) -> Iterator[_File]:
+    """Each file of the user that a configuration names; a member of a sweep has the copies of the sweep."""
     folder = run_dir / FOLDER
     if not folder.is_dir():
         folder = (sweep_around(run_dir) or run_dir) / FOLDER
     for field in REGISTRIES:
         with contextlib.suppress(KeyError, TypeError, AttributeError):  # told where it is read
-            path = file_of(config[field]["name"])
-            if path is not None:
-                yield path, folder / f"{field}.py"
+            reference, copy = config[field]["name"], folder / f"{field}.py"
+            if (path := file_of(reference)) is not None:
+                yield _File(str(path), path, copy, None)
+            elif (module := module_of(reference)) is not None:
+                path = file_of_module(module)
+                found = None if path == copy.absolute() else path  # the copy, imported in its place
+                yield _File(f"module {module}", found, copy, module)
