@@ -2,21 +2,26 @@
 
 import re
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import jax
 import pytest
 
+import metarl_jax
 from metarl_jax.cli.main import main
 from metarl_jax.core.errors import UserError
 from metarl_jax.envs import make as make_env
+from metarl_jax.runs.checkpoint import saved_steps
 from metarl_jax.testing import check_env, check_learner, check_outer
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 PENDULUM = str(GUIDE / "examples" / "pendulum.py")
 TINY = (
-    "--num-tasks 2 --num-meta-steps 2 --log-every 1 --env.horizon 4 --num-rounds 2 "
-    "--evaluation.num-tasks 2 --evaluation.every 2 --runtime.platform cpu --runtime.num-devices 1"
+    "--num-tasks 2 --num-meta-steps 1000000 --log-every 1 --env.horizon 4 --num-rounds 2 "
+    "--checkpoint.every 1 --evaluation.num-tasks 2 --evaluation.every 0 --runtime.platform cpu --runtime.num-devices 1"
 )
 SIZES = {
     "maml": "--num-episodes 2 --outer.num-epochs 1",
@@ -34,23 +39,47 @@ def names_of(block):
     return names
 
 
+def train_and_kill(learner, env, folder):
+    """Trains as a shell does, and kills the process once there is a checkpoint."""
+    run = folder / learner
+    words = f"train {learner} --env pendulum.py:{env} --run-dir {run} {TINY} {SIZES[learner]}"
+    with (folder / f"{learner}.txt").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "metarl_jax", *words.split()],
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        deadline = time.monotonic() + 240
+        while not saved_steps(run / "checkpoints"):
+            assert process.poll() is None, (folder / f"{learner}.txt").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Runs of `maml` and `rl2` on copies of the example."""
+    """Runs of `maml` and `rl2` on copies of the example, killed while they trained, and resumed."""
     folder = tmp_path_factory.mktemp("guide")
     shutil.copy(PENDULUM, folder / "pendulum.py")
     for learner, env in (("maml", "Pendulum"), ("rl2", "Balance")):
-        reference = f"{folder}/pendulum.py:{env}"
-        run = ["--env", reference, "--run-dir", str(folder / learner)]
-        run += f"{TINY} {SIZES[learner]}".split()
-        assert main(["train", learner, *run]) == 0
+        train_and_kill(learner, env, folder)
+        done = saved_steps(folder / learner / "checkpoints")[-1]
+        longer = ["--num-meta-steps", str(done + 2)]
+        assert main(["resume", str(folder / learner), *longer]) == 0
+        assert saved_steps(folder / learner / "checkpoints")[-1] == done + 2
     return folder
 
 
-def test_runs_on_the_example_are_resumed_and_evaluated(folder, capsys):
-    assert main(["resume", str(folder / "rl2"), "--num-meta-steps", "4"]) == 0
-    assert main(["eval", str(folder / "maml"), "--num-tasks", "2"]) == 0
-    assert "upright" in capsys.readouterr().out
+@pytest.mark.parametrize("learner", ["maml", "rl2"])
+def test_runs_on_the_example_are_evaluated_and_loaded(folder, learner, capsys):
+    assert main(["eval", str(folder / learner), "--num-tasks", "2"]) == 0
+    if learner == "maml":
+        assert "upright" in capsys.readouterr().out
+    run = metarl_jax.load(str(folder / learner), "last")
+    assert int(run.state.step) == saved_steps(folder / learner / "checkpoints")[-1]
 
 
 def test_the_loop_of_the_guide_acts_with_a_run(folder, capsys):
