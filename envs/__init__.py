@@ -72,6 +72,24 @@ registry: "Registry[type[TaskDistribution]]" = Registry(
             GRIDS,
             DISCRETE,
         ),
+        "dark_room": Entry(
+            "metarl_jax.envs.dark_room:DarkRoom",
+            "find the hidden goal of a 9×9 room in which only the own cell is seen",
+            GRIDS,
+            DISCRETE,
+        ),
+        "dark_room_hard": Entry(
+            "metarl_jax.envs.dark_room:DarkRoomHard",
+            "the same in 17×17 cells, where the goal is rewarded once",
+            GRIDS,
+            DISCRETE,
+        ),
+        "dark_key_to_door": Entry(
+            "metarl_jax.envs.dark_room:DarkKeyToDoor",
+            "find a hidden key, and then a hidden door",
+            GRIDS,
+            DISCRETE,
+        ),
         "point_robot": Entry(
             "metarl_jax.envs.point_robot:PointRobot",
             "walk to a hidden goal in the plane: 2D navigation of Finn et al. (2017)",

@@ -138,6 +138,12 @@ PRESETS = {
             "a control: one plain policy as large as the hypernetwork, fine-tuned",
         ),
     },
+    "dark_room": {
+        "rl2-dark-room": ("rl2_dark_room:CONFIG", "RL² with a transformer, five episodes"),
+    },
+    "dark_key_to_door": {
+        "rl2-dark-key-to-door": ("rl2_dark_room:KEY_TO_DOOR", "RL² with a GRU, five episodes"),
+    },
     "bandit": {
         "rl2-bandit": (
             "rl2_bandit:CONFIG",

@@ -1,0 +1,203 @@
+"""Rooms in which only the own cell is seen: a hidden goal, or a hidden key and a hidden door."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.spaces import Discrete
+from metarl_jax.core.validation import bounded
+from metarl_jax.envs.base import EnvState, Regret, TaskDistribution, check_split
+from metarl_jax.envs.grid_navi import MOVES
+
+
+class RoomState(NamedTuple):
+    """An episode in a room.
+
+    Attributes:
+      cell: `[2]` int32, where the agent is.
+      time: `[]` int32, steps done.
+      num_found: `[]` int32, how many of the hidden cells were found, in their order.
+    """
+
+    cell: jax.Array
+    time: jax.Array
+    num_found: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class DarkRoomBase(TaskDistribution):
+    """A square room with walls around it.
+
+    The five actions are stay, up, right, down and left; walking into a wall means staying. The observation is the own
+    cell, one-hot `[size²]`. An episode begins in the centre, or in a cell drawn at random.
+    """
+
+    note: ClassVar[str] = "test tasks are drawn from the same cells as train tasks"
+
+    size: int = bounded(9, at_least=2)
+    """Cells along a side."""
+    horizon: int = bounded(20, at_least=1)
+    """Steps of an episode."""
+    random_start: bool = False
+    """Begin in a cell drawn at random, and not in the centre."""
+
+    @property
+    def episode_length(self) -> int:
+        return self.horizon
+
+    @property
+    def observation_size(self) -> int:
+        return self.size**2
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(len(MOVES))
+
+    def reset(self, task: jax.Array, key: jax.Array) -> EnvState:
+        del task
+        cell = jnp.full(2, self.size // 2, jnp.int32)
+        if self.random_start:
+            cell = self._random_cells(key, 1)[0]
+        zero = jnp.zeros((), jnp.int32)
+        return self._observe(RoomState(cell, zero, zero), jnp.float32(0), jnp.zeros((), bool))
+
+    def _random_cells(self, key: jax.Array, count: int) -> jax.Array:
+        """Draws cells `[count, 2]`, uniform and independent."""
+        return jax.random.randint(key, (count, 2), 0, self.size, jnp.int32)
+
+    def _move(self, cell: jax.Array, action: jax.Array) -> jax.Array:
+        return jnp.clip(cell + jnp.asarray(MOVES)[action], 0, self.size - 1)
+
+    def _observe(self, room: RoomState, reward: jax.Array, done: jax.Array) -> EnvState:
+        x, y = room.cell
+        observation = jax.nn.one_hot(x * self.size + y, self.size**2, dtype=jnp.float32)
+        return EnvState(observation, reward, done, room)
+
+
+@dataclasses.dataclass(frozen=True)
+class DarkRoom(DarkRoomBase):
+    """Find the hidden goal of a dark room, then return to it in the next episodes.
+
+    The task is the goal cell `[2]` (int32), uniform over all 9×9 cells. An episode lasts 20 steps. The reward is 1 for
+    every step that ends on the goal, and 0 for any other. With `sparse` it is 1 once, and the episode ends there.
+
+    A policy that is told the goal earns 20 if that is the centre, and 21 − d at distance d: 16.543 on average. The
+    Bayes-optimal value is not computed: it would need a search over paths through 81 cells.
+
+    References:
+      Laskin et al., "In-context Reinforcement Learning with Algorithm Distillation", ICLR 2023.
+    """
+
+    name: ClassVar[str] = "dark_room"
+
+    sparse: bool = False
+    """Reward the goal once, and end the episode there."""
+
+    def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
+        check_split(self, split)
+        return self._random_cells(key, 1)[0]
+
+    def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
+        room: RoomState = state.simulator
+        cell = self._move(room.cell, action)
+        is_found = jnp.all(cell == task)
+        after = RoomState(cell, room.time + 1, room.num_found + is_found)
+        return self._observe(after, is_found.astype(jnp.float32), is_found & self.sparse)
+
+    def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
+        """Returns the next move of a shortest way: along x, then along y, then stay."""
+        index = jnp.argmax(observation)
+        x, y = task[0] - index // self.size, task[1] - index % self.size
+        along_y = jnp.where(y > 0, 1, jnp.where(y < 0, 3, 0))
+        return jnp.where(x > 0, 2, jnp.where(x < 0, 4, along_y)).astype(jnp.int32)
+
+    def regret(self, task: jax.Array) -> Regret:
+        """V* = max(h − max(d, 1) + 1, 0) with h steps to go at distance d; with `sparse` 1 if d ≤ h, else 0."""
+
+        def best(room: RoomState) -> jax.Array:
+            left = self.horizon - room.time
+            distance = jnp.maximum(jnp.abs(room.cell - task).sum(), 1)
+            if self.sparse:
+                return ((distance <= left) & (room.num_found == 0)).astype(jnp.float32)
+            return jnp.maximum(left - distance + 1, 0).astype(jnp.float32)
+
+        def regret(state: EnvState, action: jax.Array) -> jax.Array:
+            after = self.step(task, state, action)
+            return best(state.simulator) - (after.reward + best(after.simulator))
+
+        return regret
+
+
+@dataclasses.dataclass(frozen=True)
+class DarkRoomHard(DarkRoom):
+    """Find the hidden goal of a large dark room, where it is rewarded once.
+
+    `dark_room` with 17×17 cells and `sparse`. A policy that is told the goal earns 1 in every episode.
+
+    References:
+      Laskin et al., "In-context Reinforcement Learning with Algorithm Distillation", ICLR 2023.
+    """
+
+    name: ClassVar[str] = "dark_room_hard"
+
+    size: int = bounded(17, at_least=2)
+    """Cells along a side."""
+    sparse: bool = True
+    """Reward the goal once, and end the episode there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DarkKeyToDoor(DarkRoomBase):
+    """Find a hidden key and then a hidden door in a dark room.
+
+    The task is the cells of key and door `[2, 2]` (int32), each uniform over all 9×9 cells: 6,561 tasks. An episode
+    lasts 50 steps. The reward is 1 for the first step that ends on the key, 1 for the first later step that ends on
+    the door, and 0 for any other; nothing terminates. Whether the agent has the key is not observed.
+
+    A policy that is told the task earns 2 in every episode: no way to key and door is longer than 24 steps. There is no
+    oracle, because the right action depends on what was found before, which the observation does not tell. The
+    Bayes-optimal value is not computed.
+
+    References:
+      Laskin et al., "In-context Reinforcement Learning with Algorithm Distillation", ICLR 2023.
+    """
+
+    name: ClassVar[str] = "dark_key_to_door"
+
+    horizon: int = bounded(50, at_least=1)
+    """Steps of an episode."""
+
+    def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
+        check_split(self, split)
+        return self._random_cells(key, 2)
+
+    def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
+        room: RoomState = state.simulator
+        cell = self._move(room.cell, action)
+        wanted = task[jnp.minimum(room.num_found, 1)]
+        is_found = jnp.all(cell == wanted) & (room.num_found < 2)
+        after = RoomState(cell, room.time + 1, room.num_found + is_found)
+        return self._observe(after, is_found.astype(jnp.float32), jnp.zeros((), bool))
+
+    def regret(self, task: jax.Array) -> Regret:
+        """V* counts what can still be found: the key after max(d, 1) steps, then the door after as many from there."""
+
+        def steps(a: jax.Array, b: jax.Array) -> jax.Array:
+            return jnp.maximum(jnp.abs(a - b).sum(), 1)
+
+        def best(room: RoomState) -> jax.Array:
+            left = self.horizon - room.time
+            has_key = room.num_found > 0
+            to_key = jnp.where(has_key, 0, steps(room.cell, task[0]))
+            to_door = to_key + steps(jnp.where(has_key, room.cell, task[0]), task[1])
+            key = (to_key <= left) & ~has_key
+            door = (to_door <= left) & (room.num_found < 2)
+            return key.astype(jnp.float32) + door.astype(jnp.float32)
+
+        def regret(state: EnvState, action: jax.Array) -> jax.Array:
+            after = self.step(task, state, action)
+            return best(state.simulator) - (after.reward + best(after.simulator))
+
+        return regret

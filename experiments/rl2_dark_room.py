@@ -1,0 +1,39 @@
+"""RL² in dark rooms: the tasks of Laskin et al. (2023), where only the own cell is seen.
+
+A policy that is told the goal earns 16.543 an episode of `dark_room`, and one that is told key and door 2 of
+`dark_key_to_door`.
+"""
+
+import dataclasses
+
+from metarl_jax.config import Config, EvaluationConfig
+from metarl_jax.envs.dark_room import DarkKeyToDoor, DarkRoom
+from metarl_jax.experiments import rl2_grid_navi
+from metarl_jax.learners.rl2 import RL2
+
+CONFIG: Config = dataclasses.replace(
+    rl2_grid_navi.CONFIG,
+    name="rl2-dark-room",
+    env=DarkRoom(),
+    learner=RL2(
+        core="transformer", hidden_size=64, context_length=100, reads_previous_observation=True
+    ),
+    num_rounds=5,
+    num_meta_steps=600,
+    evaluation=EvaluationConfig(every=100, num_tasks=1000, deterministic=True),
+)
+"""A hidden goal, five episodes of 20 steps."""
+
+KEY_TO_DOOR: Config = dataclasses.replace(
+    CONFIG,
+    name="rl2-dark-key-to-door",
+    env=DarkKeyToDoor(),
+    learner=RL2(hidden_size=128, encoder_sizes=(64,), init_timescale=250.0),
+    num_meta_steps=800,
+)
+"""A hidden key and a hidden door, five episodes of 50 steps."""
+
+if __name__ == "__main__":
+    from metarl_jax.cli.main import run_preset
+
+    run_preset("rl2-dark-room")
