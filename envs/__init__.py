@@ -123,6 +123,30 @@ registry: "Registry[type[TaskDistribution]]" = Registry(
         "ant_dir": Entry(
             "metarl_jax.envs.brax.ant:AntDir", "ant, in a hidden direction", ROBOTS, CONTINUOUS
         ),
+        "ant_goal": Entry(
+            "metarl_jax.envs.brax.ant:AntGoal", "ant, to a hidden goal", ROBOTS, CONTINUOUS
+        ),
+        "ant_vel": Entry(
+            "metarl_jax.envs.brax.ant:AntVel", "ant, at a hidden speed", ROBOTS, CONTINUOUS
+        ),
+        "humanoid_dir": Entry(
+            "metarl_jax.envs.brax.humanoid:HumanoidDir",
+            "humanoid, in a hidden direction",
+            ROBOTS,
+            CONTINUOUS,
+        ),
+        "walker2d_params": Entry(
+            "metarl_jax.envs.brax.random_physics:Walker2dParams",
+            "walkers of hidden masses, inertias, damping and friction",
+            ROBOTS,
+            CONTINUOUS,
+        ),
+        "hopper_params": Entry(
+            "metarl_jax.envs.brax.random_physics:HopperParams",
+            "hoppers of hidden masses, inertias, damping and friction",
+            ROBOTS,
+            CONTINUOUS,
+        ),
         "hopper_ensemble": Entry(
             "metarl_jax.envs.brax.hopper:HopperEnsemble",
             "hoppers of hidden mass and size, which must not fall",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from metarl_jax.core.spaces import Box
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
+from metarl_jax.envs.goals import sample_square
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +42,7 @@ class PointRobot(TaskDistribution):
 
     def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
         check_split(self, split)
-        goal_key, side_key, sign_key = jax.random.split(key, 3)
-        goal = jax.random.uniform(goal_key, (2,), minval=-0.5, maxval=0.5)
-        if split != "ood":
-            return goal
-        # One coordinate is pushed outside, the other may lie anywhere in [−1, 1].
-        pushed = jax.random.bernoulli(side_key)
-        sign = jnp.where(jax.random.bernoulli(sign_key), 1.0, -1.0)
-        outside = sign * (0.75 + 0.5 * goal)
-        return jnp.where(jnp.arange(2) == pushed, outside, 2.0 * goal)
+        return sample_square(key, 0.5, reach=2.0 if split == "ood" else None)
 
     def reset(self, task: jax.Array, key: jax.Array) -> EnvState:
         del task, key

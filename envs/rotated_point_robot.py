@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from metarl_jax.core.spaces import Box
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
+from metarl_jax.envs.goals import sample_square
 
 
 class RotatedTask(NamedTuple):
@@ -24,12 +25,14 @@ class RotatedPointRobot(TaskDistribution):
 
     The goal ~ U[−½, ½]² is drawn anew for each task, the turn R uniformly among four. The state is the position, from
     (0, 0): s' = s + clip(R a, ±0.1); the reward is −‖s' − goal‖₂. The observation `[4]` is the position and the way
-    from it to the goal. There is no termination.
+    from it to the goal. There is no termination. The `ood` split draws goals from the frame between [−½, ½]² and
+    [−1, 1]².
 
     What is hidden is the turn alone, so that a policy needs four skills and no more, and one step tells which.
     """
 
     name: ClassVar[str] = "rotated_point_robot"
+    splits: ClassVar[tuple[str, ...]] = ("train", "test", "ood")
     num_skills: ClassVar[int] = 4
 
     horizon: int = bounded(20, at_least=1)
@@ -46,7 +49,10 @@ class RotatedPointRobot(TaskDistribution):
     def sample(self, key: jax.Array, split: str = "train") -> RotatedTask:
         check_split(self, split)
         skill_key, goal_key = jax.random.split(key)
-        goal = jax.random.uniform(goal_key, (2,), minval=-0.5, maxval=0.5)
+        if split == "ood":
+            goal = sample_square(goal_key, 0.5, reach=2.0)
+        else:
+            goal = jax.random.uniform(goal_key, (2,), minval=-0.5, maxval=0.5)
         return RotatedTask(jax.random.randint(skill_key, (), 0, self.num_skills), goal)
 
     def skill(self, task: RotatedTask) -> jax.Array:

@@ -1,4 +1,4 @@
-"""A four-legged ant that must find out which way to walk."""
+"""A four-legged ant that must find out which way, where to, or how fast to walk."""
 
 import dataclasses
 from typing import ClassVar, NamedTuple
@@ -8,14 +8,27 @@ import jax.numpy as jnp
 
 from metarl_jax.envs.base import check_split
 from metarl_jax.envs.brax.base import BraxFamily, Robot, Torso, check_choice
+from metarl_jax.envs.goals import sample_square
 
 _ANT = Robot("brax.envs.ant:Ant", observation_size=27, action_size=8)
+_ANT_WITH_POSITION = Robot(
+    "brax.envs.ant:Ant", 29, 8, (("exclude_current_positions_from_observation", False),)
+)
 _HEALTHY_HEIGHT = (0.2, 1.0)
+_TOP_SPEED = 3.0
+_GOAL_RANGE = 3.0
 
 
 class _Terms(NamedTuple):
     control_cost: float
     alive_bonus: float
+
+
+def _has_fallen(torso: Torso) -> jax.Array:
+    """Whether the torso's height is outside [0.2, 1.0] m."""
+    low, high = _HEALTHY_HEIGHT
+    height = torso.position[2]
+    return (height < low) | (height > high)
 
 
 _TERMS = {"finn17": _Terms(0.005, 0.05), "pearl19": _Terms(0.5, 1.0)}
@@ -55,7 +68,8 @@ class AntDir(BraxFamily):
 
     name: ClassVar[str] = "ant_dir"
     note: ClassVar[str] = (
-        "finn17 has two tasks in all: its `test` split draws the training tasks again"
+        "finn17 has two tasks in all: its `test` split draws the training tasks again; pearl19 covers the circle, so "
+        "that no task is out of distribution"
     )
     robot: ClassVar[Robot] = _ANT
 
@@ -78,9 +92,7 @@ class AntDir(BraxFamily):
 
     def terminates(self, torso: Torso) -> jax.Array:
         """Whether the torso's height is outside [0.2, 1.0] m."""
-        low, high = _HEALTHY_HEIGHT
-        height = torso.position[2]
-        return (height < low) | (height > high)
+        return _has_fallen(torso)
 
     def oracle_observation(self, task: jax.Array) -> jax.Array:
         """The heading (cos φ, sin φ), `[2]`."""
@@ -89,3 +101,99 @@ class AntDir(BraxFamily):
     def validate(self) -> None:
         super().validate()
         check_choice("variant", self.variant, tuple(_TERMS))
+
+
+_GOAL_TERMS = {"finn17": _Terms(0.005, 4.05), "pearl19": _Terms(0.1, 0.0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class AntGoal(BraxFamily):
+    """Walk to a goal that is not observed.
+
+    The task is the goal g `[2]` in m: U[-3, 3]² for `finn17`; r(cos φ, sin φ) with r = 3√U[0, 1] and φ ~ U[0, 2π) for
+    `pearl19`, uniform on the disc. With p the torso's position in the plane after a step in m and a the action clipped
+    to [-1, 1], the reward is
+
+        finn17:  -‖p - g‖₁ - 0.005‖a‖² + 4 + 0.05
+        pearl19: -‖p - g‖₁ - 0.1‖a‖²
+
+    With `finn17` the episode terminates when the torso's height leaves [0.2, 1.0] m; `pearl19` never terminates. The
+    `ood` split draws goals around those of training: from the frame between [-3, 3]² and [-4.5, 4.5]², or from the ring
+    between 3 m and 4.5 m.
+
+    Differences from the sources are those of `AntDir`, but that the position is observed here as in both sources,
+    before the other entries: the observation is `[29]`.
+
+    References:
+      Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017.
+      Rakelly et al., "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables", ICML 2019.
+    """
+
+    name: ClassVar[str] = "ant_goal"
+    splits: ClassVar[tuple[str, ...]] = ("train", "test", "ood")
+    robot: ClassVar[Robot] = _ANT_WITH_POSITION
+
+    variant: str = "finn17"
+    """`finn17`: goals in a square; `pearl19`: goals in a disc, and no termination."""
+
+    def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
+        check_split(self, split)
+        if self.variant == "finn17":
+            return sample_square(key, _GOAL_RANGE, reach=1.5 if split == "ood" else None)
+        radius_key, angle_key = jax.random.split(key)
+        angle = jax.random.uniform(angle_key, (), jnp.float32, maxval=2.0 * jnp.pi)
+        low, high = (1.0, 1.5**2) if split == "ood" else (0.0, 1.0)
+        square = jax.random.uniform(radius_key, (), jnp.float32, minval=low, maxval=high)
+        return _GOAL_RANGE * jnp.sqrt(square) * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+
+    def reward(self, task: jax.Array, torso: Torso, action: jax.Array) -> jax.Array:
+        """-‖p - g‖₁ - control cost + bonus."""
+        terms = _GOAL_TERMS[self.variant]
+        distance = jnp.sum(jnp.abs(torso.position[:2] - task))
+        return -distance - terms.control_cost * jnp.sum(action**2) + terms.alive_bonus
+
+    def terminates(self, torso: Torso) -> jax.Array:
+        """Whether the ant has fallen, in `finn17`; never in `pearl19`."""
+        return _has_fallen(torso) if self.variant == "finn17" else super().terminates(torso)
+
+    def oracle_observation(self, task: jax.Array) -> jax.Array:
+        """The goal in m, `[2]`."""
+        return task
+
+    def validate(self) -> None:
+        super().validate()
+        check_choice("variant", self.variant, tuple(_GOAL_TERMS))
+
+
+@dataclasses.dataclass(frozen=True)
+class AntVel(BraxFamily):
+    """Walk forward at a speed that is not observed.
+
+    The task is the target speed v* ~ U[0, 3] m/s, `[]` float32. With vₓ the torso's forward velocity in m/s and a the
+    action clipped to [-1, 1], the reward is -|vₓ - v*| + 1 - 0.005‖a‖² + 0.05; the episode terminates when the torso's
+    height leaves [0.2, 1.0] m. The `ood` split draws U[3, 4.5]. Differences from the source are those of `AntDir`.
+
+    References:
+      Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017.
+    """
+
+    name: ClassVar[str] = "ant_vel"
+    splits: ClassVar[tuple[str, ...]] = ("train", "test", "ood")
+    robot: ClassVar[Robot] = _ANT
+
+    def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
+        check_split(self, split)
+        low, high = (_TOP_SPEED, 1.5 * _TOP_SPEED) if split == "ood" else (0.0, _TOP_SPEED)
+        return jax.random.uniform(key, (), jnp.float32, minval=low, maxval=high)
+
+    def reward(self, task: jax.Array, torso: Torso, action: jax.Array) -> jax.Array:
+        """-|vₓ - v*| + 1 - 0.005‖a‖² + 0.05."""
+        return -jnp.abs(torso.velocity[0] - task) - 0.005 * jnp.sum(action**2) + 1.05
+
+    def terminates(self, torso: Torso) -> jax.Array:
+        """Whether the torso's height is outside [0.2, 1.0] m."""
+        return _has_fallen(torso)
+
+    def oracle_observation(self, task: jax.Array) -> jax.Array:
+        """The target speed in m/s, `[1]`."""
+        return jnp.reshape(task, (1,))

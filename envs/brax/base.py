@@ -28,11 +28,13 @@ class Robot(NamedTuple):
       environment: `"module:class"` in Brax, imported when the physics is first needed.
       observation_size: O.
       action_size: A.
+      options: arguments of the Brax environment.
     """
 
     environment: str
     observation_size: int
     action_size: int
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 class Torso(NamedTuple):
@@ -55,14 +57,49 @@ class Physics(NamedTuple):
     env: Any
     dt: float
 
-    def replace(self, leaves: dict[str, jax.Array]) -> "Physics":
-        """A copy in which leaves of the Brax system, such as `link.inertia.mass`, are replaced.
+    def replace(
+        self,
+        *,
+        mass: jax.Array | None = None,
+        inertia: jax.Array | None = None,
+        damping: jax.Array | None = None,
+        armature: jax.Array | None = None,
+        friction: jax.Array | None = None,
+    ) -> "Physics":
+        """Returns a copy with other bodies and joints, for the backends `generalized` and `mjx`.
 
-        The arrays may be traced and differ between tasks, so that a new physics needs no compilation.
+        The arrays may be traced and differ between tasks, so that a new physics needs no compilation. What Brax derives
+        from the nominal body to regularise its constraint solver stays as it is.
+
+        Args:
+          mass: `[L]` kg, of each link.
+          inertia: `[L, 3]` kg·m², the principal moments of each link.
+          damping, armature: `[V]`, of each degree of freedom: N·m·s/rad and kg·m².
+          friction: `[G, 3]`, sliding, torsional and rolling friction of each geometry.
         """
+        system, leaves = self.env.sys, {}
+        # `generalized` reads the entries with a dot, and `mjx` the others, whose first body is the world.
+        if mass is not None:
+            leaves |= {"link.inertia.mass": mass, "body_mass": system.body_mass.at[1:].set(mass)}
+        if inertia is not None:
+            leaves |= {
+                "link.inertia.i": jax.vmap(jnp.diag)(inertia),
+                "body_inertia": system.body_inertia.at[1:].set(inertia),
+            }
+        if damping is not None:
+            leaves |= {"dof.damping": damping, "dof_damping": damping}
+        if armature is not None:
+            leaves |= {"dof.armature": armature, "dof_armature": armature}
+        if friction is not None:
+            leaves |= {"geom_friction": friction}
         env = copy.copy(self.env)
-        env.sys = env.sys.tree_replace(leaves)
+        env.sys = system.tree_replace(leaves)
         return Physics(env, self.dt)
+
+    @property
+    def inertia(self) -> jax.Array:
+        """The principal moments of inertia of each link, `[L, 3]` kg·m²."""
+        return jax.vmap(jnp.diag)(self.env.sys.link.inertia.i)
 
 
 @functools.cache
@@ -75,7 +112,7 @@ def make_physics(robot: Robot, backend: str) -> Physics:
     """
     module, cls = robot.environment.split(":")
     with _quiet(), jax.ensure_compile_time_eval():
-        env = getattr(importlib.import_module(module), cls)(backend=backend)
+        env = getattr(importlib.import_module(module), cls)(backend=backend, **dict(robot.options))
         return Physics(env, float(env.dt))
 
 

@@ -41,6 +41,11 @@ class _Truncated(NamedTuple):
     low: float
     high: float
 
+    def sample_outside(self, key: jax.Array) -> jax.Array:
+        """Draws a value at most one standard deviation beyond either end."""
+        beyond = jax.random.uniform(key, (), jnp.float32, minval=-self.std, maxval=self.std)
+        return jnp.where(beyond < 0, self.low, self.high) + beyond
+
     def sample(self, key: jax.Array) -> jax.Array:
         low, high = (self.low - self.mean) / self.std, (self.high - self.mean) / self.std
         value = self.mean + self.std * jax.random.truncated_normal(key, low, high)
@@ -65,6 +70,8 @@ class HopperEnsemble(BraxFamily):
       torso mass  N(6, 1.5²) kg on [3, 9]             friction  N(2, 0.25²) on [1.5, 2.5]
       damping     N(2.5, 1²) N·m·s/rad on [1, 4]      armature  N(1, 0.25²) kg·m² on [0.5, 1.5]
 
+    The `ood` split draws each of them uniformly up to one standard deviation beyond either end.
+
     Brax's hopper is MuJoCo's, in the same units: its nominal body has 3.67 kg, 2, 1 and 1. The torso's moment of
     inertia goes with its mass, as if it were denser. What Brax derives from the nominal body to regularise its
     constraint solver stays as it is.
@@ -82,6 +89,7 @@ class HopperEnsemble(BraxFamily):
     """
 
     name: ClassVar[str] = "hopper_ensemble"
+    splits: ClassVar[tuple[str, ...]] = ("train", "test", "ood")
     robot: ClassVar[Robot] = Robot("brax.envs.hopper:Hopper", observation_size=11, action_size=3)
     backends: ClassVar[tuple[str, ...]] = ("generalized", "mjx")
 
@@ -93,28 +101,20 @@ class HopperEnsemble(BraxFamily):
     def sample(self, key: jax.Array, split: str = "train") -> HopperBody:
         check_split(self, split)
         keys = jax.random.split(key, len(SOURCE))
+        draw = _Truncated.sample_outside if split == "ood" else _Truncated.sample
         values = zip(SOURCE.items(), keys, strict=True)
-        return HopperBody(**{name: source.sample(key) for (name, source), key in values})
+        return HopperBody(**{name: draw(source, key) for (name, source), key in values})
 
     def physics_of(self, task: HopperBody) -> Physics:
         system = self.physics.env.sys
         relative_mass = task.torso_mass / system.link.inertia.mass[0]
         # The last three degrees of freedom are the joints; those before place the torso in the plane.
-        damping = system.dof.damping.at[-3:].set(task.damping)
-        armature = system.dof.armature.at[-3:].set(task.armature)
         return self.physics.replace(
-            {
-                "geom_friction": system.geom_friction.at[-1, 0].set(task.friction),
-                # `generalized` reads the first four of these, `mjx` the others.
-                "link.inertia.mass": system.link.inertia.mass.at[0].set(task.torso_mass),
-                "link.inertia.i": system.link.inertia.i.at[0].multiply(relative_mass),
-                "dof.damping": damping,
-                "dof.armature": armature,
-                "body_mass": system.body_mass.at[1].set(task.torso_mass),
-                "body_inertia": system.body_inertia.at[1].multiply(relative_mass),
-                "dof_damping": damping,
-                "dof_armature": armature,
-            }
+            mass=system.link.inertia.mass.at[0].set(task.torso_mass),
+            inertia=self.physics.inertia.at[0].multiply(relative_mass),
+            damping=system.dof.damping.at[-3:].set(task.damping),
+            armature=system.dof.armature.at[-3:].set(task.armature),
+            friction=system.geom_friction.at[-1, 0].set(task.friction),
         )
 
     def reward(self, task: HopperBody, torso: Torso, action: jax.Array) -> jax.Array:
