@@ -81,6 +81,9 @@ class TaskDistribution(Named):
     num_skills: ClassVar[int] = 0
     """Kinds of behaviour that the tasks ask for, where these are few and known."""
 
+    told_task: bool = dataclasses.field(default=False, kw_only=True)
+    """Show learners the task (`oracle_observation`) beside the observation: a control, which need not find it out."""
+
     @property
     def episode_length(self) -> int:
         """T, the number of steps after which an episode is cut."""

@@ -213,6 +213,24 @@ PRESETS = {
             "a control: one plain policy as large as the hypernetwork, fine-tuned",
         ),
     },
+    "ant_goal": {
+        "maml-ant-goal-small": ("maml_robots:ANT_GOAL", "MAML, at a size for a CPU"),
+    },
+    "ant_vel": {
+        "maml-ant-vel-small": ("maml_robots:ANT_VEL", "MAML, at a size for a CPU"),
+    },
+    "humanoid_dir": {
+        "maml-humanoid-dir-small": (
+            "maml_robots:HUMANOID",
+            "MAML, a few meta-steps to measure: it wants an accelerator",
+        ),
+    },
+    "walker2d_params": {
+        "maml-walker2d-params-small": ("maml_robots:WALKER", "MAML, at a size for a CPU"),
+    },
+    "hopper_params": {
+        "maml-hopper-params-small": ("maml_robots:HOPPER", "MAML, at a size for a CPU"),
+    },
     "ant_dir": {
         "maml-ant-dir": ("maml_ant_dir:CONFIG", "MAML, for an accelerator"),
         "maml-ant-dir-small": (

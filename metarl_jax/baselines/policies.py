@@ -13,6 +13,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.types import PolicyOut
 from metarl_jax.envs.base import EnvState, TaskDistribution, Wrapper, has_oracle
+from metarl_jax.envs.told_task import untold
 from metarl_jax.learners.base import MetaLearner
 from metarl_jax.program.step import StepSpec
 
@@ -70,7 +71,7 @@ def control_spec(spec: StepSpec, control: str, num_rounds: int | None = None) ->
     Raises:
       UserError: for another name, and for an oracle that the task distribution does not know.
     """
-    env, (name, options) = spec.env, parse_strategy(control)
+    env, (name, options) = untold(spec.env), parse_strategy(control)
     if control == "oracle" and not has_oracle(env):
         raise UserError(
             f"control='oracle': env {env.name!r} defines no oracle_action; choose 'random'"

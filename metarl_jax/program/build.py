@@ -19,6 +19,7 @@ from metarl_jax.core.types import (
     Trial,
 )
 from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.envs.told_task import as_observed
 from metarl_jax.learners.base import MetaLearner
 from metarl_jax.outer.base import Outer
 from metarl_jax.program.devices import (
@@ -98,15 +99,16 @@ def make_spec(config: Config) -> StepSpec:
     """
     validate(config)
     axis = make_task_axis(select_devices(config))
-    learner = config.learner.make(config.env)
+    env = as_observed(config.env)
+    learner = config.learner.make(env)
     spec = StepSpec(
-        env=config.env,
+        env=env,
         learner=learner,
         outer=config.outer.make(config.num_meta_steps, learner.parameter_groups),
         advantages=make_estimator(
             config.advantage,
-            config.env.observation_space,
-            horizon_is_task=config.env.horizon_is_task,
+            env.observation_space,
+            horizon_is_task=env.horizon_is_task,
             by_steps=config.num_steps is not None,
         ),
         axis=axis,
@@ -158,7 +160,7 @@ def _step_bytes(config: Config) -> int:
     """Bytes of what is kept of a step until the update: its reward, whether it is valid and, where it is replayed, what
     the learner saw and did, with the likelihood and the advantage of that."""
     space = config.env.action_space
-    seen = flat_size(config.env.observation_space) + encoded_action_size(space) + 1
+    seen = flat_size(as_observed(config.env).observation_space) + encoded_action_size(space) + 1
     action = 1 if isinstance(space, Discrete) else space.size
     replayed = 4 * (seen + action + 2) if config.outer.reads_advantages else 0
     return 5 + replayed
@@ -207,7 +209,7 @@ def _make_evaluations(config: Config, spec: StepSpec):
     options = config.evaluation
     evaluated = spec
     if options.inner_lr_factors is not None:
-        evaluated = spec._replace(learner=evaluated_learner(config).make(config.env))
+        evaluated = spec._replace(learner=evaluated_learner(config).make(spec.env))
     learner_measure = make_measure(
         evaluated, deterministic=options.deterministic, **evaluation_sizes(config)
     )

@@ -16,6 +16,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.paths import local_path
 from metarl_jax.core.types import Array, Key, PyTree, TrainState
+from metarl_jax.envs.told_task import as_observed
 from metarl_jax.program.build import Program
 from metarl_jax.runs.checkpoint_structure import first_difference, structure
 from metarl_jax.runs.executables import Executables
@@ -162,7 +163,7 @@ def _initializes(config: Config, field: str, before: Any, now: Any) -> bool:
 
 def _first_parameters(config: Config, key: Key, **fields: Any) -> PyTree:
     """The meta-parameters before training, by the learner with other values in these fields."""
-    return dataclasses.replace(config.learner, **fields).make(config.env).init(key)
+    return dataclasses.replace(config.learner, **fields).make(as_observed(config.env)).init(key)
 
 
 def _open(config: Config, warn: Callable[[str], None]) -> tuple[Config, Saved]:

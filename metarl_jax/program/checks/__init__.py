@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from metarl_jax.config import Config, validate
 from metarl_jax.core.declarations import is_foreign
+from metarl_jax.envs.told_task import as_observed
 from metarl_jax.program.checks.environment import check_env
 from metarl_jax.program.checks.learner import check_learner
 from metarl_jax.program.checks.outer import check_outer, check_outer_declared
@@ -25,7 +26,7 @@ def check_foreign(config: Config) -> None:
     validate(config)
     env, learner, outer = config.env, config.learner, config.outer
     _once(lambda: check_env(env), env)
-    _once(lambda: check_learner(learner, env), learner, env)
+    _once(lambda: check_learner(learner, as_observed(env)), learner, env)
     # Step sizes with which an update diverges are no mistake in the class: training tells of them, and sweeps go on.
     _once(lambda: check_outer(config, run=False), outer, learner, env)
 

@@ -16,6 +16,7 @@ from metarl_jax.core.task_axis import TaskAxis
 from metarl_jax.core.types import Trial
 from metarl_jax.core.validation import check_fields
 from metarl_jax.envs.contract import arrays
+from metarl_jax.envs.told_task import as_observed
 from metarl_jax.outer.base import Outer, OuterConfig
 from metarl_jax.program.checks.calls import (
     check_defined,
@@ -67,7 +68,8 @@ def check_outer(config: Config, *, run: bool = True) -> None:
         group = outer.task_group
         if not isinstance(group, int | np.integer) or group < 1:
             raise UserError(f"{name}.task_group is {describe(group)}, expected an int of 1 or more")
-        learner = config.learner.make(config.env)
+        env = as_observed(config.env)
+        learner = config.learner.make(env)
         with explained(f"{name}.make"):
             made = outer.make(NUM_META_STEPS, learner.parameter_groups)
         if not isinstance(made, Outer):
@@ -77,7 +79,7 @@ def check_outer(config: Config, *, run: bool = True) -> None:
         for function, (arguments, example) in FUNCTIONS.items():
             check_signature(f"{name}.{function}", getattr(made, function), [arguments], example)
         spec = StepSpec(
-            env=StandIn(config.env),
+            env=StandIn(env),
             learner=learner,
             outer=made,
             advantages=make_estimator(config.advantage),

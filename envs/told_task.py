@@ -1,0 +1,69 @@
+"""The control that is told the task: any environment, whose observations show the task."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.spaces import Array, Observation, ObservationSpace
+from metarl_jax.envs.base import EnvState, Regret, Task, TaskDistribution, Wrapper
+
+
+def as_observed(env: TaskDistribution) -> TaskDistribution:
+    """Returns the environment as learners see it: with the task in its observations where `told_task` is set."""
+    return ToldTask(dataclasses.replace(env, told_task=False)) if env.told_task else env
+
+
+def untold(env: TaskDistribution) -> TaskDistribution:
+    """Returns the environment without the task in its observations."""
+    return env.env if isinstance(env, ToldTask) else env
+
+
+@dataclasses.dataclass(frozen=True)
+class ToldTask(Wrapper):
+    """`env`, whose observations are `{"observation": its own, "task": oracle_observation(task)}`, the latter `[G]`."""
+
+    name: ClassVar[str] = "told_task"
+
+    @property
+    def observation_space(self) -> ObservationSpace:
+        def told() -> jax.Array:
+            return self.env.oracle_observation(self.env.sample(make_key(0)))
+
+        size = jax.eval_shape(told).size
+        return {"observation": self.env.observation_space, "task": Array((size,))}
+
+    def reset(self, task: Task, key: jax.Array) -> EnvState:
+        return self._tell(task, self.env.reset(task, key))
+
+    def step(self, task: Task, state: EnvState, action: jax.Array) -> EnvState:
+        return self._tell(task, self.env.step(task, _own(state), action))
+
+    def action_mask(self, task: Task, state: EnvState) -> jax.Array | None:
+        return self.env.action_mask(task, _own(state))
+
+    def oracle_action(self, task: Task, observation: Observation) -> jax.Array | None:
+        return self.env.oracle_action(task, observation["observation"])
+
+    def regret(self, task: Task) -> Regret | None:
+        regret = self.env.regret(task)
+        return regret and (lambda state, action: regret(_own(state), action))
+
+    def render(self, task: Task, states: EnvState) -> Any:
+        return self.env.render(task, _own(states))
+
+    def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
+        """Returns None: a policy that is told the task may earn more."""
+        del num_rounds
+
+    def _tell(self, task: Task, state: EnvState) -> EnvState:
+        told = jnp.ravel(self.env.oracle_observation(task)).astype(jnp.float32)
+        return state.replace(observation={"observation": state.observation, "task": told})
+
+
+def _own(state: EnvState) -> EnvState:
+    """The state with the observation of the environment itself."""
+    return state.replace(observation=state.observation["observation"])
