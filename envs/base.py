@@ -204,6 +204,8 @@ class Wrapper(TaskDistribution):
 
     name = "wrapper"
     splits = SPLITS
+    forwarded: ClassVar[tuple[str, ...]] = ()
+    """Methods that a subclass overrides, and that are known of it only where they are of `env`."""
 
     env: TaskDistribution
 
@@ -316,6 +318,9 @@ def has_action_mask(env: TaskDistribution) -> bool:
 def _defines(env: TaskDistribution, method: str) -> bool:
     """Whether the class of an environment, or of one that it wraps, defines a method that need not be there."""
     bases = getattr(TaskDistribution, method), getattr(Wrapper, method)
-    if getattr(type(env), method) not in bases:
-        return True
-    return isinstance(env, Wrapper) and _defines(env.env, method)
+    forwards = isinstance(env, Wrapper) and (
+        getattr(type(env), method) in bases or method in env.forwarded
+    )
+    if forwards:
+        return _defines(env.env, method)
+    return getattr(type(env), method) not in bases

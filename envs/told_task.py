@@ -27,6 +27,7 @@ class ToldTask(Wrapper):
     """`env`, whose observations are `{"observation": its own, "task": oracle_observation(task)}`, the latter `[G]`."""
 
     name: ClassVar[str] = "told_task"
+    forwarded: ClassVar[tuple[str, ...]] = ("action_mask", "oracle_action", "regret")
 
     @property
     def observation_space(self) -> ObservationSpace:

@@ -47,8 +47,7 @@ def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
 
     mean = _floats(evaluation["return_mean"])
     low, high = np.stack([_floats(pair) for pair in evaluation["ci95"]], axis=1)
-    by_gradient = evaluation.get("round_label") == "round"
-    rounds = np.arange(len(mean)) + (0 if by_gradient else 1)
+    rounds = _round_numbers(evaluation, len(mean))
     axes.fill_between(rounds, low, high, color=LEARNER_COLOR, alpha=0.2, linewidth=0)
     axes.plot(rounds, mean, "o-", color=LEARNER_COLOR, label="learner")
     for x, y in zip(rounds, mean, strict=True) if len(mean) <= 6 else ():
@@ -58,11 +57,46 @@ def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
         _draw_control(axes, rounds, name, _floats(numbers["return_mean"]), bounds)
     axes.margins(x=0.08, y=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("gradient steps" if by_gradient else "episode of the trial")
+    axes.set_xlabel(_round_axis(evaluation))
     axes.set_ylabel("mean return of an episode")
     axes.set_title(_title(evaluation))
     axes.legend(frameon=False, loc="best")
     _save(figure, path)
+
+
+def splits_curve(evaluations: dict[str, dict[str, Any]], path: Path) -> None:
+    """Draws the return by round in each split of the tasks, with 95% bands.
+
+    Args:
+      evaluations: the content of `eval.json`, by split.
+      path: where to write the PNG.
+    """
+    figure, axes = _figure()
+    from matplotlib.ticker import MaxNLocator
+
+    colors = (LEARNER_COLOR, "#b0622b", "#2f8f4e")
+    for (split, evaluation), color in zip(evaluations.items(), itertools.cycle(colors)):
+        mean = _floats(evaluation["return_mean"])
+        low, high = np.stack([_floats(pair) for pair in evaluation["ci95"]], axis=1)
+        rounds = _round_numbers(evaluation, len(mean))
+        axes.fill_between(rounds, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.plot(
+            rounds, mean, "o-", color=color, label=f"{split}, {evaluation['num_tasks']} tasks"
+        )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel(_round_axis(next(iter(evaluations.values()))))
+    axes.set_ylabel("mean return of an episode")
+    axes.legend(frameon=False, loc="best")
+    _save(figure, path)
+
+
+def _round_numbers(evaluation: dict[str, Any], num_rounds: int) -> np.ndarray:
+    """Gradient steps before each round, or the numbers of episodes."""
+    return np.arange(num_rounds) + (0 if evaluation.get("round_label") == "round" else 1)
+
+
+def _round_axis(evaluation: dict[str, Any]) -> str:
+    return "gradient steps" if evaluation.get("round_label") == "round" else "episode of the trial"
 
 
 def estimator_bias(report: dict[str, Any], path: Path) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from metarl_jax.baselines import registry
 from metarl_jax.baselines.registry import parse_strategy
+from metarl_jax.core.advantages import PLAIN_RETURNS, make_estimator
 from metarl_jax.core.distributions import Categorical, Uniform
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import Discrete
@@ -85,4 +86,9 @@ def control_spec(spec: StepSpec, control: str, num_rounds: int | None = None) ->
         learner = registry.make(env, name, num_rounds or spec.num_rounds, **options)
     if control == "oracle":
         env = OracleControlled(env)
-    return spec._replace(env=env, learner=learner, normalize_observations=False)
+    return spec._replace(
+        env=env,
+        learner=learner,
+        advantages=make_estimator(PLAIN_RETURNS),
+        normalize_observations=False,
+    )

@@ -41,6 +41,9 @@ class CompareOptions:
     rounds: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROUND …")] = ()
     """Rounds to show: numbers from 1, `first`, `last`, `counted` (what checkpoints are ranked by: a round, or the
     mean over all), `sum` (over all), or `all`. When not given, first, counted, last and sum, as far as they differ."""
+    told: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
+    """A run in the same environment that is told the task (--env.told-task): also show (return - random)/(told -
+    random), with told and random taken as exact."""
     markdown: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the table in Markdown."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -57,7 +60,9 @@ def main(args: list[str]) -> int:
     _check_rounds(options.rounds)
     check_output("csv", options.csv)
     errors = Console(stderr=True, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    rows = read_all(options.run_dirs, lambda message: errors.print(f"warning: {message}"))
+    rows = read_all(
+        options.run_dirs, lambda message: errors.print(f"warning: {message}"), told=options.told
+    )
     if options.csv is not None:
         write_csv(rows, options.csv)
     if options.json:
@@ -88,10 +93,17 @@ def _table(rows: Sequence[Row], rounds: Sequence[str] = ()) -> Table:
 
 
 def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
-    returns = [
-        Column(_heading(rows, word), [_cell(row, word) for row in rows])
-        for word in _chosen_rounds(rows, rounds)
-    ]
+    words = _chosen_rounds(rows, rounds)
+    returns = [Column(_heading(rows, word), [_cell(row, word) for row in rows]) for word in words]
+    if any(row.scale for row in rows):
+        returns += [
+            Column(
+                f"{_heading(rows, word)}\n(relative to told)",
+                [_cell(row.relative(), word) if row.scale else "" for row in rows],
+            )
+            for word in words
+            if word != "sum"
+        ]
     reported = [
         Column(f"{name}\n(last {_round_label(rows)})", [_last_metric(row, name) for row in rows])
         for name in dict.fromkeys(name for row in rows for name in row.metrics)
@@ -223,6 +235,8 @@ def _as_json(row: Row) -> dict[str, Any]:
         "total_ci95": row.total_ci95,
         "metrics": row.metrics,
         "counted_rounds": [index + 1 for index in row.counted],
+        "relative": row.relative().return_mean if row.scale else None,
+        "relative_ci95": row.relative().ci95 if row.scale else None,
     }
 
 
@@ -241,12 +255,16 @@ def _as_csv(row: Row) -> dict[str, Any]:
     line = _as_json(row)
     for name in ("return_mean", "ci95", "total_mean", "total_ci95", "metrics", "counted_rounds"):
         del line[name]
+    relative, ends = line.pop("relative"), line.pop("relative_ci95")
     differs, parameters = line.pop("differs"), line.pop("parameters")
     line |= {"adapted": parameters.get("adapted"), "parameters": parameters.get("all"), **differs}
     line |= _ends("sum", row.total(), row.total_ci95)
     for index, mean in enumerate(row.return_mean):
         line |= _ends(f"round_{index + 1}", mean, row.ci95[index] if row.ci95 else ())
         line |= {f"round_{index + 1}_{name}": values[index] for name, values in row.metrics.items()}
+        if relative:
+            name = f"round_{index + 1}_relative"
+            line |= _ends(name, relative[index], ends[index] if ends else ())
     return line
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -13,7 +14,7 @@ from metarl_jax.config import RuntimeConfig, Which
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
 
-HELP = """Evaluate a checkpoint of a run, and write nothing: the return of each round of the trial,
+HELP = """Evaluate a checkpoint of a run, and change nothing in it: the return of each round of the trial,
 with a 95% interval over tasks, beside a random policy and, where they are known, an oracle and the
 Bayes-optimal returns. `metarl controls ENV --help` names the strategies that --strategies adds.
 
@@ -27,6 +28,11 @@ with, unless --checkpoint names another; the tasks are others than those by whic
 
   metarl eval runs/maml-point-robot-seed0 --checkpoint last
   metarl eval runs/maml-point-robot-seed0 --checkpoint 50 --runtime.platform cpu
+
+How near does it come to a learner that is told the task?
+
+  metarl train maml --env ant_vel --env.told-task --run-dir runs/told
+  metarl eval runs/maml-ant_vel-seed0 --told runs/told --split all
 
 With the fields of its environment and --num-rounds, the same learner in other tasks:
   metarl eval runs/maml-point-robot-seed0 --num-rounds 8 --env.horizon 200"""
@@ -42,8 +48,12 @@ class EvalOptions:
     """Devices and blocks. Those of training that are not here are told, and those that are here are used."""
     checkpoint: Which = "best"
     """The `best` by held-out return, the `last`, or that of a meta-step."""
-    split: Literal["test", "train", "ood"] = "test"
-    """Split of the tasks."""
+    split: Literal["test", "train", "ood", "all"] = "test"
+    """Split of the tasks. `all` draws the curves of all splits into one picture, splits.png in the folder of the
+    run."""
+    told: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
+    """A run in the same environment that is told the task (--env.told-task): also show how near this one comes to it,
+    (return - random)/(told - random)."""
     num_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=2)
     """Tasks to evaluate on; as in the run's configuration when not given."""
     num_rounds: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
@@ -75,10 +85,16 @@ def main(args: list[str]) -> int:
 
     reporter = Reporter(Console(stderr=options.json))
     fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    as_json = fields.pop("json")
-    result = evaluate_run(run_dir, **fields, console=reporter)
+    as_json, told = fields.pop("json"), fields.pop("told")
+    result = evaluate_run(run_dir, **fields, told_run=told, console=reporter)
     if as_json:
         print(json.dumps(result, indent=2))
-    else:
-        reporter.curve(result)
+    for evaluation in result.get("splits", {"": result}).values() if not as_json else ():
+        reporter.curve(evaluation)
+    if "splits" in result:
+        from metarl_jax.analysis.plots import splits_curve
+
+        picture = run_dir / "splits.png"
+        splits_curve(result["splits"], picture)
+        reporter.say(str(picture))
     return 0

@@ -46,6 +46,26 @@ def curve_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table:
     return Table(title, columns, total)
 
 
+def told_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table | None:
+    """How near the returns come to those of a learner that is told the task; None where there is none."""
+    told = evaluation.get("told")
+    if told is None:
+        return None
+    columns = [
+        Column(evaluation["round_label"], [str(index + 1) for index in shown]),
+        Column(
+            "(return - random) / (told - random)",
+            [number(x) for x in _pick(told["relative"], shown)],
+        ),
+        Column("95% interval", [interval(ends) for ends in _pick(told["relative_ci95"], shown)]),
+    ]
+    return Table(
+        f"Told is {told['run']}, step {told['step']}: {number(told['return_mean'][-1])} in its last "
+        f"{evaluation['round_label']}",
+        columns,
+    )
+
+
 def percentile_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table:
     """Percentiles of the return over tasks, by round and of the sum over the rounds."""
     total, rows = _rows(evaluation, shown)

@@ -73,6 +73,37 @@ def mean_over_tasks(values: np.ndarray) -> np.ndarray:
     return _by_round(lambda x: x.mean(axis=0), finite_tasks(values))
 
 
+def relative_returns(
+    returns: np.ndarray,
+    told: np.ndarray,
+    random: np.ndarray,
+    num_samples: int = 1000,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (return − random)/(told − random) by round, as ratios of means over tasks, with 95% intervals.
+
+    Args:
+      returns: `[tasks, K]`.
+      told: `[tasks]`, of a policy that is told the task, in the same tasks.
+      random: `[tasks]`, of the random policy, in the same tasks.
+      num_samples: of the percentile bootstrap over tasks, in which the three stay together.
+      seed: of the bootstrap.
+
+    Returns:
+      The ratios `[K]`, and the ends of their intervals `[2, K]`. Nan where told and random earn the same.
+    """
+
+    def ratio(tasks: np.ndarray) -> np.ndarray:
+        floor = random[tasks].mean()
+        span = told[tasks].mean() - floor
+        return (returns[tasks].mean(axis=0) - floor) / (span if span else np.nan)
+
+    num_tasks = len(returns)
+    draws = np.random.default_rng(seed).integers(num_tasks, size=(num_samples, num_tasks))
+    samples = np.stack([ratio(tasks) for tasks in draws])
+    return ratio(np.arange(num_tasks)), np.percentile(samples, (2.5, 97.5), axis=0)
+
+
 def is_broken(returns: np.ndarray) -> np.ndarray:
     """Tasks of `[tasks, K]` with a return that is infinite, or without any that is a number: `[tasks]`.
 

@@ -19,6 +19,10 @@ from metarl_jax.runs.loop import Run
 from metarl_jax.runs.report import Shown
 from metarl_jax.runs.reporter import Reporter
 from metarl_jax.runs.restore import open_run, reopen
+from metarl_jax.runs.told import ToldRun
+
+ALL_SPLITS = "all"
+"""In the place of a split: all that the task distribution has."""
 
 
 def evaluate_run(
@@ -26,6 +30,7 @@ def evaluate_run(
     *,
     env: TaskDistribution | None = None,
     split: str = "test",
+    told_run: Path | str | None = None,
     num_tasks: int | None = None,
     num_rounds: int | None = None,
     num_episodes: int | None = None,
@@ -41,22 +46,21 @@ def evaluate_run(
     Writes nothing. The tasks are other draws than those by which the checkpoint was found best.
 
     Args:
-      run_dir: the folder of a run.
-      env: other tasks than those of the run, for which its learner has the same parameters; its own when not given.
-      split: split of the tasks.
-      num_tasks: number of tasks; as in the configuration when not given.
-      num_rounds: rounds of a trial (K); as in the configuration when not given.
-      num_episodes: parallel episodes of a round (E); as in the configuration when not given.
-      inner_lr_factors: of inner step sizes, as `evaluation.inner_lr_factors`; as in the configuration when not given.
-      empty_memory: let the learner begin with nothing in what it keeps beyond a trial.
-      strategies: known strategies of the task distribution to evaluate in the same tasks.
-      checkpoint: the `best`, the `last`, or that of a meta-step.
-      runtime: where to compute; as in training when not given, as far as it is here.
-      console: where to tell how it goes; standard output when not given.
+      run_dir: the folder of a run. env: other tasks than those of the run, for which its learner has the same
+      parameters; its own when not given. split: split of the tasks, or `all` of them. told_run: the folder of a run in
+      the same environment that was told the task (`env.told_task`), as an upper control. num_tasks: number of tasks; as
+      in the configuration when not given. num_rounds: rounds of a trial (K); as in the configuration when not given.
+      num_episodes: parallel episodes of a round (E); as in the configuration when not given. inner_lr_factors: of inner
+      step sizes, as `evaluation.inner_lr_factors`; as in the configuration when not given. empty_memory: let the
+      learner begin with nothing in what it keeps beyond a trial. strategies: known strategies of the task distribution
+      to evaluate in the same tasks. checkpoint: the `best`, the `last`, or that of a meta-step. runtime: where to
+      compute; as in training when not given, as far as it is here. console: where to tell how it goes; standard output
+      when not given.
 
     Returns:
-      What `eval.json` holds, for this checkpoint, split and number of tasks; and in `changed` the fields of `env` that
-      are not as they were in training.
+      What `eval.json` holds, for this checkpoint, split and number of tasks; in `changed` the fields of `env` that are
+      not as they were in training; and in `told` how near the returns come to those of the run that is told the task
+      (`ToldRun.compare`). For `all` splits, these by the name of the split in `splits`.
 
     Raises:
       UserError: if there is no run, no whole checkpoint, no such split or strategy, fewer than two tasks, or if the
@@ -73,8 +77,11 @@ def evaluate_run(
         num_episodes=num_episodes,
         inner_lr_factors=inner_lr_factors,
     )
-    check_split(config.env, split)
+    splits = config.env.splits if split == ALL_SPLITS else (split,)
+    for name in splits:
+        check_split(config.env, name)
     check_strategies(config.env, strategies)
+    told = None if told_run is None else ToldRun(told_run, config, runtime, reporter.warn)
     changed = _changed_tasks(trained, config)
     if changed:
         reporter.say(f"other tasks than in training: {_describe(changed)}")
@@ -85,10 +92,19 @@ def evaluate_run(
         empty = run.executables.init().meta.memory
         state = state.replace(meta=state.meta.replace(memory=empty))
     shown = Shown(state, [saved.checkpoint], [saved.step], saved.last_step)
-    with reporter.busy(f"evaluating step {saved.step} in {config.evaluation.num_tasks} tasks"):
-        _, (evaluation,) = report.evaluations(run, shown, split, strategies)
     now = {name: value for name, (_, value) in changed.items()}
-    return evaluation | ({"changed": now} if changed else {})
+
+    def evaluate(split: str) -> dict[str, Any]:
+        what = f"{config.evaluation.num_tasks} tasks of split {split!r}"
+        with reporter.busy(f"evaluating step {saved.step} in {what}"):
+            returns, (evaluation,) = report.evaluations(run, shown, split, strategies)
+        if told is not None:
+            with reporter.busy(f"evaluating the control that is told the task in {what}"):
+                evaluation["told"] = told.compare(run, returns, split)
+        return evaluation | ({"changed": now} if changed else {})
+
+    found = {name: evaluate(name) for name in splits}
+    return {"splits": found} if split == ALL_SPLITS else found[split]
 
 
 def _evaluated(trained: Config, env: TaskDistribution | None, **options: Any) -> Config:

@@ -16,6 +16,7 @@ from metarl_jax.console.evaluation_tables import (
     moved,
     percentile_table,
     shown_rounds,
+    told_table,
 )
 from metarl_jax.console.streams import Unfailing
 from metarl_jax.console.tables import Table, number, show, thousands
@@ -124,9 +125,9 @@ class Reporter(Callback):
         shown = [k for k in shown_rounds(num_rounds) if means[k] is not None] or [0]
         self.table(curve_table(evaluation, shown))
         self.table(percentile_table(evaluation, shown))
-        metrics = metrics_table(evaluation, shown)
-        if metrics is not None:
-            self.table(metrics)
+        for table in (told_table(evaluation, shown), metrics_table(evaluation, shown)):
+            if table is not None:
+                self.table(table)
         if len(shown) < num_rounds:
             rounds = f"{num_rounds} {evaluation['round_label']}s"
             self.say(f"{len(shown)} of the {rounds} are shown; sums are over all.")

@@ -14,13 +14,20 @@ from metarl_jax.runs.folder import MEMBERS, SWEEP, RunFolder
 from metarl_jax.sweeps.rows import Config, Row, label
 
 
-def read_all(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Row]:
+def read_all(
+    paths: Sequence[Path], warn: Callable[[str], None], told: Path | None = None
+) -> list[Row]:
     """The rows of these folders and, below them, the controls in the same tasks.
 
     What has not ended is shown with its last evaluation, and `warn` is told; so it is of folders that hold nothing.
 
+    Args:
+      paths: folders of runs and sweeps.
+      warn: is told of what is left out or has not ended.
+      told: the folder of a run that is told the task, to whose returns others in the same tasks are set in proportion.
+
     Raises:
-      UserError: if no folder holds a result.
+      UserError: if no folder holds a result, or if `told` is no run that is told the task of one of them.
     """
     rows: list[Row] = []
     problems = []
@@ -34,7 +41,31 @@ def read_all(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Row]:
     for problem in problems:
         warn(f"{problem}; left out")
     rows = label(rows)
+    if told is not None:
+        rows = _with_scale(rows, told)
     return rows + _controls(rows)
+
+
+def _with_scale(rows: Sequence[Row], told: Path) -> list[Row]:
+    """The rows with what the random policy and the run `told` earn, where they are of the same tasks.
+
+    Told is the return of that run in its last round, and random the mean over all rounds.
+    """
+    config, evaluation = _read(told / "config.json"), _read(told / "eval.json")
+    env = config.get("env", {})
+    if not env.get("told_task"):
+        raise UserError(
+            f"told={str(told)!r} is not told the task: name a run that was trained with --env.told-task"
+        )
+    random = evaluation["controls"]["random"]["return_mean"]
+    scale = sum(random) / len(random), evaluation["return_mean"][-1]
+    tasks = env | {"told_task": False}
+    scaled = [row._replace(scale=scale) if row.config.get("env") == tasks else row for row in rows]
+    if not any(row.scale for row in scaled):
+        raise UserError(
+            f"told={str(told)!r} was trained in other tasks than all of these runs: name one with the same environment"
+        )
+    return scaled
 
 
 def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:

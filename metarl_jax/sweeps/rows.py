@@ -34,6 +34,7 @@ class Row(NamedTuple):
       path: the folder.
       config: the configuration, as in config.json; empty for a control.
       values: fields that set the row apart from others, by dotted name.
+      scale: what the random policy earns and what one that is told the task does, where they are known.
     """
 
     name: str
@@ -55,12 +56,27 @@ class Row(NamedTuple):
     path: Path = Path()
     config: Config = {}  # noqa: RUF012 - never changed
     values: dict[str, Any] = {}  # noqa: RUF012
+    scale: tuple[float, float] | None = None
 
     def total(self) -> float | None:
         """The sum over the rounds; None where a round has no finite return."""
         if self.total_mean is not None or None in self.return_mean:
             return self.total_mean
         return sum(mean for mean in self.return_mean if mean is not None)
+
+    def relative(self) -> "Row":
+        """The row with (return − random)/(told − random) in the place of the returns of rounds."""
+        assert self.scale is not None
+        random, told = self.scale
+
+        def of(value: float | None) -> float | None:
+            return None if value is None or told == random else (value - random) / (told - random)
+
+        return self._replace(
+            return_mean=[of(mean) for mean in self.return_mean],
+            ci95=[[of(end) for end in ends] for ends in self.ci95],
+            counted_ci95=[of(end) for end in self.counted_ci95],
+        )
 
     def counted_mean(self) -> float | None:
         """The mean over the counted rounds; None where they are not known or a return is not finite."""

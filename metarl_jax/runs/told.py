@@ -1,0 +1,99 @@
+"""The control that is told the task, as a run of its own: how near another run comes to it."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metarl_jax.config import Config, RuntimeConfig, changes
+from metarl_jax.core.errors import UserError
+from metarl_jax.core.statistics import finite_tasks, mean_over_tasks, relative_returns
+from metarl_jax.program.evaluation import RETURN
+from metarl_jax.runs.executables import REPORTS
+from metarl_jax.runs.json_files import finite
+from metarl_jax.runs.loop import Run
+from metarl_jax.runs.restore import open_run, reopen
+
+
+class ToldRun:
+    """A trained run whose learner is told the task, at its best checkpoint."""
+
+    def __init__(
+        self,
+        run_dir: Path | str,
+        config: Config,
+        runtime: RuntimeConfig | None,
+        warn: Callable[[str], None],
+    ):
+        """Opens the run.
+
+        Args:
+          run_dir: its folder.
+          config: of the run that is to be compared with it.
+          runtime: where to compute; as in training when not given.
+          warn: is told of what differs on this machine.
+
+        Raises:
+          UserError: if it is not told the task, or was trained in other tasks.
+        """
+        folder, own = reopen(Path(run_dir), warn, runtime)
+        check_told(str(run_dir), own, config)
+        sizes = {"num_tasks": config.evaluation.num_tasks}
+        evaluation = dataclasses.replace(own.evaluation, **sizes)
+        self._saved = open_run(folder, dataclasses.replace(own, evaluation=evaluation), warn)
+        self.path = folder.path
+
+    def compare(self, run: Run, returns: np.ndarray, split: str) -> dict[str, Any]:
+        """Returns how near the returns `[tasks, K]` of a run come to those of this one, in the same tasks.
+
+        The result has `run`, `step`, the `return_mean` of this run by round, and of each round of the other one
+        `relative`, (return − random)/(told − random), with its 95% interval `relative_ci95` over tasks. Told is the
+        return of this run in its last round, and random that of the random policy in all rounds.
+        """
+        key, num_tasks = run.executables.evaluation_key(REPORTS), len(returns)
+        told = self._saved.executables.evaluate(self._saved.state, key, split, num_tasks)[RETURN]
+        random = run.executables.evaluate_control(
+            "random", key, split, num_tasks, [self._saved.step]
+        )
+        together = finite_tasks(
+            np.concatenate([returns, told[:, -1:], random.mean(axis=1, keepdims=True)], axis=1)
+        )
+        relative, ends = relative_returns(together[:, :-2], together[:, -2], together[:, -1])
+        return finite(
+            {
+                "run": str(self.path),
+                "step": self._saved.step,
+                "return_mean": mean_over_tasks(told).tolist(),
+                "relative": relative.tolist(),
+                "relative_ci95": ends.T.tolist(),
+            }
+        )
+
+
+def check_told(name: str, told: Config, config: Config) -> None:
+    """Raises `UserError` unless a run is told the task and was trained in the tasks of another.
+
+    Args:
+      name: the folder of the run, for messages.
+      told: its configuration.
+      config: of the other run.
+    """
+    if not told.env.told_task:
+        raise UserError(
+            f"told={name!r} is not told the task: name a run that was trained with --env.told-task"
+        )
+    if config.env.told_task:
+        raise UserError(
+            f"told={name!r} is a control for runs that are not told the task, and this one is: leave --told out"
+        )
+    untold = dataclasses.replace(told, env=dataclasses.replace(told.env, told_task=False))
+    differs = changes(untold, dataclasses.replace(untold, env=config.env))
+    if differs:
+        fields = ", ".join(
+            f"{field}={mine!r}, not {its!r}" for field, (its, mine) in differs.items()
+        )
+        raise UserError(
+            f"told={name!r} was trained in other tasks: this run has {fields}: name one with the same environment"
+        )
