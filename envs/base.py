@@ -318,9 +318,7 @@ def has_action_mask(env: TaskDistribution) -> bool:
 def _defines(env: TaskDistribution, method: str) -> bool:
     """Whether the class of an environment, or of one that it wraps, defines a method that need not be there."""
     bases = getattr(TaskDistribution, method), getattr(Wrapper, method)
-    forwards = isinstance(env, Wrapper) and (
-        getattr(type(env), method) in bases or method in env.forwarded
-    )
-    if forwards:
+    is_own = getattr(type(env), method) not in bases
+    if isinstance(env, Wrapper) and (not is_own or method in env.forwarded):
         return _defines(env.env, method)
-    return getattr(type(env), method) not in bases
+    return is_own
