@@ -15,7 +15,7 @@ def filled(capacity, *keys):
 
 
 def test_an_empty_store_knows_nothing():
-    value, familiarity = episodic_store.recall(
+    value, _, familiarity = episodic_store.recall(
         episodic_store.empty(4, 2, 3), jnp.zeros((5, 2)), 2, 1.0
     )
     np.testing.assert_array_equal(value, np.zeros((5, 3)))
@@ -24,7 +24,9 @@ def test_an_empty_store_knows_nothing():
 
 def test_recall_weighs_by_similarity():
     full = filled(4, [0.0, 0.0], [1.0, 0.0], [9.0, 9.0])
-    value, familiarity = episodic_store.recall(full, jnp.array([[1.0, 0.0], [50.0, 50.0]]), 2, 1.0)
+    value, _, familiarity = episodic_store.recall(
+        full, jnp.array([[1.0, 0.0], [50.0, 50.0]]), 2, 1.0
+    )
     near = np.exp(-0.5)
     np.testing.assert_allclose(value[:, 0], [1.0 / (1.0 + near), 0.0], rtol=1e-5)
     np.testing.assert_allclose(familiarity, [1.0, 0.0], atol=1e-6)
@@ -33,7 +35,7 @@ def test_recall_weighs_by_similarity():
 def test_near_duplicates_are_merged():
     full = filled(4, [0.0, 0.0], [1.0, 0.0], [0.05, 0.0])
     assert int((full.used_at >= 0).sum()) == 2
-    value, _ = episodic_store.recall(full, jnp.zeros((1, 2)), 1, 0.01 + 1.0)
+    value, _, _ = episodic_store.recall(full, jnp.zeros((1, 2)), 1, 0.01 + 1.0)
     assert float(value[0, 0]) > 1.9  # the newer value of the same task
 
 
@@ -65,7 +67,7 @@ def test_keys_far_from_zero_are_told_apart():
     """Distances of 0 and of 0.25 between keys whose squares are 10⁷."""
     full = filled(4, [1000.1, -3000.7], [1000.1, -3000.7], [1000.35, -3000.7])
     assert int((full.used_at >= 0).sum()) == 2
-    _, familiarity = episodic_store.recall(full, jnp.array([[1000.1, -3000.7]]), 1, 0.3)
+    _, _, familiarity = episodic_store.recall(full, jnp.array([[1000.1, -3000.7]]), 1, 0.3)
     np.testing.assert_allclose(familiarity, 1.0, atol=1e-6)
 
 

@@ -3,34 +3,101 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import Observation, flatten
-from metarl_jax.core.trees import join_leading
-from metarl_jax.core.types import Array, Memory, MetaParams, TimeStep, Trial
+from metarl_jax.core.trees import join_leading, where_leading
+from metarl_jax.core.types import Array, Memory, MetaParams, PolicyOut, PyTree, TimeStep, Trial
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners import episodic_store
-from metarl_jax.learners.base import MetaLearner
+from metarl_jax.learners.base import MetaLearner, Setup
 from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.sequence import SequencePolicy, read_sequence
+from metarl_jax.networks.layers import orthogonal
+
+
+class Recall(struct.PyTreeNode):
+    """What an agent recalled at a step.
+
+    Attributes:
+      slot: `[...]` int32, the nearest entry of the store.
+      age: `[...]` int32, how many entries were written after it; −1 for an empty slot.
+      familiarity: `[...]`, how similar its key is to the observation, from 0 to 1.
+      share: `[...]`, the mean share of the recurrent state that the recalled one replaced, from 0 to 1; 0 where
+        recall is an input.
+    """
+
+    slot: Array
+    age: Array
+    familiarity: Array
+    share: Array
 
 
 class EpisodicPolicy(SequencePolicy):
-    """A `SequencePolicy` that also sees what the store holds for its observation, and how familiar that is."""
+    """A `SequencePolicy` that recalls what the store holds for its observation.
+
+    Through a gate, the recurrent state h is replaced by the recalled state v, before each step of the core, by
+
+      h ← h + κ r ∘ (v − h),   r = σ(W x + U h + b),
+
+    where κ is how familiar the observation is and x what the policy reads. As an input, v and κ are read beside the
+    observation.
+    """
 
     num_neighbors: int
     bandwidth: float
     flatten: Callable[[Observation], Array]
+    has_gate: bool
 
-    def read(self, timestep: TimeStep, previous: Observation | None, memory: Memory) -> list[Array]:
-        value, familiarity = episodic_store.recall(
-            memory, self.flatten(timestep.observation), self.num_neighbors, self.bandwidth
+    def setup(self):
+        super().setup()
+        if self.has_gate:
+            self.gate_input = nn.Dense(self.core.size, kernel_init=orthogonal(1.0))
+            self.gate_state = nn.Dense(self.core.size, use_bias=False, kernel_init=orthogonal(1.0))
+
+    def encode(self, timestep: TimeStep, previous: Observation | None, memory: Memory) -> PyTree:
+        query = self.flatten(timestep.observation)
+        value, slot, familiarity = episodic_store.recall(
+            memory, query, self.num_neighbors, self.bandwidth
         )
-        return [*super().read(timestep, previous, memory), value, familiarity[..., None]]
+        recall = Recall(
+            slot, episodic_store.age(memory, slot), familiarity, jnp.zeros_like(familiarity)
+        )
+        seen = [*self.read(timestep, previous, memory), familiarity[..., None]]
+        if not self.has_gate:
+            seen.append(value)
+        inputs = self.encoder(jnp.concatenate(seen, axis=-1))
+        gate = (value, self.gate_input(inputs)) if self.has_gate else None
+        return self.core.project(inputs), gate, recall
+
+    def advance(self, carry: PyTree, encoded: PyTree, valid: Array) -> tuple[PyTree, PyTree]:
+        projected, gate, recall = encoded
+        if gate is not None:
+            value, logits = gate
+            state = self.core.state_of(carry)
+            reinstated = jax.nn.sigmoid(logits + self.gate_state(state))
+            reinstated *= recall.familiarity[..., None]
+            changed = self.core.with_state(carry, state + reinstated * (value - state))
+            carry = where_leading(valid, changed, carry)
+            recall = recall.replace(share=reinstated.mean(-1))
+        carry, features = super().advance(carry, projected, valid)
+        return carry, (features, recall)
+
+    def advance_all(self, carry: PyTree, encoded: PyTree, valid: Array) -> tuple[PyTree, PyTree]:
+        projected, _, recall = encoded
+        carry, features = super().advance_all(carry, projected, valid)
+        return carry, (features, recall)
+
+    def answer(self, features: PyTree, timestep: TimeStep) -> PolicyOut:
+        features, recall = features
+        return super().answer(features, timestep).replace(latent=recall)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,23 +106,29 @@ class Episodic(RL2):
 
       max_{θ, M} E_task E_{trajectory ~ π_θ(·|M)} Σ_t γ^t r_t
 
-    When a task begins its first observation is the query, and so is every later one: the policy sees the value of the
-    nearest keys and how near they are. If nothing similar is stored it sees zeros, and has to explore. When a trial
-    ends, its first observation is written, with the features of having seen all of it, the last reward included
-    (`update_memory`). Within a meta-step the store is frozen, as are the values in it: no gradient passes from one
-    trial to another.
+    Every observation is a query. The recurrent state of the most similar entry is put back into the network, through a
+    learned gate (`EpisodicPolicy`). If nothing similar is stored, nothing changes, and the policy has to explore. When
+    a trial ends, its first observation is written as a key, with the recurrent state after all of the trial, the last
+    reward included. Where several trials of a meta-step are of the same task, the one with the highest return stays.
+    Within a meta-step the store is frozen, and so are the states in it: no gradient passes from one trial to another.
+
+    Differences from Ritter et al. (2018), whose agent is an LSTM trained by A2C on one task after another: keys are the
+    observation itself, not an embedding of it, and the gate is multiplied by the similarity of the key.
 
     References:
-      Ritter et al., "Been There, Done That: Meta-Learning with Episodic Recall", ICML 2018.
+      Ritter et al., "Been There, Done That: Meta-Learning with Episodic Recall", ICML 2018, equations 1 to 3.
       Pritzel et al., "Neural Episodic Control", ICML 2017.
     """
 
     name: ClassVar[str] = "episodic"
 
+    recall: Literal["gate", "input"] = "gate"
+    """How recall reaches the policy: through a learned `gate` into the recurrent state of `gru` or `lstm`, or as an
+    `input` beside the observation."""
     capacity: int = bounded(1024, at_least=1)
-    """Slots of the store."""
+    """Entries of the store."""
     num_neighbors: int = bounded(1, at_least=1)
-    """Keys that are read."""
+    """Entries that are read."""
     bandwidth: float = bounded(0.3, above=0)
     """Distance at which a key is no longer similar, in the units of observations."""
     merge_distance: float = bounded(0.1, at_least=0)
@@ -63,12 +136,21 @@ class Episodic(RL2):
     store_enabled: bool = True
     """Write to the store. Without it this is RL²."""
 
+    def validate(self, setup: Setup) -> None:
+        super().validate(setup)
+        if self.recall == "gate" and self.core not in ("gru", "lstm"):
+            raise UserError(
+                f"learner.recall='gate' needs a recurrent state, which learner.core={self.core!r} does not have: "
+                "choose learner.core gru or lstm, or learner.recall input"
+            )
+
     def make_policy(self, env: TaskDistribution) -> EpisodicPolicy:
         return EpisodicPolicy(
             **self.policy_options(env),
             num_neighbors=self.num_neighbors,
             bandwidth=self.bandwidth,
             flatten=partial(flatten, env.observation_space),
+            has_gate=self.recall == "gate",
         )
 
     def init_memory(self, env: TaskDistribution) -> episodic_store.Store:
@@ -77,25 +159,30 @@ class Episodic(RL2):
     def make(self, env: TaskDistribution) -> MetaLearner:
         module, learner = self.make_policy(env), super().make(env)
 
-        def what_remains(
+        def final_state(
             meta_params: MetaParams, memory: episodic_store.Store, trial: Trial
         ) -> Array:
-            """The features after what the last action of the trial brought, `[E, V]`."""
+            """Returns the recurrent state, or the features, after a trial and its last reward, `[E, V]`."""
             timesteps = join_leading(trial.rollout.timestep)
             num_episodes = timesteps.valid.shape[1]
             closing = jax.tree.map(lambda x: x[-1], trial.last)
             closing = closing.replace(valid=jnp.ones(num_episodes, bool))
             seen = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), timesteps, closing)
             start = learner.begin(meta_params, memory, trial.key, num_episodes)
-            return read_sequence(module, meta_params, start, seen)[1][-1]
+            state, (features, _) = read_sequence(module, meta_params, start, seen)
+            return module.core.state_of(state.carry) if module.has_gate else features[-1]
 
         def update_memory(meta_params: MetaParams, memory: episodic_store.Store, trials: Trial):
             if not self.store_enabled:
                 return memory
-            values = jax.vmap(lambda trial: what_remains(meta_params, memory, trial))(trials)
+            values = jax.vmap(lambda trial: final_state(meta_params, memory, trial))(trials)
             first = jax.tree.map(lambda x: x[:, 0, 0], trials.rollout.timestep.observation)
             keys = flatten(env.observation_space, first)  # [N, E, O]
-            keys, values = join_leading((keys, values))
-            return episodic_store.write(memory, keys, values, self.merge_distance, self.bandwidth)
+            returns = trials.episode_returns().sum(axis=-2)  # [N, E]
+            keys, values, returns = join_leading((keys, values, returns))
+            best_last = jnp.argsort(returns)  # Of equal keys, the last one that is written stays.
+            return episodic_store.write(
+                memory, keys[best_last], values[best_last], self.merge_distance, self.bandwidth
+            )
 
         return learner._replace(update_memory=update_memory)

@@ -17,12 +17,14 @@ class Store(struct.PyTreeNode):
       keys: `[C, D]`.
       values: `[C, V]`.
       used_at: `[C]` int32, the number of the last write to a slot, or near it; −1 where there was none.
+      written_at: `[C]` int32, the number of the last write to a slot; −1 where there was none.
       num_writes: `[]` int32, all writes up to now, or less after 2³⁰ of them.
     """
 
     keys: Array
     values: Array
     used_at: Array
+    written_at: Array
     num_writes: Array
 
 
@@ -32,14 +34,15 @@ def empty(capacity: int, key_size: int, value_size: int) -> Store:
         keys=jnp.zeros((capacity, key_size), jnp.float32),
         values=jnp.zeros((capacity, value_size), jnp.float32),
         used_at=jnp.full(capacity, -1, jnp.int32),
+        written_at=jnp.full(capacity, -1, jnp.int32),
         num_writes=jnp.zeros((), jnp.int32),
     )
 
 
 def recall(
     store: Store, query: Array, num_neighbors: int, bandwidth: float | Array
-) -> tuple[Array, Array]:
-    """What the nearest keys hold, weighed by their similarity to the query.
+) -> tuple[Array, Array, Array]:
+    """Returns what the nearest keys hold, weighed by their similarity to the query.
 
     With κ_i = exp(−‖q − k_i‖² / 2h²) over the slots that were written, the value is Σ κ_i v_i / max(Σ κ_i, 1) over the
     n largest κ: the mean of what is near, and next to nothing where nothing is.
@@ -50,7 +53,8 @@ def recall(
       bandwidth: h, in the units of the keys.
 
     Returns:
-      The value `[..., V]`, and the largest κ `[...]`, which says how familiar the query is.
+      The value `[..., V]`; the slot of the nearest key, int32 `[...]`; and its κ `[...]`, which says how familiar the
+      query is.
 
     References:
       Pritzel et al., "Neural Episodic Control", ICML 2017.
@@ -60,7 +64,13 @@ def recall(
     weights, nearest = _largest(similarity, min(num_neighbors, len(store.keys)))
     weights_of_values = weights / jnp.maximum(weights.sum(-1, keepdims=True), 1.0)
     value = jnp.einsum("...n,...nv->...v", weights_of_values, store.values[nearest])
-    return value, weights[..., 0]
+    return value, nearest[..., 0].astype(jnp.int32), weights[..., 0]
+
+
+def age(store: Store, slot: Array) -> Array:
+    """Returns how many writes followed that to a slot, int32 of the shape of `slot`; −1 where nothing was written."""
+    written_at = store.written_at[slot]
+    return jnp.where(written_at >= 0, store.num_writes - 1 - written_at, -1)
 
 
 def write(
@@ -93,6 +103,7 @@ def write(
             keys=store.keys.at[slot].set(key),
             values=store.values.at[slot].set(value),
             used_at=used_at.at[slot].set(store.num_writes),
+            written_at=store.written_at.at[slot].set(store.num_writes),
             num_writes=store.num_writes + 1,
         )
         return store, None
@@ -123,5 +134,12 @@ def _renumbered(store: Store) -> Store:
     Slots that were not used in the last 2²⁹ writes become equally old.
     """
     surplus = jnp.where(store.num_writes >= 2**30, store.num_writes - 2**29, 0)
-    used_at = jnp.where(store.used_at >= 0, jnp.maximum(store.used_at - surplus, 0), -1)
-    return store.replace(used_at=used_at, num_writes=store.num_writes - surplus)
+
+    def earlier(number: Array) -> Array:
+        return jnp.where(number >= 0, jnp.maximum(number - surplus, 0), -1)
+
+    return store.replace(
+        used_at=earlier(store.used_at),
+        written_at=earlier(store.written_at),
+        num_writes=store.num_writes - surplus,
+    )

@@ -62,16 +62,16 @@ class SequencePolicy(nn.Module):
         seen = jnp.concatenate(self.read(timestep, previous, memory), axis=-1)
         return self.core.project(self.encoder(seen))
 
-    def advance(self, carry: PyTree, encoded: PyTree, valid: Array) -> tuple[PyTree, Array]:
-        """One step of the core: the next carry, and features `[E, F]`."""
+    def advance(self, carry: PyTree, encoded: PyTree, valid: Array) -> tuple[PyTree, PyTree]:
+        """Takes one step of the core. Returns the next carry, and what `answer` reads: features `[E, F]`."""
         return self.core(carry, encoded, valid)
 
-    def advance_all(self, carry: PyTree, encoded: PyTree, valid: Array) -> tuple[PyTree, Array]:
-        """All steps of a parallel core: the last carry, and features `[S, E, F]`."""
+    def advance_all(self, carry: PyTree, encoded: PyTree, valid: Array) -> tuple[PyTree, PyTree]:
+        """Takes all steps of a parallel core. Returns the last carry, and features `[S, E, F]`."""
         return self.core.sequence(carry, encoded, valid)
 
-    def answer(self, features: Array, timestep: TimeStep) -> PolicyOut:
-        """The policy and the value after what was read."""
+    def answer(self, features: PyTree, timestep: TimeStep) -> PolicyOut:
+        """Returns the policy and the value after what was read."""
         del timestep
         return PolicyOut(self.policy_head(features), self.value_head(features)[..., 0])
 
@@ -81,7 +81,7 @@ class SequencePolicy(nn.Module):
 
     def __call__(self, state: SequenceState, timestep: TimeStep) -> tuple[PolicyOut, SequenceState]:
         encoded = self.encode(timestep, state.previous, state.memory)
-        carry, features = self.core(state.carry, encoded, timestep.valid)
+        carry, features = self.advance(state.carry, encoded, timestep.valid)
         previous = state.previous
         if previous is not None:
             previous = where_leading(timestep.valid, timestep.observation, previous)
@@ -192,8 +192,8 @@ class SequenceLearner(LearnerConfig):
 
 def read_sequence(
     module: SequencePolicy, meta_params: PyTree, state: SequenceState, timesteps: TimeStep
-) -> tuple[SequenceState, Array]:
-    """The state after timesteps `[S, E]`, and the features of every step, `[S, E, F]`."""
+) -> tuple[SequenceState, PyTree]:
+    """Returns the state after timesteps `[S, E]`, and the features of every step, `[S, E, F]`."""
     valid = timesteps.valid
     previous, last = previous_observations(state.previous, timesteps.observation, valid)
     encoded: Any = module.apply(meta_params, timesteps, previous, state.memory, method="encode")

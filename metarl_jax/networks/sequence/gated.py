@@ -84,6 +84,15 @@ class GRU(nn.Module):
         carry = where_leading(valid, (1.0 - update) * candidate + update * carry, carry)
         return carry, carry
 
+    def state_of(self, carry: Array) -> Array:
+        """Returns the part of a carry that remembers, h `[E, H]`."""
+        return carry
+
+    def with_state(self, carry: Array, state: Array) -> Array:
+        """Returns a carry with another such part."""
+        del carry
+        return state
+
 
 class LSTM(nn.Module):
     """A long short-term memory; the carry is h and c, both `[E, H]`, and h the features.
@@ -125,3 +134,11 @@ class LSTM(nn.Module):
         next_hidden = jax.nn.sigmoid(out) * jnp.tanh(next_cell)
         carry = where_leading(valid, (next_hidden, next_cell), carry)
         return carry, carry[0]
+
+    def state_of(self, carry: tuple[Array, Array]) -> Array:
+        """Returns the part of a carry that remembers, c `[E, H]`."""
+        return carry[1]
+
+    def with_state(self, carry: tuple[Array, Array], state: Array) -> tuple[Array, Array]:
+        """Returns a carry with another such part."""
+        return carry[0], state
