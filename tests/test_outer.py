@@ -92,6 +92,13 @@ def test_trpo_keeps_the_divergence_in_bounds(small_config):
         assert float(metrics["loss_change"]) < 0.0
 
 
+def test_the_trust_region_falls_geometrically():
+    config = TRPO(max_kl=0.01, final_max_kl=0.0001)
+    found = [float(config.max_kl_at(jnp.float32(p))) for p in (0.0, 0.5, 1.0)]
+    np.testing.assert_allclose(found, [0.01, 0.001, 0.0001], rtol=1e-5)
+    assert float(TRPO(max_kl=0.01).max_kl_at(jnp.float32(0.7))) == pytest.approx(0.01)
+
+
 def test_trpo_stays_where_no_step_is_good(collected):
     """Uphill every length is worse: the parameters stay to the bit, and the metric says so."""
     config, meta_params, batch, trials = collected("trpo", num_backtracks=5)
@@ -100,7 +107,7 @@ def test_trpo_stays_where_no_step_is_good(collected):
         meta_params, counted=counted
     )
     uphill = jax.tree.map(lambda g: 0.1 * g, gradient)
-    search = jax.jit(partial(_line_search, config, batch=batch))
+    search = jax.jit(partial(_line_search, config, batch=batch, max_kl=jnp.float32(config.max_kl)))
     kept, found = search(meta_params, uphill, counted=counted, loss_before=metrics["loss"])
     jax.tree.map(np.testing.assert_array_equal, kept, meta_params)
     assert float(found["step_size"]) == 0.0

@@ -38,9 +38,11 @@ class TRPO(ReplayObjective):
 
     max_kl: float = bounded(0.01, above=0)
     """Bound δ of the divergence of one meta-step, in nats."""
+    final_max_kl: float | None = bounded(None, above=0)
+    """Bound at the last meta-step, reached geometrically; the same as the first when not given."""
     num_cg_steps: int = bounded(10, at_least=1)
     """Steps of conjugate gradient, a Fisher-vector product each."""
-    damping: float = bounded(1e-3, at_least=0)
+    damping: float = bounded(1e-5, at_least=0)
     """Added to the diagonal of F."""
     backtrack: float = bounded(0.8, above=0, at_most=0.99)
     """Factor of a step that was too long."""
@@ -55,10 +57,16 @@ class TRPO(ReplayObjective):
                 "loss: choose 'linear' or 'none', or another outer method"
             )
 
+    def max_kl_at(self, progress: Array) -> Array:
+        """Returns the bound δ in nats, `[]`: δ₀ (δ₁/δ₀)^p, where p is how far the run is, from 0 to 1."""
+        last = self.max_kl if self.final_max_kl is None else self.final_max_kl
+        return jnp.float32(self.max_kl) * (last / self.max_kl) ** progress
+
     def make(self, num_meta_steps: int, parameter_groups: ParameterGroups = ()) -> Outer:
         del num_meta_steps, parameter_groups
 
         def update(key, meta_params, opt_state, batch: MetaBatch):
+            max_kl = self.max_kl_at(batch.progress)
             trials = batch.collect(meta_params, key)
             counted = counted_trials(self, batch, trials)
             gradient, metrics = counted_gradient(self, meta_params, batch, counted)
@@ -70,12 +78,12 @@ class TRPO(ReplayObjective):
 
             direction, residual = conjugate_gradient(fisher_product, flat, self.num_cg_steps)
             curvature = direction @ (flat - residual)
-            scale = jnp.sqrt(2.0 * self.max_kl / jnp.maximum(curvature, 1e-12))
+            scale = jnp.sqrt(2.0 * max_kl / jnp.maximum(curvature, 1e-12))
             step = unravel(-scale * direction)
             meta_params, found = _line_search(
-                self, meta_params, step, batch, counted, metrics["loss"]
+                self, meta_params, step, batch, counted, metrics["loss"], max_kl
             )
-            return meta_params, opt_state, trials, metrics | found
+            return meta_params, opt_state, trials, metrics | found | {"max_kl": max_kl}
 
         return Outer(init=lambda meta_params: (), update=update)
 
@@ -144,6 +152,7 @@ def _line_search(
     batch: MetaBatch,
     counted: tuple[Trial, Array],
     loss_before: Array,
+    max_kl: Array,
 ) -> tuple[MetaParams, Metrics]:
     """The longest step tried that lowers the loss within the bound, and what was found there."""
 
@@ -160,7 +169,7 @@ def _line_search(
         return jax.tree.map(lambda p, s: p + size * s, meta_params, step)
 
     def is_good(loss, kl):
-        return (loss < loss_before) & (kl <= config.max_kl)
+        return (loss < loss_before) & (kl <= max_kl)
 
     def search_on(carry):
         index, _, loss, kl = carry
