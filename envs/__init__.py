@@ -16,10 +16,11 @@ from metarl_jax.core.registry import Entry, Registry
 if TYPE_CHECKING:
     from metarl_jax.envs.base import TaskDistribution
 
-BANDITS, TABLES, GRIDS, POINTS, ROBOTS = (
+BANDITS, TABLES, GRIDS, SCHEDULES, POINTS, ROBOTS = (
     "bandits",
     "tables",
     "grid",
+    "scheduling",
     "point robots",
     "simulated robots",
 )
@@ -88,6 +89,12 @@ registry: "Registry[type[TaskDistribution]]" = Registry(
             "metarl_jax.envs.dark_room:DarkKeyToDoor",
             "find a hidden key, and then a hidden door",
             GRIDS,
+            DISCRETE,
+        ),
+        "job_scheduling": Entry(
+            "metarl_jax.envs.job_scheduling:JobScheduling",
+            "jobs on a cluster of two resources: a hidden load, or hidden durations",
+            SCHEDULES,
             DISCRETE,
         ),
         "point_robot": Entry(

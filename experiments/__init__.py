@@ -144,6 +144,16 @@ PRESETS = {
     "dark_key_to_door": {
         "rl2-dark-key-to-door": ("rl2_dark_room:KEY_TO_DOOR", "RL² with a GRU, five episodes"),
     },
+    "job_scheduling": {
+        "rl2-job-scheduling-classes": (
+            "rl2_job_scheduling:CLASSES",
+            "RL², durations of classes are hidden, three episodes",
+        ),
+        "rl2-job-scheduling-load": (
+            "rl2_job_scheduling:LOAD",
+            "RL², the load is hidden, one episode",
+        ),
+    },
     "bandit": {
         "rl2-bandit": (
             "rl2_bandit:CONFIG",

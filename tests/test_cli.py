@@ -205,7 +205,7 @@ BAD = {
     f"train {PRESET} extra": "unexpected argument 'extra'",
     "train rl2-bandit --evaluation.split ood": "evaluation.split='ood' is unknown",
     f"train {PRESET} --learner rl2": "`rl2 --env point_robot` in the place of",
-    "train rl2": "metarl train rl2 needs --env: choose one of ant_dir, bandit",
+    "train rl2": "metarl train rl2 needs --env: choose one of ant_dir, ant_goal",
     "train rll2 --env bandit": "did you mean 'rl2'",
     "train rl2 --env bandti": "did you mean 'bandit'",
     "train rl2 --env bandit --learner maml": "is about 'rl2' and --learner maml",

@@ -12,7 +12,7 @@ To add one, subclass `metarl_jax.baselines.Strategy`; `baselines.register("bandi
 """
 
 from metarl_jax.baselines.base import Strategy
-from metarl_jax.baselines.evaluation import evaluate_control
+from metarl_jax.baselines.evaluation import evaluate_control, measure_control
 from metarl_jax.baselines.registry import make, register, strategies
 
-__all__ = ["Strategy", "evaluate_control", "make", "register", "strategies"]
+__all__ = ["Strategy", "evaluate_control", "make", "measure_control", "register", "strategies"]

@@ -6,11 +6,10 @@ from metarl_jax.baselines.policies import control_spec
 from metarl_jax.core.jax_settings import under_fixed_settings
 from metarl_jax.core.types import Array, Key
 from metarl_jax.program.build import Program, evaluation_sizes, make_spec
-from metarl_jax.program.evaluation import RETURN, make_measure
+from metarl_jax.program.evaluation import RETURN, Measured, make_measure
 from metarl_jax.program.step import make_init
 
 
-@under_fixed_settings
 def evaluate_control(
     program: Program,
     control: str,
@@ -19,7 +18,22 @@ def evaluate_control(
     num_tasks: int | None = None,
     step: Array | int = 0,
 ) -> Array:
-    """Mean returns `[tasks, K]` of a control, in the tasks that `program.evaluate` draws from the same key.
+    """Returns the mean returns `[tasks, K]` of a control. The arguments are those of `measure_control`."""
+    return measure_control(program, control, key, split, num_tasks, step)[RETURN]
+
+
+@under_fixed_settings
+def measure_control(
+    program: Program,
+    control: str,
+    key: Key,
+    split: str = "test",
+    num_tasks: int | None = None,
+    step: Array | int = 0,
+) -> Measured:
+    """Returns what a control reaches, by name `[tasks, K]`, in the tasks of `program.measure` for the same key.
+
+    That is `return` and, as `env/NAME`, what the environment reports.
 
     Args:
       program: of a run, from which tasks and sizes are taken.
@@ -38,4 +52,4 @@ def evaluate_control(
     state = make_init(controlled)(key).replace(step=jnp.asarray(step, jnp.int32))
     measure = make_measure(controlled, deterministic=False, **sizes)
     num_tasks = config.evaluation.num_tasks if num_tasks is None else num_tasks
-    return measure(state, key, split, num_tasks)[RETURN]
+    return measure(state, key, split, num_tasks)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from metarl_jax import learners, outer
-from metarl_jax.baselines.evaluation import evaluate_control
+from metarl_jax.baselines.evaluation import measure_control
 from metarl_jax.baselines.policies import control_names, control_spec
 from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.core.advantages import PLAIN_RETURNS
@@ -18,6 +18,7 @@ from metarl_jax.core.statistics import bootstrap_ci95
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.envs.base import TaskDistribution, check_split
 from metarl_jax.program.build import build, make_spec
+from metarl_jax.program.evaluation import RETURN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +46,9 @@ def measure(
 
     Returns:
       A report ready for JSON. Each of `controls` has `return_mean` by round, and of the sum over the rounds
-      `total_mean`, its standard error `total_se` and its 95% bootstrap interval `total_ci95`; of `bayes_optimal`, which
-      is exact, only the means are there.
+      `total_mean`, its standard error `total_se` and its 95% bootstrap interval `total_ci95`, and in `metrics` by name
+      `env/NAME` the `mean` and the standard error `se` by round of what the environment reports; of `bayes_optimal`,
+      which is exact, only the means are there.
 
     Raises:
       UserError: naming the field, the value and the remedy.
@@ -63,10 +65,9 @@ def measure(
     program, controls = build(run), {}
     for name in names:
         progress(f"{name} in {config.num_tasks} tasks")
-        evaluate = jax.jit(
-            lambda key, name=name: evaluate_control(program, name, key, config.split)
-        )
-        returns = np.asarray(evaluate(make_key(config.seed)), np.float64)
+        evaluate = jax.jit(lambda key, name=name: measure_control(program, name, key, config.split))
+        measured = jax.device_get(evaluate(make_key(config.seed)))
+        returns = np.asarray(measured.pop(RETURN), np.float64)
         total = returns.sum(axis=1, keepdims=True)
         controls[name] = {
             "return_mean": returns.mean(axis=0).tolist(),
@@ -74,6 +75,14 @@ def measure(
             "total_se": float(total.std(ddof=1) / np.sqrt(len(total))),
             "total_ci95": bootstrap_ci95(total)[:, 0].tolist(),
         }
+        if measured:
+            controls[name]["metrics"] = {
+                reported: {
+                    "mean": x.mean(axis=0).tolist(),
+                    "se": (x.std(axis=0, ddof=1) / np.sqrt(len(x))).tolist(),
+                }
+                for reported, x in measured.items()
+            }
     ceiling = None if config.split == "ood" else config.env.bayes_optimal_value(config.num_rounds)
     if ceiling is not None:
         controls["bayes_optimal"] = {

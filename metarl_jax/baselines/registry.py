@@ -23,6 +23,10 @@ def _of_tables(cls: str) -> Entry:
     return Entry(f"metarl_jax.baselines.tabular_strategies:{cls}")
 
 
+def _of_jobs(cls: str) -> Entry:
+    return Entry(f"metarl_jax.baselines.scheduling_strategies:{cls}")
+
+
 _registries: "dict[str, Registry[type[Strategy]]]" = {
     "bandit": Registry(
         "bandit strategy",
@@ -34,6 +38,18 @@ _registries: "dict[str, Registry[type[Strategy]]]" = {
             "optimistic_thompson": _of_bandits("OptimisticThompson"),
             "epsilon_greedy": _of_bandits("EpsilonGreedy"),
             "greedy": _of_bandits("Greedy"),
+        },
+    ),
+    "job_scheduling": Registry(
+        "job_scheduling strategy",
+        BASE,
+        {
+            "sjf": _of_jobs("ShortestJobFirst"),
+            "bookkeeper": _of_jobs("Bookkeeper"),
+            "tetris": _of_jobs("Tetris"),
+            "packer": _of_jobs("Packer"),
+            "first_fit": _of_jobs("FirstFit"),
+            "smallest": _of_jobs("Smallest"),
         },
     ),
     "tabular_mdp": Registry(

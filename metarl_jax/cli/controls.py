@@ -95,7 +95,19 @@ def print_report(report: dict[str, Any]) -> None:
             for name, index in (("first episode", 0), ("last episode", -1))
         ),
     ]
+    names = dict.fromkeys(name for c in controls.values() for name in c.get("metrics", {}))
+    for name in names:
+        if not name.endswith("_mean"):
+            cells = [
+                _estimate(control.get("metrics", {}).get(name)) for control in controls.values()
+            ]
+            columns.append(Column(f"{name.removeprefix('env/')}, first episode", cells))
     show(Table(title, columns))
+
+
+def _estimate(metric: dict[str, Any] | None) -> str:
+    """Mean and standard error in the first episode."""
+    return "" if metric is None else f"{metric['mean'][0]:.2f} ± {metric['se'][0]:.2f}"
 
 
 def _overview() -> str:

@@ -51,7 +51,7 @@ class RunFunctions(NamedTuple):
     init: Callable[[Key], TrainState]
     chunk: Callable[[TrainState, Array, int], tuple[TrainState, Metrics]]
     evaluate: Callable[[TrainState, Key, str, int], Measured]
-    evaluate_control: Callable[[str, Key, str, int, Array], Array]
+    evaluate_control: Callable[[str, Key, str, int, Array], Measured]
     key: Key
     sharding: Sharding
     compiler_options: dict[str, Any] | None
@@ -69,7 +69,7 @@ def run_functions(program: Program) -> RunFunctions:
         init=program.init,
         chunk=chunk,
         evaluate=program.measure,
-        evaluate_control=partial(baselines.evaluate_control, program),
+        evaluate_control=partial(baselines.measure_control, program),
         key=make_key(program.config.seed),
         sharding=replicated(program.axis, devices),
         compiler_options=program.env.compiler_options(devices[0].platform),
@@ -163,15 +163,18 @@ class Executables:
 
     def evaluate_control(
         self, control: str, key: Key, split: str, num_tasks: int, steps: Sequence[int]
-    ) -> np.ndarray:
-        """Returns `[tasks, K]` of a control or a known strategy, on tasks as after so many meta-steps (`steps[M]`)."""
+    ) -> dict[str, np.ndarray]:
+        """Returns what a control or a known strategy reaches, by name `[tasks, K]`, on the host.
+
+        Tasks are as after so many meta-steps (`steps[M]`).
+        """
         step = jnp.asarray(steps, jnp.int32).reshape(self._functions.key.shape)
 
         def evaluate(key: Key):
             return self._functions.evaluate_control(control, key, split, num_tasks, step)
 
         compiled = self._compile(evaluate, self._abstract(key))
-        return _run(lambda: np.asarray(compiled(key)))
+        return _run(lambda: jax.device_get(compiled(key)))
 
     def evaluation_key(self, stream: int) -> Key:
         """The key of evaluations, from the seed and the stream alone: all of a stream are in the same tasks."""

@@ -102,14 +102,22 @@ def evaluations(
         evaluation |= {"step": step, "last_step": shown.last_step, **summarize(mine)}
         evaluation |= protocol(run.config)
         evaluation["parameters"] = parameters
-        summaries = map(summarize, others)
-        if reported:
-            evaluation["metrics"] = {name: _interval(x) for name, x in reported.items()}
-        evaluation["controls"] = dict(zip(names, summaries, strict=True)) | ceiling
+        evaluation |= _metrics(reported)
+        evaluation["controls"] = {
+            name: summarize(control.pop(RETURN)) | _metrics(control)
+            for name, control in zip(names, others, strict=True)
+        } | ceiling
         if env.note:
             evaluation["note"] = env.note
         found.append(finite(evaluation))
     return returns, found
+
+
+def _metrics(reported: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The entry `metrics`, what the environment reports; none where it reports nothing."""
+    if not reported:
+        return {}
+    return {"metrics": {name: _interval(x) for name, x in reported.items()}}
 
 
 def _interval(values: np.ndarray) -> dict[str, Any]:

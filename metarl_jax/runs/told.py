@@ -56,7 +56,7 @@ class ToldRun:
         told = self._saved.executables.evaluate(self._saved.state, key, split, num_tasks)[RETURN]
         random = run.executables.evaluate_control(
             "random", key, split, num_tasks, [self._saved.step]
-        )
+        )[RETURN]
         together = finite_tasks(
             np.concatenate([returns, told[:, -1:], random.mean(axis=1, keepdims=True)], axis=1)
         )

@@ -147,11 +147,11 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
 
         return over_members(one, states, keys)
 
-    def evaluate_control(
+    def measure_control(
         control: str, keys: Key, split: str, num_tasks: int, steps: Array
-    ) -> Array:
+    ) -> Measured:
         def one(program: Program, _, key: Key, step: Array):
-            return baselines.evaluate_control(program, control, key, split, num_tasks, step)
+            return baselines.measure_control(program, control, key, split, num_tasks, step)
 
         return over_members(one, keys, steps)
 
@@ -159,7 +159,7 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
         init=init,
         chunk=chunk,
         evaluate=evaluate,
-        evaluate_control=evaluate_control,
+        evaluate_control=measure_control,
         key=jnp.stack([make_key(member.config.seed) for member in members]),
         sharding=replicated(axis, devices),
         compiler_options=sweep.config.env.compiler_options(devices[0].platform),

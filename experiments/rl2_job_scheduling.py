@@ -1,0 +1,61 @@
+"""RL² on job scheduling: a hidden load, or hidden durations, after DeepRM (Mao et al. 2016).
+
+What heuristics reach is in docs/results/scheduling.md; `metarl controls job_scheduling` prints it.
+"""
+
+import dataclasses
+
+from metarl_jax.config import Config, EvaluationConfig
+from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.envs.job_scheduling import JobScheduling
+from metarl_jax.learners.rl2 import RL2
+from metarl_jax.outer.ppo import PPO
+
+CLASSES = Config(
+    name="rl2-job-scheduling-classes",
+    env=JobScheduling(variant="classes", min_load=0.5, max_load=1.5),
+    learner=RL2(
+        hidden_size=128,
+        encoder_sizes=(128,),
+        init_timescale=200.0,
+        reward_input="symlog",
+    ),
+    outer=PPO(
+        learning_rate=1e-3,
+        final_learning_rate=1e-4,
+        num_epochs=2,
+        num_minibatches=4,
+        rounds="all",
+        value_coefficient=0.5,
+        entropy_coefficient=0.02,
+        final_entropy_coefficient=0.001,
+    ),
+    advantage=AdvantageConfig(
+        discount=0.99,
+        gae_lambda=0.95,
+        reward_scaling=0.02,
+        baseline="value",
+        credit="trial",
+        normalization="batch",
+    ),
+    num_meta_steps=250,
+    num_tasks=64,
+    num_rounds=3,
+    num_episodes=1,
+    evaluation=EvaluationConfig(every=50, num_tasks=200, deterministic=True, select_by="slowdown"),
+)
+"""Durations of eight classes are hidden; three episodes."""
+
+LOAD = dataclasses.replace(
+    CLASSES,
+    name="rl2-job-scheduling-load",
+    env=JobScheduling(variant="load"),
+    num_rounds=1,
+    num_tasks=128,
+)
+"""The load is hidden, and durations are seen; one episode."""
+
+if __name__ == "__main__":
+    from metarl_jax.cli.main import run_preset
+
+    run_preset("rl2-job-scheduling-classes")
