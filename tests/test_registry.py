@@ -63,7 +63,7 @@ def test_a_class_of_a_file_is_found_once_and_by_the_same_reference(file, monkeyp
     assert envs.registry.reference(cls) == f"{path}:Mine"
     config = dataclasses.replace(experiments.get("rl2-bandit"), env=cls(num_arms=3))
     values = json.loads(json.dumps(configs.to_dict(config)))
-    assert values["env"] == {"name": f"{path}:Mine", "num_arms": 3}
+    assert values["env"] == {"name": f"{path}:Mine", "told_task": False, "num_arms": 3}
     assert configs.from_dict(values) == config
 
 
