@@ -74,6 +74,6 @@ def pull(probabilities: jax.Array, state: EnvState, action: jax.Array) -> EnvSta
 
 
 def regret_of_arms(probabilities: jax.Array) -> Regret:
-    """What a pull loses in expectation, max p − p[a], where the arms pay with probabilities p `[k]`."""
+    """Returns the expected loss of a pull, max p − p[a], where arms pay with probabilities p `[k]`."""
     of_arms = probabilities.max() - probabilities
     return lambda state, action: of_arms[action]

@@ -1,4 +1,4 @@
-"""What a distribution over tasks is: the interface that `metarl_jax.envs` implements and users subclass."""
+"""The interface of a task distribution, which `metarl_jax.envs` implements and users subclass."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ Task = Any
 needs no recompilation."""
 
 SPLITS = ("train", "test", "ood")
-"""All splits that there are; which of them a task distribution has is in its `splits`."""
+"""All names of splits. A task distribution lists its own in `splits`."""
 
 CPU_LIBRARY = "xla_cpu_experimental_ynn_fusion_type"
 """The option of XLA:CPU that says what is left to a library. By default sums are too, and of a long array of many axes
@@ -70,7 +70,7 @@ class TaskDistribution(Named):
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     """The splits that `sample` knows. `train` and `test` are independent draws unless `note` says otherwise."""
     note: ClassVar[str] = ""
-    """What a reader of a report must know of the splits, shown beside held-out results."""
+    """A remark on the splits, shown beside held-out results."""
     single_task: ClassVar[bool] = False
     """Whether all draws of `sample` are one task, which otherwise is taken for a mistake."""
     horizon_is_task: ClassVar[bool] = True
@@ -171,7 +171,7 @@ class TaskDistribution(Named):
         return None
 
     def regret(self, task: Task) -> "Regret | None":
-        """What actions cost in a task, for training that is told it; None where it is not known.
+        """Per-action regret V*(s) − Q*(s, a), a privileged training signal; None where it is not known.
 
         Returns:
           (state, action) to V*(s) − Q*(s, a) `[]`, not negative: how much less the best policy that knows the task and

@@ -179,7 +179,7 @@ class _Search:
         return episode * self.met_at(self.horizon + 1) + self.met_at(step) + later * known
 
     def followers(self, node: Node) -> Iterator[tuple[Node, int | None]]:
-        """What may come next, with the goal that is met."""
+        """Yields the possible next nodes, each with the goal that is met."""
         for cell in self.neighbours[node.cell]:
             goal, left = self.goal_at.get(cell), node.left
             if goal is not None:

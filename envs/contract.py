@@ -1,4 +1,4 @@
-"""What a task distribution must answer: its properties, and the states of `reset` and `step`."""
+"""The contract of a task distribution: its properties, and the states of `reset` and `step`."""
 
 from functools import partial
 from typing import Any

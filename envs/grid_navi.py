@@ -55,7 +55,7 @@ class GridNavi(TaskDistribution):
         return Discrete(len(MOVES))
 
     def goals(self) -> np.ndarray:
-        """All goal cells `[G, 2]`."""
+        """Returns all goal cells `[G, 2]`."""
         cells = np.array([(x, y) for x in range(self.size) for y in range(self.size)], np.int32)
         return cells[(cells > 1).any(axis=1)]
 

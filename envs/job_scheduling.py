@@ -266,7 +266,7 @@ class JobScheduling(TaskDistribution):
         return (begin, has_room & (begin == 0)) if self.has_classes else (begin, has_room)
 
     def _draw_jobs(self, task: LoadTask | ClassTask, key: jax.Array) -> Jobs:
-        """All jobs of an episode, one for each time step in which one may arrive."""
+        """Draws the jobs of an episode, one for each time step in which one may arrive."""
         count = self.num_arrivals
         keys = jax.random.split(key, 5)
         kind = jnp.zeros(count, jnp.int32)

@@ -91,7 +91,7 @@ class RecurringBandit(TaskDistribution):
         return self._task(number, best, odd=True)
 
     def pool_tasks(self) -> CuedArms:
-        """All tasks of the pool of the moment, `[pool_size, ...]`."""
+        """Returns all tasks of the current pool, `[pool_size, ...]`."""
         key = jax.random.fold_in(make_key(self.pool_seed), self.pool)
         number_key, arm_key = jax.random.split(key)
         numbers = jax.random.permutation(number_key, self._num_cues)[: self.pool_size]

@@ -80,7 +80,7 @@ class Config:
     env: TaskDistribution
     """Task distribution."""
     learner: LearnerConfig
-    """What adapts, and how."""
+    """The learner: what adapts to a task, and how."""
     outer: OuterConfig
     """How experience becomes an update of the meta-parameters."""
     advantage: AdvantageConfig = AdvantageConfig()

@@ -27,7 +27,7 @@ __all__ = ["check_env", "check_learner", "check_outer"]
 
 ENV = "point_robot"
 LEARNERS = ("maml", "rl2")
-"""What learners and outer methods are checked with when nothing is given; of the learners, the first that fits."""
+"""Parts that learners and outer methods are checked with by default; of the learners, the first that fits."""
 
 
 def check_learner(learner: LearnerConfig, env: TaskDistribution | str = ENV) -> None:

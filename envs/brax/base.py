@@ -1,4 +1,4 @@
-"""What the task distributions on Brax robots share: physics, episodes, divergence."""
+"""The base of task distributions on Brax robots: physics, episodes, divergence."""
 
 import contextlib
 import copy

@@ -17,7 +17,7 @@ _BASE, _DAMPING_BASE = 1.5, 1.3
 
 
 class PhysicsFactors(struct.PyTreeNode):
-    """What the nominal physics of a robot is multiplied by, float32.
+    """Factors of the nominal physics of a robot, float32.
 
     Attributes:
       mass: `[L]`, of each link.

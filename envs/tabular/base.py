@@ -50,7 +50,7 @@ class TabularTasks(TaskDistribution):
 
     @property
     def observations(self) -> np.ndarray:
-        """What is seen in each state, `[S, O]`."""
+        """Returns the observation of each state, `[S, O]`."""
         return np.eye(self.sizes[0], dtype=np.float32)
 
     @property

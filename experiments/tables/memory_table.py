@@ -49,7 +49,7 @@ STRATEGIES = {
 NUM_TASKS = {"bandit": 20_000, "mdp": 2000}
 """Held-out tasks, unless another number is given."""
 CELL, CONTROLS = "table.json", "controls.json"
-"""What is kept of a cell in its run folder, and of the controls in the folder of a problem."""
+"""Names of the files with the results of a cell, and of the controls of a problem."""
 HELD_OUT_SEED = 1
 """Seed of the held-out tasks, and of what happens in them."""
 
@@ -57,7 +57,7 @@ HELD_OUT_SEED = 1
 def cell(
     problem: str, learner: str, root: Path, effort: float = 1.0, num_tasks: int | None = None
 ) -> dict[str, Any]:
-    """What is printed of a cell, trained if need be, after the one that it begins from; kept in its run folder.
+    """Returns the results of a cell, which is trained if need be, after the one that it begins from.
 
     Raises:
       UserError: if something else was trained in this folder.

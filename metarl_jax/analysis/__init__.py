@@ -1,1 +1,1 @@
-"""What is measured beside training: throughput, the bias of estimators, learned modules; and figures."""
+"""Measurements beside training: throughput, the bias of estimators, learned modules; and figures."""

@@ -49,7 +49,7 @@ STEPS_AT_ONCE = 100_000
 
 @dataclasses.dataclass(frozen=True)
 class BiasConfig:
-    """What is measured, and how often."""
+    """Options of a measurement of estimators."""
 
     env: TaskDistribution
     """Tabular task distribution."""

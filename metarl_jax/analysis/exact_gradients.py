@@ -57,7 +57,7 @@ def exact_return(policy: Array, mdp: TabularMDP, horizon: int | None = None) -> 
 def policy_matrix(
     learner: MetaLearner, meta_params: MetaParams, inner_state: InnerState, observations: Array
 ) -> Array:
-    """What a learner would do in every state, `[S, A]`, seeing `observations` `[S, O]` there.
+    """Returns the policy of a learner in every state, `[S, A]`, where it sees `observations` `[S, O]`.
 
     Only a learner whose answer depends on nothing but its inner state and the observation has such a matrix: one that
     adapts by gradient, not one that remembers.

@@ -1,4 +1,4 @@
-"""What a modular learner has learned: which modules a task is routed through, and which are connected."""
+"""The structure that a modular learner has learned: the routing of tasks, and the connections of modules."""
 
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class LearnedStructure(NamedTuple):
     skill: np.ndarray
 
     def summary(self) -> dict[str, Any]:
-        """As JSON: connections by layer, mean routing by skill, and what the routing tells of the skill."""
+        """Returns, ready for JSON, connections by layer, mean routing by skill, and the information in the routing."""
         found: dict[str, Any] = {
             "step": self.step,
             "connections": int((self.strength > 0).sum()),
@@ -100,7 +100,7 @@ def learned_structure(
 
 
 def skill_information(routing: np.ndarray, skill: np.ndarray, seed: int = 0) -> dict[str, float]:
-    """What the strongest modules of a task tell of its skill, in bits, beside the same with the skills shuffled.
+    """Returns the information of the strongest modules about the skill, in bits, and the same for shuffled skills.
 
     I(module; skill) of the layer that tells most, the entropy of the skills, which bounds it, and the greatest of 100
     shuffles.

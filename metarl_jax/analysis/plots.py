@@ -273,7 +273,7 @@ def _bounds(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray:
-    """As an array, with nan for what JSON could not hold."""
+    """Returns an array, with nan for what JSON could not hold."""
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 

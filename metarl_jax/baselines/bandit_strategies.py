@@ -29,7 +29,7 @@ NEVER = -1e9
 
 
 class Belief(struct.PyTreeNode):
-    """What was seen of the arms, `[E, k]` float32 each, and the key of the draws to come."""
+    """Wins and losses of each arm, `[E, k]` float32 each, and the key of later draws."""
 
     successes: Array
     failures: Array

@@ -1,4 +1,4 @@
-"""What a known strategy is: a policy without meta-parameters for one kind of tasks."""
+"""The interface of a known strategy: a policy without meta-parameters for one kind of tasks."""
 
 from typing import Any
 

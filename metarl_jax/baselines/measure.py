@@ -1,4 +1,4 @@
-"""What is known to do well on a task distribution, measured: random policy, oracle, strategies, and the ceiling."""
+"""Measures the controls of a task distribution: random policy, oracle, known strategies, and the ceiling."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from metarl_jax.program.evaluation import RETURN
 
 @dataclasses.dataclass(frozen=True)
 class ControlsConfig:
-    """What is measured, and on how much."""
+    """Options of a measurement of controls."""
 
     env: TaskDistribution
     """Task distribution."""

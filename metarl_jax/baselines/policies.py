@@ -50,7 +50,7 @@ class OracleControlled(Wrapper):
 
 
 def control_names(env: TaskDistribution) -> list[str]:
-    """All controls of these tasks: the random policy, the oracle where there is one, and the known strategies."""
+    """Returns the names of all controls: the random policy, the oracle where there is one, and known strategies."""
     return ["random", *(["oracle"] if has_oracle(env) else []), *registry.strategies(env)]
 
 

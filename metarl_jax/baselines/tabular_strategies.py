@@ -31,7 +31,7 @@ from metarl_jax.learners.base import MetaLearner
 
 
 class Posterior(struct.PyTreeNode):
-    """What is known of an MDP.
+    """A belief over an MDP.
 
     Attributes:
       transitions: `[S, A, S]`, parameters of the Dirichlet distributions.
@@ -62,7 +62,7 @@ class Posterior(struct.PyTreeNode):
 
 
 def prior(num_states: int, num_actions: int, mean: float) -> Posterior:
-    """What is known before anything was seen: transitions ~ Dirichlet(1), mean rewards ~ N(mean, 1)."""
+    """Returns the prior: transitions ~ Dirichlet(1), mean rewards ~ N(mean, 1)."""
     one = jnp.ones((num_states, num_actions), jnp.float32)
     transitions = jnp.ones((num_states, num_actions, num_states), jnp.float32)
     return Posterior(transitions, mean * one, one)

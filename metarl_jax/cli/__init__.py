@@ -1,1 +1,1 @@
-"""What stands behind the subcommands of `metarl`; `metarl_jax.cli.main` dispatches to it."""
+"""The subcommands of `metarl`; `metarl_jax.cli.main` dispatches to them."""

@@ -1,4 +1,4 @@
-"""What the command line sets before JAX starts its backend; importing the library sets nothing."""
+"""Settings of the command line before JAX starts its backend; importing the library sets nothing."""
 
 import os
 

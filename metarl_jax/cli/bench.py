@@ -93,7 +93,7 @@ def variant_flags(variant: str) -> list[str]:
 
 
 def print_variants(report: dict[str, Any]) -> None:
-    """What `metarl_jax.analysis.throughput.measure_variants` answers, as a table."""
+    """Prints the result of `metarl_jax.analysis.throughput.measure_variants` as a table."""
     device, variants = report["device"], report["variants"]
     rates = [found["env_steps_per_second"] for found in variants.values()]
     columns = [Column("", list(variants), is_text=True)]
@@ -107,7 +107,7 @@ def print_variants(report: dict[str, Any]) -> None:
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """What `metarl_jax.analysis.throughput.measure` answers, as tables."""
+    """Prints the result of `metarl_jax.analysis.throughput.measure` as tables."""
     device, sizes = report["device"], report["sizes"]
     batch = ", ".join(f"{sizes[f'num_{axis}']} {axis}" for axis in ("tasks", "rounds", "episodes"))
     show(

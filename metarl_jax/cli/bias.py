@@ -47,7 +47,7 @@ class BiasOptions(BiasConfig):
     """Print the numbers as JSON and nothing else on stdout."""
 
     def config(self) -> BiasConfig:
-        """What is to be measured, without the rest of the command line."""
+        """Returns the options of the measurement alone."""
         fields = [field.name for field in dataclasses.fields(BiasConfig)]
         return BiasConfig(**{name: getattr(self, name) for name in fields})
 
@@ -78,7 +78,7 @@ def main(args: list[str]) -> int:
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """What `metarl_jax.analysis.estimator_bias.measure` answers, as tables."""
+    """Prints the result of `metarl_jax.analysis.estimator_bias.measure` as tables."""
     config = report["config"]
     show(
         f"[bold]{report['env']}[/], seed {config['seed']}: {config['num_inner_steps']} exact inner step(s) of size "

@@ -133,7 +133,7 @@ def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
 
 
 def _last_metric(row: Row, name: str) -> str:
-    """What the environment reports of the last round that has a number."""
+    """Returns a metric of the environment in the last round that has a number."""
     known = [x for x in row.metrics.get(name, ()) if x is not None]
     return number(known[-1]) if known else ""
 
@@ -174,7 +174,7 @@ def _heading(rows: Sequence[Row], word: str) -> str:
 
 
 def _round_label(rows: Sequence[Row]) -> str:
-    """What a round is called: `episode` where it is one in all rows, otherwise `round`."""
+    """Returns the name of a round: `episode` where it is one in all rows, otherwise `round`."""
     labels = {row.round_label for row in rows}
     return labels.pop() if len(labels) == 1 else "round"
 
@@ -214,7 +214,7 @@ def _count(value: int | None) -> str:
 
 
 def _as_json(row: Row) -> dict[str, Any]:
-    """All that is known of a row, ready for JSON."""
+    """Returns all numbers of a row, ready for JSON."""
     is_control = not row.config
     return {
         "run": row.name if is_control else str(row.path),

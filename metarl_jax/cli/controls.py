@@ -41,7 +41,7 @@ class ControlsOptions(ControlsConfig):
     """Print the numbers as JSON and nothing else on stdout."""
 
     def config(self) -> ControlsConfig:
-        """What is to be measured, without the rest of the command line."""
+        """Returns the options of the measurement alone."""
         fields = [field.name for field in dataclasses.fields(ControlsConfig)]
         return ControlsConfig(**{name: getattr(self, name) for name in fields})
 
@@ -79,7 +79,7 @@ def main(args: list[str]) -> int:
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """What `metarl_jax.baselines.measure.measure` answers, as a table."""
+    """Prints the result of `metarl_jax.baselines.measure.measure` as a table."""
     controls = report["controls"]
     errors = [f"{c['total_se']:.3f}" if "total_se" in c else "exact" for c in controls.values()]
     title = (

@@ -30,7 +30,7 @@ KINDS: dict[type, Registry] = {
 
 
 def describe(registry: Registry | None, name: str) -> dict[str, Any]:
-    """What is known of a name: its kind, summary, description and fields, and what fits it.
+    """Describes a name: its kind, summary, description and fields, and what fits it.
 
     Args:
       registry: in which it is; None for a reference to a file or module.
@@ -123,7 +123,7 @@ def _parts(config: Config) -> list[tuple[Registry, Any]]:
 
 
 def to_text(found: dict[str, Any]) -> str:
-    """What `describe` answers, for a terminal."""
+    """Formats the result of `describe` for a terminal."""
     parts = [f"{found['name']} ({found['kind']})"]
     if found.get("summary"):
         parts.append(found["summary"])

@@ -34,7 +34,7 @@ REASONS = {
     "mujoco": "4.0.0 computes wrong accelerations",
     "mujoco-mjx": "must go with mujoco",
 }
-"""What goes wrong with other versions of a package than those that the distribution asks for, where it is known."""
+"""Known problems with versions of packages outside of the required range."""
 
 
 class Finding(NamedTuple):
@@ -103,7 +103,7 @@ def installed_versions() -> dict[str, str | None]:
 
 
 def check_versions(versions: dict[str, str | None], python: str) -> list[Finding]:
-    """What is wrong with these versions, if anything."""
+    """Returns the problems of these versions."""
     findings = []
     wanted = importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"]
     if not SpecifierSet(wanted).contains(python, prereleases=True):

@@ -64,7 +64,7 @@ def main(args: list[str]) -> int:
 
 
 def as_json() -> dict[str, dict[str, dict[str, str]]]:
-    """All entries by kind and name."""
+    """Returns all entries by kind and name."""
     return {
         kind: {name: _entry_as_json(registry.entry(name)) for name in registry}
         for kind, registry in REGISTRIES.items()

@@ -1,4 +1,4 @@
-"""What `resume`, `eval` and `structure` are about: the folder of a run."""
+"""Reads the first argument of `resume`, `eval` and `structure`: the folder of a run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

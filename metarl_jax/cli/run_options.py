@@ -1,4 +1,4 @@
-"""What `train`, `sweep` and `bench` are about: a preset, a learner in an environment, or a run that was trained."""
+"""The subject of `train`, `sweep` and `bench`: a preset, a learner in an environment, or a trained run."""
 
 import dataclasses
 import itertools
@@ -66,7 +66,7 @@ Run = TypeVar("Run", bound=RunOptions)
 
 
 class Subject(NamedTuple):
-    """What a command was asked to be about.
+    """The subject of a command.
 
     Attributes:
       title: as the user wrote it.
@@ -120,7 +120,7 @@ def split_subject(args: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def find_subject(command: str, word: str | None, args: Sequence[str]) -> Subject:
-    """What the command is about.
+    """Finds the subject of a command.
 
     Args:
       command: for messages.

@@ -1,1 +1,1 @@
-"""What is shown in a terminal, a pipe or a log file."""
+"""Output for a terminal, a pipe or a log file."""

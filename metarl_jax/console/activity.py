@@ -1,4 +1,4 @@
-"""What is shown while something runs that takes long: a spinner, or lines with the elapsed time."""
+"""Progress of a long call: a spinner, or lines with the elapsed time."""
 
 import threading
 import time

@@ -78,7 +78,7 @@ def percentile_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table:
 
 
 def metrics_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table | None:
-    """What the environment reports, by round: last values of an episode, and means over its steps; None if nothing."""
+    """Returns the metrics of the environment by round, last values and means of an episode; None without any."""
     metrics = evaluation.get("metrics", {})
     if not metrics:
         return None

@@ -170,11 +170,11 @@ def thousands(count: float) -> str:
 
 
 def interval(ends: Sequence[float | None]) -> str:
-    """As in `-2.56 to -2.12`."""
+    """Formats an interval, as in `-2.56 to -2.12`."""
     low, high = ends
     return f"{number(low)} to {number(high)}"
 
 
 def interval_over(num_seeds: int) -> str:
-    """What an interval of `evaluate.ci95_over_seeds` is over, in words."""
+    """Describes over what an interval of `ci95_over_seeds` was computed."""
     return "over seeds and tasks" if num_seeds > 1 else "over tasks alone (one seed)"

@@ -1,1 +1,1 @@
-"""What every other folder stands on."""
+"""The base of all other folders: types, statistics, registries, validation."""

@@ -1,4 +1,4 @@
-"""What a class of the user's must be before its methods are looked at: a frozen dataclass whose fields are options.
+"""Checks of the declaration of a user's class: a frozen dataclass whose fields are options.
 
 Nothing here computes, so that it may run before JAX has started its backend.
 """

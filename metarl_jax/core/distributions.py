@@ -15,7 +15,7 @@ MASKED_LOGIT = -1e9
 
 
 class Distribution(Protocol):
-    """What the library asks of a distribution over actions.
+    """The interface of a distribution over actions.
 
     A sample is a function of noise that depends on nothing but the shapes of the distribution: `sample(key)` is
     `transform(noise(key))`. So the noise of many steps can be drawn at once, before their distributions are known.

@@ -64,13 +64,13 @@ def as_fixed_key(key: jax.Array) -> jax.Array:
 
 
 def changed_settings() -> dict[str, Any]:
-    """Those of `SETTINGS` that the process has otherwise, by the name of the flag, with its value there."""
+    """Returns the flags of `SETTINGS` that the process sets otherwise, with its values."""
     flags = {f"jax_{name}": value for name, value in SETTINGS.items()}
     values = process_settings()
     return {flag: values[flag] for flag, value in flags.items() if values[flag] != value}
 
 
 def process_settings() -> dict[str, Any]:
-    """All flags of JAX with their values outside of any context."""
+    """Returns all flags of JAX with their values outside of any context."""
     with ThreadPoolExecutor(max_workers=1) as executor:  # contexts are those of a thread
         return executor.submit(lambda: dict(jax.config.values)).result()

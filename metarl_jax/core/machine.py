@@ -12,7 +12,7 @@ from metarl_jax.core.types import Device
 
 
 def specification(devices: Sequence[Device]) -> dict[str, Any]:
-    """What a figure that these devices, of one kind, gave should be told with."""
+    """Returns a description of devices of one kind, to be stated beside a figure."""
     return {
         "platform": devices[0].platform,
         "kind": devices[0].device_kind,
@@ -24,7 +24,7 @@ def specification(devices: Sequence[Device]) -> dict[str, Any]:
 
 
 def describe(machine: dict[str, Any]) -> str:
-    """As in `2 x cpu device(s), AMD EPYC, 2 core(s)`."""
+    """Describes a machine, as in `2 x cpu device(s), AMD EPYC, 2 core(s)`."""
     devices = f"{machine['count']} x {machine['kind']} device(s)"
     return f"{devices}, {machine['processor']}, {machine['cores']} core(s)"
 

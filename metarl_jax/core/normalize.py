@@ -103,7 +103,7 @@ def update(running: RunningStatistics, batches: RunningStatistics) -> RunningSta
 
 
 def float_entries(observation: Observation, num_leading: int) -> jax.Array:
-    """All floats of an observation with so many leading axes as one vector `[..., O]`; integers are left out."""
+    """Returns the floats of an observation as one vector `[..., O]`, without its integers."""
     leaves = [x for x in jax.tree.leaves(observation) if _is_float(x)]
     parts = [x.reshape(*x.shape[:num_leading], -1) for x in leaves]
     if not parts:

@@ -16,7 +16,7 @@ MANY = 20
 
 
 class Entry(NamedTuple):
-    """What is known of a registered thing without importing it.
+    """A registered name, described without importing what it stands for.
 
     Attributes:
       target: `"module:attribute"`, imported when it is first asked for.
@@ -86,15 +86,15 @@ class Registry(Generic[T]):
         return thing
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """Returns all names, sorted."""
         return sorted(self._entries | self._loaded)
 
     def in_order(self) -> list[str]:
-        """All names, as the library lists them, and then those that were registered."""
+        """Returns all names, as the library lists them, and then those that were registered."""
         return list(self._entries | self._loaded)
 
     def entry(self, name: str) -> Entry:
-        """What is known of the thing of this name; of one that a user registered, by its docstring."""
+        """Returns the description of a name; of a class that a user registered, from its docstring."""
         if name in self._entries:
             return self._entries[name]
         return Entry("", first_paragraph(getattr(self.get(name), "__doc__", "") or ""), "your own")
@@ -123,7 +123,7 @@ class Registry(Generic[T]):
         return cls(**options)
 
     def reference(self, thing: T) -> str:
-        """What `get` finds this thing by in another process: its name, or the file or module of a user's class."""
+        """Returns the text by which `get` finds a class in another process: its name, or a reference."""
         name = _name(thing)
         if name in self._entries and self.get(name) is thing:
             return name

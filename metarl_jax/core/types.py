@@ -34,16 +34,16 @@ Key = jax.Array
 """A typed PRNG key (`jax.random.key`)."""
 
 MetaParams = PyTree
-"""What is learned across tasks."""
+"""Parameters that are learned across tasks."""
 InnerState = PyTree
-"""What is learned within a trial: fast parameters, a recurrent carry, a posterior."""
+"""State that is learned within a trial: fast parameters, a recurrent carry, a posterior."""
 Memory = PyTree
-"""What outlives a trial without being a parameter."""
+"""State that outlives a trial without being a parameter, such as an episodic memory."""
 Metrics = dict[str, Array]
 
 
 class TimeStep(struct.PyTreeNode):
-    """What a learner sees before it acts.
+    """The input of a learner at a step.
 
     Attributes:
       observation: `[..., *]` of the environment's `observation_space`, often one vector `[..., O]`; its floats are
@@ -70,7 +70,7 @@ class TimeStep(struct.PyTreeNode):
 
 
 class PolicyOut(struct.PyTreeNode):
-    """What a learner answers at a step.
+    """The answer of a learner at a step.
 
     Attributes:
       distribution: over actions, `[...]`.
@@ -120,7 +120,7 @@ class Transition(struct.PyTreeNode):
 
 
 class EpisodeMetrics(struct.PyTreeNode):
-    """What an environment reports of its episodes (`EnvState.metrics`): trees of `[K, E]`.
+    """Metrics of episodes, from `EnvState.metrics`: trees of `[K, E]`.
 
     Attributes:
       mean: over the valid steps of an episode.
@@ -196,7 +196,7 @@ def sum_by_episode(values: Array, episode_index: Array, num_episodes: int) -> Ar
 
 
 class MetaState(struct.PyTreeNode):
-    """What a learner brings into a new task, and all that is needed to evaluate it there.
+    """The learned state, with which a learner begins a new task.
 
     Attributes:
       params: the meta-parameters, learned across tasks.
@@ -211,7 +211,7 @@ class MetaState(struct.PyTreeNode):
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything that a run needs to go on: restoring it resumes the run exactly.
+    """The state of a run: restoring it resumes the run exactly.
 
     Attributes:
       step: int32, meta-steps done.

@@ -50,7 +50,7 @@ def file_of_module(name: str) -> Path | None:
 
 
 def find(reference: str) -> Any:
-    """What a reference names.
+    """Returns the object that a reference names.
 
     Raises:
       UserError: if the file or module is missing or cannot be imported, or lacks the name; with file and line.

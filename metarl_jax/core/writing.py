@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SWEEP, MEMBERS = "sweep.json", "members"
-"""What tells the folder of a sweep from that of a run, and where its runs lie."""
+"""The file by which the folder of a sweep is recognised, and the folder of its runs."""
 
 
 class WriteError(OSError):
@@ -83,12 +83,12 @@ def sweep_around(path: Path) -> Path | None:
 
 
 def to_resume(path: Path) -> Path:
-    """What `metarl resume` takes to go on with the run in this folder: the sweep of a member."""
+    """Returns the folder to give to `metarl resume`: that of the sweep, for a member of one."""
     return sweep_around(path) or path
 
 
 def _run_around(path: Path) -> Path | None:
-    """What to resume after a write to this path failed, if it is of a run or a sweep."""
+    """Returns the folder to resume after a write to this path failed, if it is of a run or a sweep."""
     for folder in path.parents:
         if any((folder / name).is_file() for name in (SWEEP, "config.json")):
             return to_resume(folder)
@@ -96,7 +96,7 @@ def _run_around(path: Path) -> Path | None:
 
 
 def _reason(error: BaseException | str) -> str:
-    """What the operating system said, or else the first line of the message."""
+    """Returns the message of the operating system, or else the first line of the error."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     message = str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a meta-learner is: a handful of pure functions, one for each clock of meta-RL."""
+"""The interface of a meta-learner: a handful of pure functions, one for each time scale of meta-RL."""
 
 import dataclasses
 from collections.abc import Callable
@@ -92,7 +92,7 @@ class MetaLearner(NamedTuple):
 
 
 class Setup(Protocol):
-    """What a learner is trained in, as far as its options may depend on it: a `metarl_jax.Config`."""
+    """The parts of a `metarl_jax.Config` that a learner's options may depend on."""
 
     @property
     def env(self) -> TaskDistribution: ...
@@ -119,7 +119,7 @@ class LearnerConfig(Named):
     result_rounds: ClassVar[Literal["last", "all"]] = "all"
     """Which rounds of a trial are the result: the `last`, where the others are data to adapt to, or `all`."""
     round_label: ClassVar[Literal["round", "episode"]] = "episode"
-    """What a round is called: a `round` of parallel episodes between two inner steps, or an `episode` of the trial."""
+    """Name of a round in tables: `round` for parallel episodes between two inner steps, or `episode`."""
 
     def make(self, env: TaskDistribution) -> MetaLearner:
         """Builds the learner for the observations and actions of `env`."""

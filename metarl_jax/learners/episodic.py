@@ -24,7 +24,7 @@ from metarl_jax.networks.layers import orthogonal
 
 
 class Recall(struct.PyTreeNode):
-    """What an agent recalled at a step.
+    """The result of a query of the store, at one step.
 
     Attributes:
       slot: `[...]` int32, the nearest entry of the store.

@@ -244,7 +244,7 @@ class MAML(GradientLearner):
     context_size: int = bounded(0, at_least=0)
     """Entries of a context vector that the network is given beside the observation."""
     adapts: str = "all"
-    """What adapts: `all`, the `head`, the `context`, or the parameters in whose path (such as
+    """The part that adapts: `all`, the `head`, the `context`, or the parameters in whose path (such as
     `params/MLP_0/Dense_0/kernel`) this regular expression is found."""
 
     def suited_to(self, env: TaskDistribution) -> GradientLearner:
@@ -293,7 +293,7 @@ class ANIL(MAML):
     name: ClassVar[str] = "anil"
 
     adapts: str = "head"
-    """What adapts: the `head`."""
+    """The part that adapts: the `head`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,7 +309,7 @@ class CAVIA(MAML):
     context_size: int = bounded(5, at_least=0)
     """Entries of the context vector that the network is given beside the observation."""
     adapts: str = "context"
-    """What adapts: the `context`."""
+    """The part that adapts: the `context`."""
     inner_lr: float = bounded(1.0, at_least=0)
     """Step size of the inner gradient step."""
 

@@ -1,4 +1,4 @@
-"""What the learners that read a trial as one sequence share: an encoder, a core that carries, and an answer."""
+"""The base of learners that read a trial as one sequence: an encoder, a recurrent core, and heads."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ class SequencePolicy(nn.Module):
         self.value_head = NarrowDense(1, 1.0)
 
     def read(self, timestep: TimeStep, previous: Observation | None, memory: Memory) -> list[Array]:
-        """What is seen in a step: arrays `[..., I]`. `previous` is the observation before it, or None."""
+        """Returns the inputs of a step: arrays `[..., I]`. `previous` is the observation before it, or None."""
         del memory
         first = timestep.is_first.astype(jnp.float32)
         scalars = jnp.stack([self.see_reward(timestep.previous_reward), first], axis=-1)
@@ -58,7 +58,7 @@ class SequencePolicy(nn.Module):
         return seen if previous is None else [*seen, look(previous)]
 
     def encode(self, timestep: TimeStep, previous: Observation | None, memory: Memory) -> PyTree:
-        """What the core reads, projected: arrays `[..., P]`."""
+        """Returns the projected inputs of the core: arrays `[..., P]`."""
         seen = jnp.concatenate(self.read(timestep, previous, memory), axis=-1)
         return self.core.project(self.encoder(seen))
 
@@ -113,7 +113,7 @@ class SequenceLearner(LearnerConfig):
     reward_input: Literal["raw", "symlog"] = "raw"
     """How rewards are read: `raw`, or as `symlog`, sign(r) log(1 + |r|), where they are of very different sizes."""
     reward_input_scale: float = bounded(1.0, above=0)
-    """What rewards are multiplied by before they are read. Larger ones than 1 or so saturate the core.
+    """Factor of rewards before they are read. Rewards much larger than 1 saturate the core.
     `advantage.reward_scaling` changes what is learned of rewards, and not how they are read."""
     init_timescale: float | None = bounded(None, above=2)
     """Steps over which the slowest entries of a gated core remember before training; the fastest forget within two.
@@ -140,7 +140,7 @@ class SequenceLearner(LearnerConfig):
         return SequencePolicy(**self.policy_options(env))
 
     def policy_options(self, env: TaskDistribution) -> dict[str, Any]:
-        """What every `SequencePolicy` is given."""
+        """Returns the arguments that every `SequencePolicy` takes."""
         return {
             "action_space": env.action_space,
             "core": self.make_core(),
@@ -155,7 +155,7 @@ class SequenceLearner(LearnerConfig):
         return {"log_std_init": "log_std$"}
 
     def init_memory(self, env: TaskDistribution) -> Memory:
-        """What outlives trials, when empty."""
+        """Returns an empty memory, for what outlives trials."""
         del env
         return ()
 
@@ -214,7 +214,7 @@ def read_sequence(
 def previous_observations(
     first: Observation | None, observations: Observation, valid: Array
 ) -> tuple[Observation | None, Observation | None]:
-    """What was observed at the valid step before each of `[S, E]`, and at the last valid one.
+    """Returns the observation of the valid step before each of `[S, E]`, and of the last valid one.
 
     Args:
       first: `[E, *]`, the observation before the first step; None for a learner that has no use of it.

@@ -62,7 +62,7 @@ class TunedPolicy(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class StructureOptions(LearnerConfig):
-    """What learners have in common whose policy is a structure."""
+    """The base of learners whose policy is a structure (`metarl_jax.networks.structures`)."""
 
     policy_activation: Activation = "tanh"
     """Activation of the policy."""

@@ -47,7 +47,7 @@ class PerAction(nn.Module):
     def _for_each(
         self, read: Callable[..., Any], carry: PyTree, projected: PyTree, valid: Array
     ) -> tuple[PyTree, Array]:
-        """What `read` answers for E·A episodes: the carry, and features `[..., E, A, F]`."""
+        """Returns the carry, and features `[..., E, A, F]`, from the result of `read` for E·A episodes."""
         leading = (*valid.shape, self.num_actions)
 
         def join(x: Array) -> Array:
@@ -83,7 +83,7 @@ class SymmetricPolicy(SequencePolicy):
         self.value_head = NarrowDense(1, 1.0)
 
     def read(self, timestep: TimeStep, previous: Observation | None, memory: Memory) -> list[Array]:
-        """What is seen in a step, for each action: arrays `[..., A, I]`."""
+        """Returns the inputs of a step for each action: arrays `[..., A, I]`."""
         observation, action, *others = super().read(timestep, previous, memory)
         brought = action * self.see_reward(timestep.previous_reward)[..., None]
         shared = jnp.concatenate([observation, *others], axis=-1)[..., None, :]

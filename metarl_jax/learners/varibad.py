@@ -96,7 +96,7 @@ class BeliefPolicy(SequencePolicy):
 
 
 class Steps(struct.PyTreeNode):
-    """What a trial says of its task, `[S, E, ...]` with S = K·T.
+    """The transitions of a trial, `[S, E, ...]` with S = K·T, which the decoders predict.
 
     Attributes:
       observation, action, reward: of a step, the action encoded.

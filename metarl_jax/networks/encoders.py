@@ -50,7 +50,7 @@ class HashableSpace:
 
 
 class FlatEncoder(nn.Module):
-    """All entries of an observation as one vector, integers one-hot. It has no parameters."""
+    """Flattens an observation into one vector, integers one-hot. It has no parameters."""
 
     space: HashableSpace
 

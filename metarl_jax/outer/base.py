@@ -1,4 +1,4 @@
-"""What an outer method is, and what it is given."""
+"""The interface of an outer method, and the batch of tasks that it updates from."""
 
 import dataclasses
 import re

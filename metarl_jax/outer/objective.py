@@ -71,7 +71,7 @@ class ReplayObjective(OuterConfig):
     entropy_coefficient: float = bounded(0.0, at_least=0)
     """Weight of the entropy of the policy in the counted rounds."""
     final_entropy_coefficient: float | None = bounded(None, at_least=0)
-    """That weight at the end of the run; the same as at its beginning when not given."""
+    """Weight at the end of the run; constant when not given."""
     entropy_schedule: Literal["linear", "geometric"] = "linear"
     """How that weight goes from the one to the other: by `linear` or by `geometric` interpolation, which takes as long
     from 0.1 to 0.01 as from 0.01 to 0.001."""
@@ -86,7 +86,7 @@ class ReplayObjective(OuterConfig):
     """Meta-steps over which that share falls from 1, linearly: at first, failure says little."""
 
     def gain(self, ratio: Array, advantage: Array) -> Array:
-        """What a step with likelihood ratio ρ and advantage A adds to the objective."""
+        """Returns the contribution to the objective of a step with likelihood ratio ρ and advantage A."""
         return ratio * advantage
 
     def counted_rounds(self, num_rounds: int) -> tuple[int, int]:
@@ -274,7 +274,7 @@ def entropy_coefficient(config: ReplayObjective, progress: Array) -> float | Arr
 
 
 def round_factors(config: ReplayObjective, num_rounds: int) -> Array:
-    """What the weight of the entropy is multiplied by in each of K rounds, `[K]`."""
+    """Returns the factor of the entropy weight in each of K rounds, `[K]`."""
     return jnp.ones(num_rounds).at[0].set(config.first_round_entropy_factor)
 
 

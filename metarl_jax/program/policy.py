@@ -17,7 +17,7 @@ from metarl_jax.learners.base import MetaLearner, unroll
 from metarl_jax.program.simulation import make_act, normalized
 
 Carry = tuple[Array, ...]
-"""What the learner knows of the task: a flat tuple of arrays, which `jax.export` and any file format can take."""
+"""The learner's state in a task: a flat tuple of arrays, which `jax.export` and any file format can hold."""
 
 
 class Policy(NamedTuple):

@@ -185,7 +185,7 @@ def replay_trial(
     trial: Trial,
     first_round: int = 0,
 ) -> PolicyOut:
-    """What the learner with these meta-parameters would have answered, had it seen what was recorded.
+    """Runs the learner with these meta-parameters over a recorded trial, and returns its answers.
 
     Differentiable in `meta_params`, through every adaptation in the trial.
 

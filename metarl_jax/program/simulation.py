@@ -38,7 +38,7 @@ Act = Callable[[InnerState, TimeStep], tuple[PolicyOut, InnerState]]
 
 
 class Carried(struct.PyTreeNode):
-    """What a learner takes from one round to the next.
+    """The state that a learner carries from one round to the next.
 
     Attributes:
       inner_state: of the learner.
@@ -87,7 +87,7 @@ class Simulation(NamedTuple):
     def timestep(
         self, state: EnvState, carried: Carried, is_first: Array, valid: Array
     ) -> TimeStep:
-        """What the learner sees of a state of the simulator, raw."""
+        """Returns the timestep of a state of the simulator, with raw observations."""
         return TimeStep(
             observation=state.observation,
             previous_action=carried.previous_action,
@@ -100,7 +100,7 @@ class Simulation(NamedTuple):
 
 
 class Recorded(struct.PyTreeNode):
-    """What is recorded of the steps `[T, E]` of one round.
+    """The record of the steps `[T, E]` of one round.
 
     Attributes:
       rollout: the transitions, with raw observations.

@@ -140,7 +140,7 @@ def sample_tasks(
 
 
 def trial_metrics(trials: Trial) -> Metrics:
-    """What trials `[N, K, T, E]` have earned: means by round `[K]`, and numbers of steps.
+    """Returns metrics of trials `[N, K, T, E]`: mean returns by round `[K]`, and numbers of steps.
 
     Returns:
       `episode_return`; `env/NAME` and `env/NAME_mean`, what the environment reports at the last step of an episode and
@@ -164,7 +164,7 @@ def mean_by_round(values: Array, trials: Trial, axes: tuple[int, ...]) -> Array:
 
 
 def reported(metrics: EpisodeMetrics) -> dict[str, Array]:
-    """What an environment reports of its episodes, by name: `env/NAME` its last value, `env/NAME_mean` its mean."""
+    """Returns the metrics of an environment by name: `env/NAME` the last value, `env/NAME_mean` the mean."""
 
     def named(tree: PyTree, suffix: str) -> dict[str, Array]:
         leaves = jax.tree_util.tree_leaves_with_path(tree)

@@ -1,4 +1,4 @@
-"""What is told of a run while it trains, and may stop it."""
+"""Callbacks: they follow a run while it trains, and may stop it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +36,7 @@ class Callback:
 
 
 class Callbacks:
-    """All that is told: callbacks of the whole run or sweep, and one of each member."""
+    """Calls the callbacks of the whole run or sweep, and one of each member."""
 
     def __init__(self, shared: Sequence[Callback], by_member: Sequence[Callback]):
         self._shared, self._by_member = shared, by_member

@@ -24,7 +24,7 @@ from metarl_jax.runs.progress import Progress
 
 
 class Checkpoint(NamedTuple):
-    """What was read back, with the progress of each member of a sweep, or of the one run."""
+    """A checkpoint that was read back, with the progress of each member of a sweep, or of the one run."""
 
     step: int
     state: TrainState
@@ -119,7 +119,7 @@ def step_of(state: TrainState) -> int:
 
 
 def to_values(progress: Sequence[Progress]) -> dict[str, Any]:
-    """What is saved of the progress of a run, or of each member of a sweep."""
+    """Returns the part of the progress of a run, or of each member of a sweep, that is saved."""
     values = [dataclasses.asdict(member) for member in progress]
     return values[0] if len(values) == 1 else {"members": values}
 

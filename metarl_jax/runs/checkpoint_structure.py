@@ -1,4 +1,4 @@
-"""What a saved state consists of: type and shape of every array, and a checksum of their bytes."""
+"""The structure of a saved state: type and shape of every array, and a checksum of their bytes."""
 
 import hashlib
 import json

@@ -195,14 +195,14 @@ class _LatestAndBest:
 
 
 def _items(state: PyTree, values: dict[str, Any]) -> ocp.args.Composite:
-    """What Orbax is given of a state and of what is saved beside it."""
+    """Returns the arguments of Orbax for a state and for what is saved beside it."""
     return ocp.args.Composite(
         state=ocp.args.StandardSave(without_empty(state)), progress=ocp.args.JsonSave(values)
     )
 
 
 def _saved_values(path: Path) -> dict[str, Any]:
-    """What lies beside a saved state; empty where it cannot be read."""
+    """Returns the data saved beside a state; empty where it cannot be read."""
     try:
         values = json.loads(path.read_text())
     except (OSError, ValueError):

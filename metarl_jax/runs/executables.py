@@ -33,7 +33,7 @@ reported of the best, at the end of training and by `metarl eval`, is in the tas
 
 
 class RunFunctions(NamedTuple):
-    """What is compiled. In a sweep all arrays, keys among them, have a leading axis `[M]` of members.
+    """The functions to compile. In a sweep all arrays, keys among them, have a leading axis `[M]` of members.
 
     Attributes:
       init: key to the first `TrainState`.
@@ -105,7 +105,7 @@ class Executables:
 
     @property
     def devices(self) -> list[Device]:
-        """Those that work."""
+        """The devices in use."""
         return sorted(self._functions.sharding.device_set, key=lambda device: device.id)
 
     def init(self) -> TrainState:
@@ -156,7 +156,7 @@ class Executables:
     def evaluate(
         self, state: TrainState, key: Key, split: str, num_tasks: int
     ) -> dict[str, np.ndarray]:
-        """What is measured in held-out tasks, by name `[tasks, K]`, on the host. `state` stays as it is."""
+        """Returns measurements in held-out tasks, by name `[tasks, K]`, on the host. `state` is not changed."""
         self.compile_evaluate(split, num_tasks)
         compiled = self._evaluates[split, num_tasks]
         return _run(lambda: jax.device_get(compiled(state, key)))

@@ -30,7 +30,7 @@ def finite(values: Any) -> Any:
 
 
 def read_json(path: Path, from_values: Callable[[Any], Result]) -> Result:
-    """What `from_values` makes of a JSON file; raises `UserError` where it cannot be read so."""
+    """Reads a JSON file and converts it by `from_values`; raises `UserError` where that fails."""
     try:
         values = json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -43,7 +43,7 @@ from metarl_jax.runs.stopping import StopNow, StopRequest
 
 
 class Run(NamedTuple):
-    """What is trained: one run, or all members of a sweep.
+    """The subject of training: one run, or all members of a sweep.
 
     Attributes:
       path: the folder, which `metarl resume` takes.
@@ -70,7 +70,7 @@ class Run(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What the loop ends with: the state, and what was noted of each member."""
+    """The result of training: the state, and the progress of each member."""
 
     state: TrainState
     progress: list[Progress]
@@ -88,7 +88,7 @@ def is_due(every: int, start: int, end: int) -> bool:
 
 @dataclasses.dataclass
 class _AtHand:
-    """What there is to save when a signal comes.
+    """The latest whole state, to be saved when a signal comes.
 
     Attributes:
       trained: a state that no running call may overwrite; None where only the last checkpoint is left.

@@ -22,7 +22,7 @@ SUMMED = (
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a run keeps on the host beside its state.
+    """The progress of a run, kept on the host beside its state.
 
     Attributes:
       env_steps: valid environment steps of training.
@@ -112,7 +112,7 @@ def note_evaluation(
     measured: dict[str, np.ndarray],
     saved: bool,
 ) -> Noted:
-    """What was measured in held-out tasks after `step`, by name `[tasks, K]`.
+    """Notes a held-out evaluation after `step`, by name `[tasks, K]`.
 
     Args:
       saved: whether the state may be kept as the best: of equals, the last.

@@ -1,4 +1,4 @@
-"""What a run leaves behind at its end: held-out returns beside the controls, and the curve drawn."""
+"""The report at the end of a run: held-out returns beside the controls, and the curve."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -57,7 +57,7 @@ def best(run: Run, trained: Trained) -> Shown:
 
 
 def evaluate_best(run: Run, trained: Trained) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """What training ends with: `evaluations` of each member at its best checkpoint.
+    """Evaluates each member at its best checkpoint, as training does at its end.
 
     Raises:
       Interrupted: after Ctrl-C, SIGTERM or SIGHUP: everything is saved.

@@ -1,4 +1,4 @@
-"""What is shown in the terminal while a run goes."""
+"""Progress of a run in the terminal."""
 
 import contextlib
 import math

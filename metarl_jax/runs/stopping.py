@@ -33,7 +33,7 @@ class Diverged(Exception):  # noqa: N818 - not an error of the program
 def interrupted(
     path: Path, signal_name: str, doing: str, saved: int | None, seed: int
 ) -> Interrupted:
-    """What to raise after a signal.
+    """Returns the exception to raise after a signal.
 
     Args:
       path: the folder of the run or sweep.
@@ -57,7 +57,7 @@ def diverged(
     what: str,
     fault: str | None,
 ) -> Diverged:
-    """What to raise when `what` (training, or all members of a sweep) skipped too many updates.
+    """Returns the exception to raise when `what` (training, or all members of a sweep) skipped too many updates.
 
     Args:
       saved: the step of the last checkpoint, where there is one.
@@ -76,7 +76,7 @@ def diverged(
 
 
 def environment_fault(name: str, line: dict[str, Any]) -> str | None:
-    """What is wrong with the environment `name`, after the metrics of a chunk; None where its numbers are finite."""
+    """Describes numbers of environment `name` that were not finite in a chunk; None where all were finite."""
     places = {
         "nonfinite_reset": "observations of `reset`",
         "nonfinite_observation": "observations of `step`",

@@ -69,7 +69,7 @@ def recall(run_dir: Path, config: dict[str, Any]) -> None:
 
 
 def changed(run_dir: Path, config: dict[str, Any]) -> list[str]:
-    """What a user must know of the files that a run was made with: those that are gone or have changed."""
+    """Returns remarks on the user's files that are gone or have changed since the run began."""
     remarks = []
     for name, path, copy, _ in _files(run_dir, config):
         if not copy.is_file():

@@ -102,7 +102,7 @@ def first_state(
 
 
 def _filled_anew(config: Config, theirs: Config, own: PyTree, learned: PyTree) -> PyTree:
-    """What was learned, with own `filled_parameters` where they are others than the source began with."""
+    """Returns the learned parameters, with own `filled_parameters` where the source began with others."""
     patterns = config.learner.filled_parameters()
     before = {f: getattr(theirs.learner, f) for f in patterns if hasattr(theirs.learner, f)}
     expression = "|".join(patterns[field] for field in before)

@@ -185,7 +185,7 @@ def _run(path: Path, warn: Callable[[str], None]) -> Row:
 
 
 def _reported(found: dict[str, Any]) -> dict[str, list[float | None]]:
-    """What the environment reports, by the name that `evaluation.select_by` takes."""
+    """Returns the metrics of the environment, by the names that `evaluation.select_by` takes."""
     metrics = found.get("metrics", {})
     return {name.removeprefix("env/"): values["mean"] for name, values in metrics.items()}
 
@@ -201,7 +201,7 @@ def _counted(config: Config, num_rounds: int) -> list[int]:
 
 
 def _round_label(config: Config) -> str:
-    """What a round is called, from config.json; `round` where the learner cannot be found."""
+    """Returns the name of a round from config.json; `round` where the learner cannot be found."""
     learner = _learner(config)
     return "round" if learner is None else learner.round_label
 

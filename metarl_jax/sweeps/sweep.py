@@ -55,7 +55,7 @@ class Sweep:
     """Points in the space of float hyperparameters, each trained with every seed."""
 
     config: Config
-    """What the members have in common. Its seed is that of the first of `num_seeds` members, then they count up."""
+    """The configuration of all members. Seeds count up from its seed, over `num_seeds` members."""
     points: Sequence[Point] = ({},)
     """Values of the same fields, by dotted name. `grid_points` makes every combination of some values; any other list,
     as of a random search, will do."""
@@ -72,7 +72,7 @@ class Sweep:
         return {name: tuple(dict.fromkeys(p[name] for p in self.points)) for name in self.points[0]}
 
     def members(self) -> list[Member]:
-        """All members: the seeds of the first point, then those of the second, and so on."""
+        """Returns all members: the seeds of the first point, then those of the second, and so on."""
         members = []
         for label, values in zip(_labels(self.points), self.points, strict=True):
             config = self.config
@@ -208,7 +208,7 @@ def _member_program(config: Config, values: Values) -> Program:
 
 
 def _labels(points: Sequence[Point]) -> list[list[str]]:
-    """What tells points apart in names of folders: their values, or their numbers where names get too long."""
+    """Returns names of the points for folders: their values, or their numbers where names get too long."""
     short = _short_names(list(points[0]))
     labels = [[f"{short[n]}={x:g}" for n, x in values.items()] for values in points]
     if max(len(",".join(label).encode()) for label in labels) <= LONGEST_LABEL:

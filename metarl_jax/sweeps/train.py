@@ -119,7 +119,7 @@ def _opened(
     reporter: Reporter,
     callbacks: Sequence[Callback] = (),
 ) -> Iterator[Run]:
-    """What the loop needs, while no other process trains in the folder or in that of a member."""
+    """Returns the run, while no other process trains in the folder or in that of a member."""
     with locked(folder.path):
         folders = sweep_folder.make_members(folder, sweep)
         for mine in folders:

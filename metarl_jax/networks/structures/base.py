@@ -1,4 +1,4 @@
-"""What a structure is."""
+"""The interface of a structure: a policy network whose weights or routing depend on the task."""
 
 from typing import Protocol
 

@@ -12,7 +12,7 @@ from metarl_jax.program.checks.outer import check_outer, check_outer_declared
 __all__ = ["check_env", "check_foreign", "check_learner", "check_outer", "check_outer_declared"]
 
 _passed: set[tuple[tuple[type, str], ...]] = set()
-"""What has passed in this process: classes with their fields as text, and those that they were checked with."""
+"""Classes that have passed in this process, with their fields as text and those that they were checked with."""
 
 
 def check_foreign(config: Config) -> None:

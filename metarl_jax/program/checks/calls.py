@@ -52,7 +52,7 @@ environment of Brax takes 6 s instead of 9."""
 
 
 class Traced(NamedTuple):
-    """What a function does, found by tracing it.
+    """The result of tracing a function.
 
     Attributes:
       returned: its answer, with arrays as `jax.ShapeDtypeStruct` and everything else as it was returned.

@@ -82,7 +82,7 @@ def check_run(env: TaskDistribution, methods: Methods, tasks: Any) -> None:
 
 
 def _episode(env: TaskDistribution, methods: Methods, task: Any, key: jax.Array) -> Any:
-    """What is seen of the first state of an episode, and of each step `[T]` of random actions."""
+    """Returns the observations of an episode of random actions: of its first state, and of each step `[T]`."""
     reset_key, actions_key = jax.random.split(key)
     regret = env.regret(task) if knows_regret(env) else None
 
