@@ -24,6 +24,7 @@ COVERING = [
     ("maml", "bandit"),
     ("meta_sgd", "point_1d"),
     ("modular", "softmax_bandit"),
+    ("rl2", "job_scheduling"),
     ("rl2", "point_robot"),
     ("symmetric_rl2", "bandit"),
     ("tuned_hypernetwork", "grid_navi"),

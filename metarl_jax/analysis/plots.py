@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from metarl_jax.analysis.curves import Curve
+
 from metarl_jax.console.evaluation_tables import trained_for
 
 LEARNER_COLOR = "#1f5fa8"
@@ -87,6 +89,56 @@ def splits_curve(evaluations: dict[str, dict[str, Any]], path: Path) -> None:
     axes.set_xlabel(_round_axis(next(iter(evaluations.values()))))
     axes.set_ylabel("mean return of an episode")
     axes.legend(frameon=False, loc="best")
+    _save(figure, path)
+
+
+def learning_curves(curves: "Sequence[Curve]", path: Path) -> None:
+    """Draws held-out return while training, against env-steps and meta-steps, and the adaptation at the end.
+
+    Args:
+      curves: one line each.
+      path: where to write the figure.
+    """
+    figure = _new_figure((13.0, 4.2))
+    from matplotlib.ticker import MaxNLocator
+
+    panels = figure.subplots(1, 3)
+    colors = (
+        "#1f5fa8",
+        "#b0622b",
+        "#2f8f4e",
+        "#7a4fa3",
+        "#a33b4f",
+        "#4f8fa3",
+        "#8a7a2f",
+        "#555555",
+    )
+    for curve, color in zip(curves, itertools.cycle(colors)):
+        name = curve.name + (f", {curve.num_seeds} seeds" if curve.num_seeds > 1 else "")
+        by_gradient = curve.round_label == "round"
+        rounds = np.arange(len(curve.adaptation)) + (0 if by_gradient else 1)
+        lines = (
+            (curve.env_steps, curve.learning, curve.learning_ci95),
+            (curve.meta_steps, curve.learning, curve.learning_ci95),
+            (rounds, curve.adaptation, curve.adaptation_ci95),
+        )
+        for axes, (x, mean, (low, high)) in zip(panels, lines, strict=True):
+            axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+            axes.plot(x, mean, ".-", color=color, label=name)
+    units = {curve.round_label for curve in curves}
+    unit = {"round": "gradient steps", "episode": "episode of the trial"}
+    names = ("env-steps", "meta-steps", unit[units.pop()] if len(units) == 1 else "round")
+    titles = ("while training", "while training", "at the end")
+    for axes, name, title in zip(panels, names, titles, strict=True):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.25)
+        axes.set_xlabel(name)
+        axes.set_title(f"held-out return, {title}", fontsize="medium")
+    panels[2].xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles, labels = panels[2].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, frameon=False, loc="outside lower center", ncols=min(3, len(labels))
+    )
     _save(figure, path)
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
         "metarl_jax.cli.compare:main",
         "held-out returns of runs and sweeps, side by side",
     ),
+    "plot": ("metarl_jax.cli.plot:main", "learning and adaptation curves, side by side"),
     "controls": (
         "metarl_jax.cli.controls:main",
         "known strategies and ceilings on an environment",

@@ -71,7 +71,7 @@ def _with_scale(rows: Sequence[Row], told: Path) -> list[Row]:
 def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:
     """The run at `path`, or the points of the sweep; the members of a sweep that has not ended."""
     if not (path / SWEEP).is_file():
-        yield _run(path, warn)
+        yield read_run(path, warn)
     elif _sweep_has_ended(path):
         yield from _points(path)
     else:
@@ -81,7 +81,7 @@ def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:
         found = False
         for member in sorted((path / MEMBERS).glob("*")):
             try:
-                yield _run(member, lambda message: None)
+                yield read_run(member, lambda message: None)
             except UserError:
                 continue
             found = True
@@ -104,7 +104,7 @@ def _points(path: Path) -> Iterator[Row]:
     if results["num_seeds"] > 1:
         config = {name: value for name, value in config.items() if name != "seed"}
     member, step = next((path / MEMBERS).glob("*"), path), results.get("step", math.inf)
-    lines = [line for line in _metrics(member) if line.get("step", 0) <= step]
+    lines = [line for line in read_lines(member) if line.get("step", 0) <= step]
     for row in results["points"]:
         yield Row(
             name="",
@@ -127,9 +127,9 @@ def _points(path: Path) -> Iterator[Row]:
         )
 
 
-def _run(path: Path, warn: Callable[[str], None]) -> Row:
+def read_run(path: Path, warn: Callable[[str], None]) -> Row:
     """A run, as it was evaluated at its end or, where it has not ended or goes on for longer, for the last time."""
-    config, lines = _read(path / "config.json"), _metrics(path)
+    config, lines = _read(path / "config.json"), read_lines(path)
     user_files.recall(path, config)
     env_steps = _last(lines, "env_steps").get("env_steps")
     file, wanted = RunFolder(path).evaluation, config.get("num_meta_steps", 0)
@@ -234,7 +234,7 @@ def _controls(rows: Sequence[Row]) -> list[Row]:
     return controls
 
 
-def _metrics(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of `metrics.jsonl`, without one that is being written."""
     file = RunFolder(path).metrics
     lines = []
