@@ -13,6 +13,7 @@ from flax import struct
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import fixed_settings, make_key
 from metarl_jax.core.registry import Named
+from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import (
     ActionSpace,
     Array,
@@ -156,8 +157,13 @@ class TaskDistribution(Named):
         """Which of the `num_skills` kinds of behaviour a task asks for, `[]` int32."""
         raise TypeError(f"{type(self).__name__} must define skill")
 
-    def render(self, task: Task, states: EnvState) -> Any:
-        """A picture of an episode, whose states are `[T, ...]`; None where the environment does not draw itself."""
+    def render(self, task: Task, states: EnvState) -> Scene | None:
+        """Returns a picture of an episode, for `metarl render`; None where the environment does not draw itself.
+
+        Args:
+          task: as numpy arrays.
+          states: the states in which actions were taken, as numpy arrays `[T, ...]`.
+        """
         del task, states
 
     def oracle_observation(self, task: Task) -> jax.Array:
@@ -255,7 +261,7 @@ class Wrapper(TaskDistribution):
     def skill(self, task: Task) -> jax.Array:
         return self.env.skill(task)
 
-    def render(self, task: Task, states: EnvState) -> Any:
+    def render(self, task: Task, states: EnvState) -> Scene | None:
         return self.env.render(task, states)
 
     def oracle_observation(self, task: Task) -> jax.Array:
@@ -291,6 +297,11 @@ def _abstract_state(env: TaskDistribution) -> EnvState:
         name = type(env).__name__
         raise UserError(f"{name}.reset returned a {type(state).__name__}, expected an EnvState")
     return state
+
+
+def draws_itself(env: TaskDistribution) -> bool:
+    """Whether the class defines `render`."""
+    return _defines(env, "render")
 
 
 def check_split(distribution: TaskDistribution, split: str) -> None:

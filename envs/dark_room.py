@@ -6,9 +6,11 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.scenes import Color, Scene
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import EnvState, Regret, TaskDistribution, check_split
+from metarl_jax.envs.drawings import grid
 from metarl_jax.envs.grid_navi import MOVES
 
 
@@ -62,6 +64,12 @@ class DarkRoomBase(TaskDistribution):
             cell = self._random_cells(key, 1)[0]
         zero = jnp.zeros((), jnp.int32)
         return self._observe(RoomState(cell, zero, zero), jnp.float32(0), jnp.zeros((), bool))
+
+    def render(self, task: jax.Array, states: EnvState) -> Scene:
+        """The walk over the room, and the hidden cells: the goal, or the key and the door."""
+        colors: tuple[Color, ...] = ("goal",) if task.ndim == 1 else ("accent", "goal")
+        marks = list(zip(task.reshape(-1, 2), colors, strict=True))
+        return grid(self.size, states.simulator.cell, marks)
 
     def _random_cells(self, key: jax.Array, count: int) -> jax.Array:
         """Draws cells `[count, 2]`, uniform and independent."""

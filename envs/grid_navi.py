@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import EnvState, Regret, TaskDistribution, check_split
 from metarl_jax.envs.bayes_optimal import search_ceiling
+from metarl_jax.envs.drawings import grid
 
 MOVES = np.array([[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0]], np.int32)
 """Stay, up, right, down, left, as steps in (x, y)."""
@@ -94,6 +96,10 @@ class GridNavi(TaskDistribution):
             return best(state.simulator) - (after.reward + best(after.simulator))
 
         return regret
+
+    def render(self, task: jax.Array, states: EnvState) -> Scene:
+        """The walk over the grid, and the hidden goal."""
+        return grid(self.size, states.simulator.cell, [(task, "goal")])
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
         goals = tuple((x, y) for x, y in self.goals().tolist())

@@ -5,10 +5,13 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Box
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
+from metarl_jax.envs.drawings import walk
 from metarl_jax.envs.goals import sample_square
 
 
@@ -54,6 +57,11 @@ class PointRobot(TaskDistribution):
         offset = position - task
         reward = -jnp.sqrt(jnp.sum(offset**2))
         return EnvState(position, reward, jnp.all(jnp.abs(offset) < 0.01), ())
+
+    def render(self, task: jax.Array, states: EnvState) -> Scene:
+        """The walk in the plane, and the hidden goal."""
+        reach = float(max(0.7, np.abs(states.observation).max() + 0.1, np.abs(task).max() + 0.1))
+        return walk(states.observation, task, (-reach, -reach, reach, reach), 0.03)
 
     def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
         """Straight to the goal, as far as a step reaches."""

@@ -6,9 +6,11 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Box
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
+from metarl_jax.envs.drawings import walk
 
 STEP_SIZE = 0.1
 GOAL_RADIUS = 0.2
@@ -62,6 +64,10 @@ class PointRobotSparse(TaskDistribution):
         distance = jnp.sqrt(jnp.sum((position - task) ** 2))
         reward = jnp.where(distance <= GOAL_RADIUS, 1.0 - distance, 0.0)
         return EnvState(position, reward, jnp.zeros((), bool), ())
+
+    def render(self, task: jax.Array, states: EnvState) -> Scene:
+        """The walk in the plane, and the region around the hidden goal that is rewarded."""
+        return walk(states.observation, task, (-1.4, -1.4, 1.4, 1.4), GOAL_RADIUS)
 
     def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
         """Along the straight line to the goal, as far as a step reaches."""

@@ -6,9 +6,11 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Box
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
+from metarl_jax.envs.drawings import walk
 from metarl_jax.envs.goals import sample_square
 
 
@@ -68,6 +70,10 @@ class RotatedPointRobot(TaskDistribution):
         position = state.observation[:2] + moved
         reward = -jnp.sqrt(jnp.sum((position - task.goal) ** 2))
         return EnvState(_observe(position, task), reward, jnp.zeros((), bool), ())
+
+    def render(self, task: RotatedTask, states: EnvState) -> Scene:
+        """The walk in the plane, and the goal."""
+        return walk(states.observation[:, :2], task.goal, (-1.1, -1.1, 1.1, 1.1), 0.03)
 
     def oracle_action(self, task: RotatedTask, observation: jax.Array) -> jax.Array:
         """Straight to the goal, as far as a step reaches."""

@@ -1,13 +1,14 @@
 """The control that is told the task: any environment, whose observations show the task."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Array, Observation, ObservationSpace
 from metarl_jax.envs.base import EnvState, Regret, Task, TaskDistribution, Wrapper
 
@@ -27,7 +28,7 @@ class ToldTask(Wrapper):
     """`env`, whose observations are `{"observation": its own, "task": oracle_observation(task)}`, the latter `[G]`."""
 
     name: ClassVar[str] = "told_task"
-    forwarded: ClassVar[tuple[str, ...]] = ("action_mask", "oracle_action", "regret")
+    forwarded: ClassVar[tuple[str, ...]] = ("action_mask", "oracle_action", "regret", "render")
 
     @property
     def observation_space(self) -> ObservationSpace:
@@ -53,7 +54,7 @@ class ToldTask(Wrapper):
         regret = self.env.regret(task)
         return regret and (lambda state, action: regret(_own(state), action))
 
-    def render(self, task: Task, states: EnvState) -> Any:
+    def render(self, task: Task, states: EnvState) -> Scene | None:
         return self.env.render(task, _own(states))
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:

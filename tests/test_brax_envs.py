@@ -319,9 +319,3 @@ def test_import_is_lazy_and_building_is_silent(tmp_path):
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_render_is_a_page_with_every_frame(cheetah_dir):
-    states = jax.tree.map(lambda leaf: leaf[0], cheetah_dir.states)
-    page = cheetah_dir.env.render(cheetah_dir.tasks[0], states)
-    assert "<html" in page.lower()

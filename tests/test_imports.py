@@ -27,6 +27,7 @@ ORDER = (
     "metarl_jax.testing",
     "metarl_jax.baselines",
     "metarl_jax.analysis",
+    "metarl_jax.viewer",
     "metarl_jax.runs",
     "metarl_jax.sweeps",
     "metarl_jax.experiments",

@@ -10,9 +10,9 @@ from metarl_jax.envs.base import check_split
 from metarl_jax.envs.brax.base import BraxFamily, Robot, Torso, check_choice
 from metarl_jax.envs.goals import sample_square
 
-_ANT = Robot("brax.envs.ant:Ant", observation_size=27, action_size=8)
+_ANT = Robot("brax.envs.ant:Ant", observation_size=27, action_size=8, is_planar=False)
 _ANT_WITH_POSITION = Robot(
-    "brax.envs.ant:Ant", 29, 8, (("exclude_current_positions_from_observation", False),)
+    "brax.envs.ant:Ant", 29, 8, (("exclude_current_positions_from_observation", False),), False
 )
 _HEALTHY_HEIGHT = (0.2, 1.0)
 _TOP_SPEED = 3.0

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
+from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Array, Box
 from metarl_jax.envs.base import CPU_LIBRARY, EnvState, Task, TaskDistribution
+from metarl_jax.envs.brax.drawing import draw_robot
 
 BACKENDS = ("spring", "generalized", "positional", "mjx")
 
@@ -29,12 +31,14 @@ class Robot(NamedTuple):
       observation_size: O.
       action_size: A.
       options: arguments of the Brax environment.
+      is_planar: whether it moves in the plane of x and z alone.
     """
 
     environment: str
     observation_size: int
     action_size: int
     options: tuple[tuple[str, Any], ...] = ()
+    is_planar: bool = True
 
 
 class Torso(NamedTuple):
@@ -206,27 +210,11 @@ class BraxFamily(TaskDistribution):
             simulator=jax.tree.map(keep, simulator, state.simulator),
         )
 
-    def render(self, task: Task, states: EnvState) -> str:
-        """An HTML page that plays an episode.
-
-        Args:
-          task: unused; the page shows the robot only.
-          states: the states of one episode, stacked: leaves `[T, ...]`.
-
-        Returns:
-          The page. Its viewer is loaded from a CDN, so that it stays blank without a network.
-        """
+    def render(self, task: Task, states: EnvState) -> Scene:
+        """The robot, projected onto the plane: from the side, or obliquely from above where it moves in both
+        directions."""
         del task
-        system = self.physics.env.sys
-        from brax.io import html
-
-        trajectory = jax.device_get(states.simulator.x)
-        frames = [
-            _Frame(jax.tree.map(lambda leaf, t=t: leaf[t], trajectory))
-            for t in range(trajectory.pos.shape[0])
-        ]
-        # The page reads nothing but the links' positions, `x`.
-        return html.render(system, frames)  # pyright: ignore[reportArgumentType]
+        return draw_robot(self.physics.env.sys, states.simulator.x, self.robot.is_planar)
 
     def validate(self) -> None:
         if self.horizon < 1:
@@ -256,10 +244,6 @@ def _simulate(
     torso = Torso(position, (position - before.x.pos[0]) / dt, rotation)
     simulator = _strongly_typed(after.pipeline_state)
     return simulator, after.obs.astype(jnp.float32), torso, action
-
-
-class _Frame(NamedTuple):
-    x: Any
 
 
 def _strongly_typed(tree: Any) -> Any:

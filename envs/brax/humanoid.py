@@ -39,7 +39,7 @@ class HumanoidDir(BraxFamily):
 
     name: ClassVar[str] = "humanoid_dir"
     note: ClassVar[str] = "the tasks cover the whole circle: no task is out of distribution"
-    robot: ClassVar[Robot] = Robot("brax.envs.humanoid:Humanoid", 244, 17)
+    robot: ClassVar[Robot] = Robot("brax.envs.humanoid:Humanoid", 244, 17, is_planar=False)
 
     horizon: int = bounded(200, at_least=1)
     """Steps of an episode, of 0.015 s each."""

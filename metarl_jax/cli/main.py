@@ -27,6 +27,7 @@ COMMANDS = {
         "metarl_jax.cli.compare:main",
         "held-out returns of runs and sweeps, side by side",
     ),
+    "render": ("metarl_jax.cli.render:main", "an agent at work in held-out tasks, as a page"),
     "plot": ("metarl_jax.cli.plot:main", "learning and adaptation curves, side by side"),
     "controls": (
         "metarl_jax.cli.controls:main",

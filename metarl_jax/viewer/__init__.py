@@ -1,0 +1,1 @@
+"""Shows trained agents at work: a page for a browser, or an animation."""

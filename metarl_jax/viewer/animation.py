@@ -1,0 +1,96 @@
+"""Episodes side by side as an animated GIF, drawn by Pillow."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from metarl_jax.core.scenes import COLORS, Circle, Line, Rectangle, Scene, Shape
+from metarl_jax.core.writing import replacing
+from metarl_jax.viewer.episodes import Episode
+
+PANEL_WIDTH, CAPTION_HEIGHT, GAP = 260, 22, 8
+SMOOTHING = 2
+"""Panels are drawn so many times as large, and scaled down."""
+
+
+def write_gif(
+    tasks: Sequence[Sequence[Episode]], path: Path, unit: str, frames_per_second: int = 15
+) -> None:
+    """Writes the episodes of each task as a row of panels.
+
+    Args:
+      tasks: the episodes of each task.
+      path: of the GIF.
+      unit: what a round is called.
+      frames_per_second: speed.
+    """
+    length = max(len(episode.scene.frames) for episodes in tasks for episode in episodes)
+    images = [_frame(tasks, index, unit) for index in range(length)]
+    with replacing(path) as partial:
+        images[0].save(
+            partial,
+            format="GIF",
+            save_all=True,
+            append_images=images[1:],
+            duration=1000 // frames_per_second,
+            loop=0,
+        )
+
+
+def _frame(tasks: Sequence[Sequence[Episode]], index: int, unit: str) -> Image.Image:
+    rows = [[_panel(episode, index, unit) for episode in episodes] for episodes in tasks]
+    heights = [max(panel.height for panel in row) for row in rows]
+    width = max(len(row) for row in rows) * (PANEL_WIDTH + GAP) + GAP
+    image = Image.new("RGB", (width, sum(heights) + GAP * (len(rows) + 1)), "white")
+    top = GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, panel in enumerate(row):
+            image.paste(panel, (GAP + column * (PANEL_WIDTH + GAP), top))
+        top += height + GAP
+    return image
+
+
+def _panel(episode: Episode, index: int, unit: str) -> Image.Image:
+    scene = episode.scene
+    left, bottom, right, top = scene.bounds
+    scale = SMOOTHING * PANEL_WIDTH / (right - left)
+    size = SMOOTHING * PANEL_WIDTH, max(1, round(scale * (top - bottom)))
+    drawing = Image.new("RGB", size, "white")
+    frame = scene.frames[min(index, len(scene.frames) - 1)]
+    for shape in [*scene.background, *frame]:
+        _draw(ImageDraw.Draw(drawing), shape, scene, scale, size[1])
+    small = drawing.resize((PANEL_WIDTH, max(1, size[1] // SMOOTHING)), Image.Resampling.LANCZOS)
+    panel = Image.new("RGB", (PANEL_WIDTH, small.height + CAPTION_HEIGHT), "white")
+    panel.paste(small, (0, CAPTION_HEIGHT))
+    earned = sum(episode.rewards[: index + 1])
+    caption = f"{unit} {episode.round}: {earned:.2f} of {episode.total:.2f}"
+    ImageDraw.Draw(panel).text((2, 4), caption, fill="#20252c", font=ImageFont.load_default(13))
+    return panel
+
+
+def _draw(
+    canvas: ImageDraw.ImageDraw, shape: Shape, scene: Scene, scale: float, height: int
+) -> None:
+    left, bottom, *_ = scene.bounds
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (x - left) * scale, height - (y - bottom) * scale
+
+    fill = COLORS[shape.color]
+    if isinstance(shape, Circle):
+        (x, y), radius = at(shape.x, shape.y), max(1.0, shape.radius * scale)
+        canvas.ellipse((x - radius, y - radius, x + radius, y + radius), fill)
+    elif isinstance(shape, Rectangle):
+        corners = at(shape.x, shape.y + shape.height), at(shape.x + shape.width, shape.y)
+        canvas.rectangle(corners, fill)
+    elif isinstance(shape, Line):
+        points = [at(x, y) for x, y in shape.points]
+        width = max(1, round(shape.width * scale))
+        canvas.line(points, fill, width, "curve")
+        for x, y in (points[0], points[-1]):
+            r = width / 2
+            canvas.ellipse((x - r, y - r, x + r, y + r), fill)
+    else:
+        font = ImageFont.load_default(max(8.0, shape.height * scale))
+        canvas.text(at(shape.x, shape.y), shape.text, fill, font, "ls")
