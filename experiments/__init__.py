@@ -176,7 +176,7 @@ PRESETS = {
         ),
         "episodic-recurring-bandit": (
             "memory_family:EPISODIC_RECURRING_BANDIT",
-            "RL² with a store that outlives trials",
+            "RL² with a store that outlives trials: 0.90 at the first pull of known tasks",
         ),
     },
     "tabular_mdp": {

@@ -2,6 +2,11 @@
 
 A policy that is told the goal earns 16.543 an episode of `dark_room`, and one that is told key and door 2 of
 `dark_key_to_door`.
+
+`metarl train rl2-dark-room`, one seed, 15.4M env-steps, ten minutes on one core of an AMD EPYC: 2.67, 4.98, 6.36, 8.24
+and 8.02 in five episodes (greedy, 1000 tasks, 95% interval of the last 7.49 to 8.53), still rising at its end. The aim,
+95% of 16.543 in the last episode, is missed. With discount 0.99 and λ 0.95 nothing was learned in 1250 meta-steps, nor
+with `advantage.training_reward=regret` in 250. `rl2-dark-key-to-door` has not been run.
 """
 
 import dataclasses

@@ -1,6 +1,7 @@
 """RL² on job scheduling: a hidden load, or hidden durations, after DeepRM (Mao et al. 2016).
 
-What heuristics reach is in docs/results/scheduling.md; `metarl controls job_scheduling` prints it.
+What heuristics reach is in docs/results/scheduling.md; `metarl controls job_scheduling` prints it. Neither preset is
+better than they are yet: see there.
 """
 
 import dataclasses

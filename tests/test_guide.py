@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 import metarl_jax
@@ -108,6 +109,23 @@ def test_environments_of_the_guide_pass_the_checks():
             break
     assert state.done
     assert state.reward == 0.0
+
+
+def test_the_drawing_of_the_guide_draws():
+    thermostat, drawn = (
+        block
+        for block in code_blocks("environments.md")
+        if "class" in block and "Thermostat" in block
+    )
+    names = names_of(thermostat)
+    exec(drawn, names)
+    env = names["DrawnThermostat"](horizon=3)
+    state = env.reset(2.0, jax.random.key(0))
+    states = [state, env.step(2.0, state, np.array([0.5]))]
+    stacked = jax.tree.map(lambda *x: np.stack(x), *states)
+    scene = env.render(np.float32(2.0), stacked)
+    assert len(scene.frames) == 2
+    assert scene.frames[1][1].y == 0.5
 
 
 def test_options_of_the_example_are_checked():
