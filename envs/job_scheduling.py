@@ -281,7 +281,7 @@ class JobScheduling(TaskDistribution):
             Rectangle(12.0, 19.0, 10.0, SLOTS, "ground"),
         ]
         label = "class" if self.has_classes else "duration"
-        legend = Text(0.0, 14.5, f"visible jobs: demand of two resources, and {label}", 1.1)
+        legend = Text(0.0, 14.5, f"waiting: demands and {label}", 1.4)
         return Scene((-0.5, 0.0, 23.5, 33.5), frames, [*background, legend])
 
     def validate(self) -> None:

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-Color = Literal["agent", "goal", "trace", "good", "bad", "accent", "muted", "ground"]
+Color = Literal["agent", "goal", "trace", "good", "bad", "accent", "muted", "ground", "text"]
 """The role of a shape, for which a viewer has a colour."""
 
 COLORS: dict[str, str] = {
@@ -23,6 +23,7 @@ COLORS: dict[str, str] = {
     "accent": "#d08a2b",
     "muted": "#b9bec6",
     "ground": "#e9ecf0",
+    "text": "#7a8390",
 }
 
 
@@ -44,7 +45,7 @@ class Rectangle:
     y: float
     width: float
     height: float
-    color: Color = "muted"
+    color: Color = "text"
 
 
 @dataclasses.dataclass(frozen=True)
