@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.scenes import Rectangle, Scene, Shape, Text
+from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
@@ -21,6 +21,7 @@ from metarl_jax.envs.job_cluster import (
     place,
     start,
 )
+from metarl_jax.envs.job_drawing import draw_cluster
 
 NUM_VISIBLE, NUM_CLASSES = 10, 8
 SLOTS = 10.0
@@ -252,37 +253,9 @@ class JobScheduling(TaskDistribution):
         return Seen(free, demand, kind, None, None)
 
     def render(self, task: Any, states: EnvState) -> Scene:
-        """Slots in use now and, in `load`, in the next time steps, and the jobs that wait."""
+        """The slots in use now and, in `load`, in the next time steps, and the jobs that wait."""
         del task
-        cluster, jobs = states.simulator.cluster, states.simulator.jobs
-        horizon = 1 if self.has_classes else Cluster.HORIZON
-        frames = []
-        for t in range(len(cluster.time)):
-            shapes: list[Shape] = [Text(0.0, 31.5, f"time {cluster.time[t]}", 1.4)]
-            for resource in range(2):
-                for ahead in range(horizon):
-                    used = SLOTS - float(cluster.free[t, ahead, resource])
-                    x = 12.0 * resource + (0.0 if horizon == 1 else 0.5 * ahead)
-                    shapes.append(Rectangle(x, 19.0, 10.0 if horizon == 1 else 0.45, used, "agent"))
-            for slot, job in enumerate(cluster.visible[t].tolist()):
-                if job < 0:
-                    continue
-                x = 2.3 * slot
-                for resource, color in enumerate(("accent", "good")):
-                    demand = float(jobs.demand[t, job, resource])
-                    shapes.append(Rectangle(x + 0.9 * resource, 3.0, 0.8, demand, color))
-                shown = jobs.kind[t, job] if self.has_classes else jobs.duration[t, job]
-                shapes.append(Text(x, 1.2, str(shown), 1.4))
-            backlog = int(cluster.num_accepted[t] - cluster.num_taken[t])
-            shapes.append(Text(12.0, 31.5, f"backlog {backlog}", 1.4))
-            frames.append(shapes)
-        background = [
-            Rectangle(0.0, 19.0, 10.0, SLOTS, "ground"),
-            Rectangle(12.0, 19.0, 10.0, SLOTS, "ground"),
-        ]
-        label = "class" if self.has_classes else "duration"
-        legend = Text(0.0, 14.5, f"waiting: demands and {label}", 1.4)
-        return Scene((-0.5, 0.0, 23.5, 33.5), frames, [*background, legend])
+        return draw_cluster(states.simulator.cluster, states.simulator.jobs, self.has_classes)
 
     def validate(self) -> None:
         if self.variant not in ("load", "classes"):

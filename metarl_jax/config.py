@@ -41,8 +41,9 @@ class EvaluationConfig:
     split: Literal["test", "train", "ood"] = "test"
     """Split of the tasks: `test`, `train` or `ood`."""
     select_by: str = "return"
-    """What the best checkpoint is best by: the `return`, or a number that the environment reports, by its name, such as
-    `success` (its last value in an episode) or `success_mean` (its mean)."""
+    """The best checkpoint has the greatest of this: the `return`, or a number that the environment reports, by name,
+    such as `success` (its last value in an episode) or `success_mean` (its mean). With a minus before the name, as in
+    `--evaluation.select-by=-slowdown`, it has the least."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,7 +294,7 @@ def _check_evaluation(config: Config) -> None:
         )
     if evaluation.select_by != "return":
         reported = config.env.metric_names
-        if evaluation.select_by not in reported:
+        if evaluation.select_by.removeprefix("-") not in reported:
             known = ", ".join(("return", *reported))
             raise UserError(
                 f"evaluation.select_by={evaluation.select_by!r} is nothing that env {config.env.name!r} reports: "

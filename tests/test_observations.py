@@ -21,6 +21,7 @@ from metarl_jax.networks.encoders import make_encoder
 from metarl_jax.program.build import build, make_spec
 from metarl_jax.program.rollout import replay_trial
 from metarl_jax.program.step import mean_by_round
+from metarl_jax.runs.progress import held_out_score
 
 SIZE = 4
 
@@ -199,8 +200,26 @@ def test_a_step_of_training_reports_what_the_environment_reports():
 
 
 @pytest.mark.parametrize(
+    ("select_by", "score"),
+    [("success", 2.0), ("-success", -2.0), ("-place_mean", -5.0), ("return", 9.0)],
+)
+def test_checkpoints_are_ranked_by_what_is_chosen(select_by, score):
+    config = small("rl2", Hall(), evaluation=EvaluationConfig(num_tasks=2, select_by=select_by))
+    measured = {
+        "return": np.full((2, 3), 9.0),
+        "env/success": np.full((2, 3), 2.0),
+        "env/place_mean": np.full((2, 3), 5.0),
+    }
+    assert held_out_score(build(config), measured) == score
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"evaluation": EvaluationConfig(select_by="-speed")},
+            "select_by='-speed'.*success, place",
+        ),
         ({"evaluation": EvaluationConfig(select_by="speed")}, "select_by='speed'.*success, place"),
         ({"num_steps": 20, "learner": "maml"}, "num_steps=20 does not fit learner 'maml'"),
         ({"num_steps": 5}, "num_steps=5 is less than an episode .* 6 steps"),

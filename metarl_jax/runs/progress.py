@@ -148,14 +148,18 @@ def note_divergence(progress: Progress, step: int) -> Progress:
 
 
 def held_out_score(program: Program, measured: dict[str, np.ndarray]) -> float:
-    """The number by which checkpoints are ranked: of the return, or of what `evaluation.select_by` names.
+    """Returns the number by which checkpoints are ranked, of which more is better: the return, or what
+    `evaluation.select_by` names, with its sign changed where a minus asks for the least.
 
     The mean over the rounds for learners to whom a trial is one sequence, exploration included; the
     last round that training has for those that adapt between rounds, to whom the earlier ones are data.
     Tasks with a return that is not finite are left out, where there are others.
     """
-    name = program.config.evaluation.select_by
+    chosen = program.config.evaluation.select_by
+    name = chosen.removeprefix("-")
     values = measured[name if name == RETURN else f"env/{name}"]
+    if chosen != name:
+        values = -values
     by_round = mean_over_tasks(values)[counted_rounds(program, values.shape[1])]
     return float(by_round[~np.isnan(by_round)].mean()) if not np.isnan(by_round).all() else np.nan
 
