@@ -16,13 +16,14 @@ from metarl_jax.core.registry import Entry, Registry
 if TYPE_CHECKING:
     from metarl_jax.envs.base import TaskDistribution
 
-BANDITS, TABLES, GRIDS, SCHEDULES, POINTS, ROBOTS = (
+BANDITS, TABLES, GRIDS, SCHEDULES, POINTS, ROBOTS, LIBRARIES = (
     "bandits",
     "tables",
     "grid",
     "scheduling",
     "point robots",
     "simulated robots",
+    "other libraries",
 )
 
 DISCRETE, CONTINUOUS = "discrete actions", "continuous actions"
@@ -159,6 +160,18 @@ registry: "Registry[type[TaskDistribution]]" = Registry(
             "hoppers of hidden mass and size, which must not fall",
             ROBOTS,
             CONTINUOUS,
+        ),
+        "gymnax": Entry(
+            "metarl_jax.envs.adapters.gymnax_tasks:GymnaxTasks",
+            "any environment of gymnax with hidden parameters; CartPole-v1 by default",
+            LIBRARIES,
+            DISCRETE,
+        ),
+        "jumanji": Entry(
+            "metarl_jax.envs.adapters.jumanji_tasks:JumanjiTasks",
+            "any environment of jumanji with discrete actions; Knapsack-v1 by default",
+            LIBRARIES,
+            DISCRETE,
         ),
     },
 )

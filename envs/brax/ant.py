@@ -152,6 +152,10 @@ class AntGoal(BraxFamily):
         distance = jnp.sum(jnp.abs(torso.position[:2] - task))
         return -distance - terms.control_cost * jnp.sum(action**2) + terms.alive_bonus
 
+    def place(self, task: jax.Array) -> jax.Array:
+        """The goal."""
+        return task
+
     def terminates(self, torso: Torso) -> jax.Array:
         """Whether the ant has fallen, in `finn17`; never in `pearl19`."""
         return _has_fallen(torso) if self.variant == "finn17" else super().terminates(torso)

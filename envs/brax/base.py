@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
@@ -211,10 +212,26 @@ class BraxFamily(TaskDistribution):
         )
 
     def render(self, task: Task, states: EnvState) -> Scene:
-        """The robot, projected onto the plane: from the side, or obliquely from above where it moves in both
-        directions."""
+        """The robot in the plane, with the task in words and, where it is a place, its mark on the ground.
+
+        It is seen from the side, or obliquely from above where it moves in both directions.
+        """
+        return draw_robot(
+            self.physics.env.sys,
+            states.simulator.x,
+            is_planar=self.robot.is_planar,
+            goal=self.place(task),
+            label=self.describe(task),
+        )
+
+    def place(self, task: Task) -> Any:
+        """Returns the place `[2]` m that a task asks for; None where it asks for none."""
         del task
-        return draw_robot(self.physics.env.sys, states.simulator.x, self.robot.is_planar)
+
+    def describe(self, task: Task) -> str:
+        """Returns the task in words, for a drawing: its numbers, where they are few."""
+        numbers = np.ravel(self.oracle_observation(task))
+        return "task " + ", ".join(f"{x:.2f}" for x in numbers) if len(numbers) <= 4 else ""
 
     def validate(self) -> None:
         if self.horizon < 1:

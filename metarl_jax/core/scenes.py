@@ -45,7 +45,7 @@ class Rectangle:
     y: float
     width: float
     height: float
-    color: Color = "text"
+    color: Color = "muted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Text:
     y: float
     text: str
     height: float
-    color: Color = "muted"
+    color: Color = "text"
 
 
 Shape = Circle | Rectangle | Line | Text

@@ -1,0 +1,127 @@
+"""Environments of gymnax, whose parameters differ from task to task."""
+
+import dataclasses
+import functools
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.core.errors import UserError
+from metarl_jax.core.registry import suggestion
+from metarl_jax.core.spaces import ActionSpace, Box, Discrete
+from metarl_jax.core.validation import bounded
+from metarl_jax.envs.adapters.library import check_id, require, strongly_typed
+from metarl_jax.envs.adapters.ranges import Range, parse_range
+from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
+
+
+@dataclasses.dataclass(frozen=True)
+class GymnaxTasks(TaskDistribution):
+    """An environment of gymnax, whose parameters differ from task to task.
+
+      metarl train rl2 --env gymnax --env.id CartPole-v1 --env.vary gravity=5..15 force_mag=-10,10
+
+    The task is a dictionary of the varied parameters, `[]` float32 each; all others are gymnax's. They are traced: a
+    new task needs no compilation. Derived parameters are not adjusted: who varies `length` of CartPole-v1 may want to
+    vary `polemass_length` too. The `ood` split draws parameters of an interval from the half interval above it.
+
+    `done` is the termination of gymnax, and not its time limit; its own auto-reset is not used. The random numbers of a
+    step come from a key that is drawn by `reset`.
+
+    References:
+      Lange, "gymnax: A JAX-based Reinforcement Learning Environment Library", 2022.
+    """
+
+    name: ClassVar[str] = "gymnax"
+    splits: ClassVar[tuple[str, ...]] = ("train", "test", "ood")
+    horizon_is_task: ClassVar[bool] = False
+
+    id: str = "CartPole-v1"
+    """Name of the environment in gymnax."""
+    vary: tuple[str, ...] = ("gravity=5..15", "force_mag=-10,10")
+    """Parameters that differ between tasks, each as NAME=LOW..HIGH, NAME=LOW..HIGH:log, or NAME=A,B,C."""
+    horizon: int | None = bounded(None, at_least=1)
+    """Steps of an episode; the limit of gymnax when not given."""
+
+    @property
+    def episode_length(self) -> int:
+        return self.horizon or int(load(self.id)[1].max_steps_in_episode)
+
+    @property
+    def action_space(self) -> ActionSpace:
+        env, params = load(self.id)
+        with jax.ensure_compile_time_eval():
+            space = env.action_space(params)
+            if hasattr(space, "n"):
+                return Discrete(int(space.n))
+            low, high = float(np.min(space.low)), float(np.max(space.high))
+        return Box(math.prod(space.shape), low, high)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """The varied parameters by name."""
+        return {
+            name: parse_range(text, f"env.vary: {name}")
+            for name, _, text in (entry.partition("=") for entry in self.vary)
+        }
+
+    def sample(self, key: jax.Array, split: str = "train") -> dict[str, jax.Array]:
+        check_split(self, split)
+        keys = jax.random.split(key, len(self.vary))
+        return {
+            name: numbers.sample(k, outside=split == "ood")
+            for (name, numbers), k in zip(self.ranges.items(), keys, strict=True)
+        }
+
+    def reset(self, task: dict[str, jax.Array], key: jax.Array) -> EnvState:
+        reset_key, step_key = jax.random.split(key)
+        observation, state = load(self.id)[0].reset_env(reset_key, self._params(task))
+        carried = strongly_typed((state, step_key))
+        return EnvState(_floats(observation), jnp.float32(0), jnp.zeros((), bool), carried)
+
+    def step(self, task: dict[str, jax.Array], state: EnvState, action: jax.Array) -> EnvState:
+        inner, key_data = state.simulator
+        key, next_key = jax.random.split(jax.random.wrap_key_data(key_data))
+        env, params = load(self.id)[0], self._params(task)
+        if isinstance(self.action_space, Box):
+            space = env.action_space(params)
+            action = jnp.clip(action, space.low, space.high).reshape(space.shape)
+        observation, inner, reward, done, _ = env.step_env(key, inner, action, params)
+        carried = strongly_typed((inner, next_key))
+        return EnvState(_floats(observation), jnp.asarray(reward, jnp.float32), done, carried)
+
+    def oracle_observation(self, task: dict[str, jax.Array]) -> jax.Array:
+        """The varied parameters, in the order of `vary`."""
+        return jnp.stack([task[name] for name in self.ranges])
+
+    def validate(self) -> None:
+        require("gymnax", "gymnax")
+        import gymnax
+
+        check_id("id", self.id, list(gymnax.registered_envs))
+        if not self.vary:
+            raise UserError("env.vary is empty: name parameters that differ, as in gravity=5..15")
+        known = [field.name for field in dataclasses.fields(load(self.id)[1])]
+        for name in self.ranges:
+            if name not in known or name == "max_steps_in_episode":
+                hint = suggestion(name, known) or ""
+                raise UserError(
+                    f"env.vary: {self.id} has no parameter {name!r}{hint}; it has {', '.join(known)}"
+                )
+
+    def _params(self, task: dict[str, jax.Array]) -> Any:
+        return load(self.id)[1].replace(**task)
+
+
+@functools.cache
+def load(name: str) -> tuple[Any, Any]:
+    """Returns an environment of gymnax and its parameters. Made eagerly: the first call may be inside a trace."""
+    with jax.ensure_compile_time_eval():
+        return require("gymnax", "gymnax").make(name)
+
+
+def _floats(observation: jax.Array) -> jax.Array:
+    return jnp.asarray(observation, jnp.float32)
