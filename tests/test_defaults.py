@@ -121,7 +121,7 @@ def test_the_covering_set_covers():
     assert sorted({learner for learner, _ in COVERING}) == learners.names()
     groups = {envs.registry.entry(env).group for _, env in COVERING}
     others = {envs.registry.entry(env).group for env in envs.names()} - groups
-    assert others == {envs.ROBOTS}
+    assert others == {envs.ROBOTS, envs.LIBRARIES}
 
 
 @pytest.mark.slow

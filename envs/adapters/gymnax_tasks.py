@@ -29,7 +29,7 @@ class GymnaxTasks(TaskDistribution):
     vary `polemass_length` too. The `ood` split draws parameters of an interval from the half interval above it.
 
     `done` is the termination of gymnax, and not its time limit; its own auto-reset is not used. The random numbers of a
-    step come from a key that is drawn by `reset`.
+    step come from keys that `reset` draws.
 
     References:
       Lange, "gymnax: A JAX-based Reinforcement Learning Environment Library", 2022.
@@ -79,18 +79,20 @@ class GymnaxTasks(TaskDistribution):
     def reset(self, task: dict[str, jax.Array], key: jax.Array) -> EnvState:
         reset_key, step_key = jax.random.split(key)
         observation, state = load(self.id)[0].reset_env(reset_key, self._params(task))
-        carried = strongly_typed((state, step_key))
+        # One key for each step, drawn at once: a draw within the scan over steps is slow.
+        keys = jax.random.bits(step_key, (self.episode_length, 2), jnp.uint32)
+        carried = strongly_typed((state, keys, jnp.zeros((), jnp.int32)))
         return EnvState(_floats(observation), jnp.float32(0), jnp.zeros((), bool), carried)
 
     def step(self, task: dict[str, jax.Array], state: EnvState, action: jax.Array) -> EnvState:
-        inner, key_data = state.simulator
-        key, next_key = jax.random.split(jax.random.wrap_key_data(key_data))
+        inner, keys, time = state.simulator
+        key = jax.random.wrap_key_data(keys[jnp.minimum(time, len(keys) - 1)])
         env, params = load(self.id)[0], self._params(task)
         if isinstance(self.action_space, Box):
             space = env.action_space(params)
             action = jnp.clip(action, space.low, space.high).reshape(space.shape)
         observation, inner, reward, done, _ = env.step_env(key, inner, action, params)
-        carried = strongly_typed((inner, next_key))
+        carried = strongly_typed((inner, keys, time + 1))
         return EnvState(_floats(observation), jnp.asarray(reward, jnp.float32), done, carried)
 
     def oracle_observation(self, task: dict[str, jax.Array]) -> jax.Array:
@@ -98,10 +100,7 @@ class GymnaxTasks(TaskDistribution):
         return jnp.stack([task[name] for name in self.ranges])
 
     def validate(self) -> None:
-        require("gymnax", "gymnax")
-        import gymnax
-
-        check_id("id", self.id, list(gymnax.registered_envs))
+        load(self.id)
         if not self.vary:
             raise UserError("env.vary is empty: name parameters that differ, as in gravity=5..15")
         known = [field.name for field in dataclasses.fields(load(self.id)[1])]
@@ -118,9 +117,15 @@ class GymnaxTasks(TaskDistribution):
 
 @functools.cache
 def load(name: str) -> tuple[Any, Any]:
-    """Returns an environment of gymnax and its parameters. Made eagerly: the first call may be inside a trace."""
+    """Returns an environment of gymnax and its parameters. Made eagerly: the first call may be inside a trace.
+
+    Raises:
+      UserError: if gymnax is not installed, or has no such environment.
+    """
+    gymnax = require("gymnax", "gymnax")
+    check_id("id", name, list(gymnax.registered_envs))
     with jax.ensure_compile_time_eval():
-        return require("gymnax", "gymnax").make(name)
+        return gymnax.make(name)
 
 
 def _floats(observation: jax.Array) -> jax.Array:

@@ -59,14 +59,15 @@ class JumanjiTasks(TaskDistribution):
     def reset(self, task: jax.Array, key: jax.Array) -> EnvState:
         del key
         state, timestep = load(self.id).reset(jax.random.wrap_key_data(task))
-        return self._state(state, timestep, jnp.float32(0))
+        return _episode(self._parts, state, timestep, jnp.float32(0))
 
     def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
         del task
         if len(self._parts) > 1:
             action = jnp.stack(jnp.unravel_index(action, self._parts)).astype(jnp.int32)
         inner, timestep = load(self.id).step(state.simulator[0], action)
-        return self._state(inner, timestep, jnp.asarray(timestep.reward, jnp.float32).sum())
+        reward = jnp.asarray(timestep.reward, jnp.float32).sum()
+        return _episode(self._parts, inner, timestep, reward)
 
     def action_mask(self, task: jax.Array, state: EnvState) -> jax.Array:
         """The actions that jumanji allows, or all where it does not say, `[A]` bool."""
@@ -79,8 +80,6 @@ class JumanjiTasks(TaskDistribution):
         return jnp.zeros(1, jnp.float32)
 
     def validate(self) -> None:
-        jumanji = require("jumanji", "jumanji")
-        check_id("id", self.id, list(jumanji.registered_environments()))
         if not hasattr(load(self.id).action_spec, "num_values"):
             raise UserError(
                 f"env.id={self.id!r} has continuous actions: choose one with discrete ones"
@@ -91,25 +90,28 @@ class JumanjiTasks(TaskDistribution):
                 f"env.horizon={self.horizon} is above the time limit of {self.id}: choose {limit} or less"
             )
 
-    def _state(self, state: Any, timestep: Any, reward: jax.Array) -> EnvState:
-        fields = timestep.observation._asdict()
-        mask = jnp.asarray(fields.pop("action_mask", jnp.ones(self._parts, bool)))
-        if mask.size != math.prod(self._parts):  # of parts of actions, one by one
-            mask = jnp.ones(self._parts, bool)
-        # A state without any action is the last one.
-        mask = jnp.ravel(mask) | ~mask.any()
-        seen = [jnp.ravel(jnp.asarray(x)).astype(jnp.float32) for x in jax.tree.leaves(fields)]
-        done = timestep.last() & (jnp.asarray(timestep.discount).max() == 0)
-        return EnvState(jnp.concatenate(seen), reward, done, (_carried(state), mask))
 
-
-def _carried(state: Any) -> Any:
-    """The state of jumanji, whose key is of the old kind: plain numbers."""
-    return strongly_typed(state)
+def _episode(parts: tuple[int, ...], state: Any, timestep: Any, reward: jax.Array) -> EnvState:
+    """The state of an episode, with the mask of actions `[A]`, whose parts have so many values."""
+    fields = timestep.observation._asdict()
+    mask = jnp.asarray(fields.pop("action_mask", jnp.ones(parts, bool)))
+    if mask.size != math.prod(parts):  # of parts of actions, one by one
+        mask = jnp.ones(parts, bool)
+    # A state without any action is the last one.
+    mask = jnp.ravel(mask) | ~mask.any()
+    seen = [jnp.ravel(jnp.asarray(x)).astype(jnp.float32) for x in jax.tree.leaves(fields)]
+    done = timestep.last() & (jnp.asarray(timestep.discount).max() == 0)
+    return EnvState(jnp.concatenate(seen), reward, done, (strongly_typed(state), mask))
 
 
 @functools.cache
 def load(name: str) -> Any:
-    """Returns an environment of jumanji. Made eagerly: the first call may be inside a trace."""
+    """Returns an environment of jumanji. Made eagerly: the first call may be inside a trace.
+
+    Raises:
+      UserError: if jumanji is not installed, or has no such environment.
+    """
+    jumanji = require("jumanji", "jumanji")
+    check_id("id", name, list(jumanji.registered_environments()))
     with jax.ensure_compile_time_eval():
-        return require("jumanji", "jumanji").make(name)
+        return jumanji.make(name)
