@@ -241,6 +241,15 @@ PRESETS = {
     "hopper_params": {
         "maml-hopper-params-small": ("maml_robots:HOPPER", "MAML, at a size for a CPU"),
     },
+    "gymnax": {
+        "rl2-cart-pole": (
+            "rl2_other_libraries:CART_POLE",
+            "RL² by steps, CartPole-v1 of hidden gravity and direction of force",
+        ),
+    },
+    "jumanji": {
+        "rl2-knapsack": ("rl2_other_libraries:KNAPSACK", "RL², knapsacks of 50 items"),
+    },
     "ant_dir": {
         "maml-ant-dir": ("maml_ant_dir:CONFIG", "MAML, for an accelerator"),
         "maml-ant-dir-small": (

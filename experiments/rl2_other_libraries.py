@@ -1,0 +1,35 @@
+"""RL² in environments of other libraries: CartPole of gymnax with hidden physics, and knapsacks of jumanji."""
+
+import dataclasses
+
+from metarl_jax.config import EvaluationConfig
+from metarl_jax.defaults import default_config
+from metarl_jax.envs.adapters.gymnax_tasks import GymnaxTasks
+from metarl_jax.envs.adapters.jumanji_tasks import JumanjiTasks
+
+CART_POLE = dataclasses.replace(
+    default_config("rl2", GymnaxTasks(horizon=200)),
+    name="rl2-cart-pole",
+    num_rounds=6,
+    num_steps=600,
+    num_tasks=64,
+    num_meta_steps=200,
+    evaluation=EvaluationConfig(every=50, num_tasks=200, deterministic=True),
+)
+"""CartPole-v1 whose gravity and direction of force are hidden; trials of 600 steps, in which episodes follow one
+another."""
+
+KNAPSACK = dataclasses.replace(
+    default_config("rl2", JumanjiTasks(horizon=50)),
+    name="rl2-knapsack",
+    num_rounds=1,
+    num_tasks=256,
+    num_meta_steps=200,
+    evaluation=EvaluationConfig(every=50, num_tasks=200, deterministic=True),
+)
+"""Knapsacks of 50 items, one episode."""
+
+if __name__ == "__main__":
+    from metarl_jax.cli.main import run_preset
+
+    run_preset("rl2-cart-pole")
