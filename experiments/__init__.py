@@ -244,7 +244,7 @@ PRESETS = {
     "gymnax": {
         "rl2-cart-pole": (
             "rl2_other_libraries:CART_POLE",
-            "RL² by steps, CartPole-v1 of hidden gravity and direction of force",
+            "RL² by steps, CartPole-v1 of hidden gravity and direction: 75 to 108 steps",
         ),
     },
     "jumanji": {

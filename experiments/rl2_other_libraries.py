@@ -1,4 +1,9 @@
-"""RL² in environments of other libraries: CartPole of gymnax with hidden physics, and knapsacks of jumanji."""
+"""RL² in environments of other libraries: CartPole of gymnax with hidden physics, and knapsacks of jumanji.
+
+`metarl train rl2-cart-pole`, one seed, 7.7M env-steps, four minutes on one core of an AMD EPYC: 75 (67 to 83) steps in
+the first episode, 91, 99, 93, 104 and 108 (94 to 120) in the sixth, still rising; random policy 22, the most that can
+be had 200. Means over the episodes that came to their end within a trial, with 95% intervals over 200 tasks.
+"""
 
 import dataclasses
 
