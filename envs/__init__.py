@@ -34,19 +34,19 @@ registry: "Registry[type[TaskDistribution]]" = Registry(
     {
         "bandit": Entry(
             "metarl_jax.envs.bandit:Bandit",
-            "Bernoulli bandits: pull one of a few arms whose chances differ from task to task",
+            "Bernoulli bandits: pull one of a few arms with hidden success probabilities",
             BANDITS,
             DISCRETE,
         ),
         "recurring_bandit": Entry(
             "metarl_jax.envs.recurring_bandit:RecurringBandit",
-            "bandits that come back, each with a cue by which it can be recognised",
+            "bandits that recur, each with a cue by which it can be recognised",
             BANDITS,
             DISCRETE,
         ),
         "softmax_bandit": Entry(
             "metarl_jax.envs.tabular.softmax_bandit:SoftmaxBandit",
-            "a bandit small enough that the exact meta-gradient is known",
+            "a bandit whose exact meta-gradient is known",
             BANDITS,
             DISCRETE,
         ),
@@ -76,13 +76,13 @@ registry: "Registry[type[TaskDistribution]]" = Registry(
         ),
         "dark_room": Entry(
             "metarl_jax.envs.dark_room:DarkRoom",
-            "find the hidden goal of a 9×9 room in which only the own cell is seen",
+            "find the hidden goal of a 9×9 room, seeing only the current cell",
             GRIDS,
             DISCRETE,
         ),
         "dark_room_hard": Entry(
             "metarl_jax.envs.dark_room:DarkRoomHard",
-            "the same in 17×17 cells, where the goal is rewarded once",
+            "`dark_room` with 17×17 cells and a goal that is rewarded once",
             GRIDS,
             DISCRETE,
         ),
@@ -106,13 +106,13 @@ registry: "Registry[type[TaskDistribution]]" = Registry(
         ),
         "point_robot_sparse": Entry(
             "metarl_jax.envs.point_robot_sparse:PointRobotSparse",
-            "walk to a hidden goal on a half-circle that is rewarded only when near",
+            "walk to a hidden goal on a half-circle, rewarded only near it",
             POINTS,
             CONTINUOUS,
         ),
         "rotated_point_robot": Entry(
             "metarl_jax.envs.rotated_point_robot:RotatedPointRobot",
-            "walk to a visible goal with actions that are turned by a hidden angle",
+            "walk to a visible goal with actions rotated by a hidden angle",
             POINTS,
             CONTINUOUS,
         ),
@@ -157,7 +157,7 @@ registry: "Registry[type[TaskDistribution]]" = Registry(
         ),
         "hopper_ensemble": Entry(
             "metarl_jax.envs.brax.hopper:HopperEnsemble",
-            "hoppers of hidden mass and size, which must not fall",
+            "hoppers of hidden mass, friction, damping and armature (EPOpt)",
             ROBOTS,
             CONTINUOUS,
         ),

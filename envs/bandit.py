@@ -51,7 +51,7 @@ class Bandit(TaskDistribution):
         return pull(task, state, action)
 
     def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
-        """Always the best arm."""
+        """Returns the best arm."""
         del observation
         return jnp.argmax(task).astype(jnp.int32)
 
@@ -63,13 +63,13 @@ class Bandit(TaskDistribution):
 
 
 def before_pull(observation: jax.Array, key: jax.Array) -> EnvState:
-    """An episode of one pull, whose chance, uniform in [0, 1), is drawn when it begins."""
+    """Returns the start of an episode of one pull, and draws the uniform number in [0, 1) that decides the reward."""
     chance = jax.random.uniform(key)
     return EnvState(observation, jnp.zeros((), jnp.float32), jnp.zeros((), bool), chance)
 
 
 def pull(probabilities: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
-    """The pull of one of the arms, which pay with these probabilities `[k]`."""
+    """Pulls an arm; arms pay with these probabilities `[k]`."""
     return state.replace(reward=(state.simulator < probabilities[action]).astype(jnp.float32))
 
 

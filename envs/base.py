@@ -24,28 +24,28 @@ from metarl_jax.core.spaces import (
 )
 
 Task = Any
-"""One MDP of a distribution: a small pytree of arrays (a goal, a velocity, physics). Traced, so that a new task
+"""One MDP of a distribution: a small pytree of arrays (a goal, a velocity, physics). It is traced, so that a new task
 needs no recompilation."""
 
 SPLITS = ("train", "test", "ood")
 """All names of splits. A task distribution lists its own in `splits`."""
 
 CPU_LIBRARY = "xla_cpu_experimental_ynn_fusion_type"
-"""The option of XLA:CPU that says what is left to a library. By default sums are too, and of a long array of many axes
-it took 1.4 s for what takes 18 ms without it (docs/results/performance.md)."""
+"""The option of XLA:CPU that chooses which operations a library computes. By default these include sums; one sum of a
+long array of many axes took 1.4 s in the library, and 18 ms without it (docs/results/performance.md)."""
 
 
 class EnvState(struct.PyTreeNode):
-    """An episode at one moment.
+    """The state of one episode.
 
     Attributes:
       observation: a pytree of `observation_space`; most are one vector `[O]` float32.
-      reward: `[]` float32, of the step that led here.
+      reward: `[]` float32, the reward of the step that led to this state.
       done: `[]` bool, whether the episode *terminated* here. Reaching `episode_length` is not termination.
-      simulator: whatever the simulator carries. Noise of its own is best drawn by `reset`, for all steps at once: many
-        small draws are slow.
-      metrics: a pytree of scalars `[]` that the environment reports of a step, such as `{"success": …}` or the parts of
-        a reward. Logs and evaluations show their mean over an episode and their last value.
+      simulator: the state of the simulator, any pytree. Draw its noise in `reset`, for all steps at once: many small
+        draws are slow.
+      metrics: a pytree of scalars `[]` that the environment reports at each step, such as `{"success": …}` or the parts
+        of a reward. Logs and evaluations show their mean over an episode and their last value.
     """
 
     observation: Observation
@@ -56,16 +56,16 @@ class EnvState(struct.PyTreeNode):
 
 
 Regret = Callable[[EnvState, jax.Array], jax.Array]
-"""An episode at one moment, and the action taken there, to what the action costs (see `TaskDistribution.regret`)."""
+"""A function of the state of an episode and an action to the regret of the action (see `TaskDistribution.regret`)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskDistribution(Named):
     """A distribution p(task) of MDPs that share observations and actions.
 
-    Subclass it as a frozen dataclass: its fields are the options that users set (`--env.FIELD` on the command
-    line), and `name` is how they call it. All methods are pure, see one task and one episode, and are mapped by the
-    caller. Whatever differs between tasks is in the task, never in `self`.
+    Subclass it as a frozen dataclass: its fields are the options that users set (`--env.FIELD` on the command line),
+    and `name` is the name that users choose it by. All methods are pure and handle one task and one episode; the caller
+    maps them with `vmap`. Whatever differs between tasks is in the task, never in `self`.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
@@ -73,17 +73,18 @@ class TaskDistribution(Named):
     note: ClassVar[str] = ""
     """A remark on the splits, shown beside held-out results."""
     single_task: ClassVar[bool] = False
-    """Whether all draws of `sample` are one task, which otherwise is taken for a mistake."""
+    """Set this if `sample` always draws the same task; otherwise checks report that as a mistake."""
     horizon_is_task: ClassVar[bool] = True
-    """Whether the end of an episode after `episode_length` steps is part of the task, so that nothing can be earned
-    after it. Where it merely cuts an episode that would go on, learners with a value head bootstrap there."""
+    """Whether the time limit of `episode_length` steps is part of the task, so that the return to go is 0 there. If the
+    limit merely cuts an episode that would go on, set False: learners with a value head then bootstrap at the limit."""
     encoder: ClassVar[str] = "flat"
-    """How learners read observations, unless told otherwise (`metarl_jax.networks.encoders`)."""
+    """Default encoder of observations (`metarl_jax.networks.encoders`); `learner.encoder` overrides it."""
     num_skills: ClassVar[int] = 0
-    """Kinds of behaviour that the tasks ask for, where these are few and known."""
+    """Number of distinct skills that the tasks ask for, where these are few and known."""
 
     told_task: bool = dataclasses.field(default=False, kw_only=True)
-    """Show learners the task (`oracle_observation`) beside the observation: a control, which need not find it out."""
+    """Add the task (`oracle_observation`) to the observation. Use it to train a control that need not infer the
+    task."""
 
     @property
     def episode_length(self) -> int:
@@ -94,7 +95,8 @@ class TaskDistribution(Named):
     def observation_space(self) -> ObservationSpace:
         """Shapes and types of an observation: a pytree of `Array` and `Integers`.
 
-        By default a vector of `observation_size` floats where that is defined, and otherwise what `reset` answers.
+        By default a vector of `observation_size` floats if that is defined, and otherwise the space of what `reset`
+        returns.
         """
         if type(self).observation_size is not TaskDistribution.observation_size:
             return Array((self.observation_size,))
@@ -102,7 +104,7 @@ class TaskDistribution(Named):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Names of what is reported of `EnvState.metrics`: `NAME` for last values, `NAME_mean` for means."""
+        """Names under which `EnvState.metrics` are reported: `NAME` for last values, `NAME_mean` for means."""
         leaves = jax.tree_util.tree_leaves_with_path(self._abstract_state().metrics)
         names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
         return (*names, *(f"{name}_mean" for name in names))
@@ -125,7 +127,7 @@ class TaskDistribution(Named):
         raise TypeError(f"{type(self).__name__} must define action_space")
 
     def at(self, step: int | jax.Array) -> "TaskDistribution":
-        """The distribution from which meta-step `step` draws, for those that change; by default always the same.
+        """Returns the distribution from which meta-step `step` draws tasks; by default it does not change.
 
         Args:
           step: `[]` int32, meta-steps done; usually a tracer, so that a field of the copy may be one.
@@ -142,19 +144,19 @@ class TaskDistribution(Named):
         raise TypeError(f"{type(self).__name__} must define reset")
 
     def step(self, task: Task, state: EnvState, action: jax.Array) -> EnvState:
-        """Goes one step on."""
+        """Takes one step."""
         raise TypeError(f"{type(self).__name__} must define step")
 
     def action_mask(self, task: Task, state: EnvState) -> jax.Array | None:
-        """The actions of a `Discrete` space that may be taken in a state, `[A]` bool; None where all may be, always.
+        """Returns which actions of a `Discrete` space may be taken in a state, `[A]` bool; None if all always may.
 
-        At least one must be. Learners give masked actions probability zero.
+        At least one action must be allowed. Learners give masked actions probability zero.
         """
         del task, state
         return None
 
     def skill(self, task: Task) -> jax.Array:
-        """Which of the `num_skills` kinds of behaviour a task asks for, `[]` int32."""
+        """Returns which of the `num_skills` skills a task asks for, `[]` int32."""
         raise TypeError(f"{type(self).__name__} must define skill")
 
     def render(self, task: Task, states: EnvState) -> Scene | None:
@@ -167,12 +169,12 @@ class TaskDistribution(Named):
         del task, states
 
     def oracle_observation(self, task: Task) -> jax.Array:
-        """The task as a float32 vector `[G]`, for policies that are told the task."""
+        """Returns the task as a float32 vector `[G]`, for policies that observe the task."""
         leaves = [jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(task)]
         return jnp.concatenate(leaves)
 
     def oracle_action(self, task: Task, observation: jax.Array) -> jax.Array | None:
-        """The action of a known good policy that is told the task; None where no closed form is known."""
+        """Returns the action of a known good policy that is given the task; None if no closed form is known."""
         del task, observation
         return None
 
@@ -180,24 +182,23 @@ class TaskDistribution(Named):
         """Per-action regret V*(s) − Q*(s, a), a privileged training signal; None where it is not known.
 
         Returns:
-          (state, action) to V*(s) − Q*(s, a) `[]`, not negative: how much less the best policy that knows the task and
-          the time can expect of the rest of the episode once this action is taken. What depends on the task alone is
-          computed before, once a trial.
+          A function of (state, action) to V*(s) − Q*(s, a) `[]`, not negative: the loss of expected return in the rest
+          of the episode, for the best policy that knows the task and the time, when it takes this action first. Compute
+          what depends on the task alone outside that function, once per trial.
         """
         del task
         return None
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
-        """The expected return of each round `[K]` of the policy that is best on average over the tasks of `sample`.
-
-        A ceiling for every learner in trials of `num_rounds` rounds of one episode. None if it is unknown, or takes too
-        long to compute.
+        """Returns the expected return of each round `[K]` of the policy that is best on average over the tasks of
+        `sample`. It is an upper bound for every learner, in trials of `num_rounds` rounds of one episode. None if it is
+        unknown or takes too long to compute.
         """
         del num_rounds
         return None
 
     def compiler_options(self, platform: str) -> dict[str, Any]:
-        """XLA options with which programs around this simulator run faster on `cpu`, `gpu` or `tpu`."""
+        """Returns XLA options with which programs that contain this simulator run faster on `cpu`, `gpu` or `tpu`."""
         return {CPU_LIBRARY: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"} if platform == "cpu" else {}
 
     def validate(self) -> None:
@@ -206,12 +207,13 @@ class TaskDistribution(Named):
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper(TaskDistribution):
-    """A distribution that forwards everything to `env`: a base for those that change a part of another one."""
+    """A task distribution that forwards everything to `env`; the base of classes that change parts of another
+    distribution."""
 
     name = "wrapper"
     splits = SPLITS
     forwarded: ClassVar[tuple[str, ...]] = ()
-    """Methods that a subclass overrides, and that are known of it only where they are of `env`."""
+    """Overridden methods that a subclass merely forwards: they count as defined only if `env` defines them."""
 
     env: TaskDistribution
 
@@ -285,7 +287,7 @@ class Wrapper(TaskDistribution):
 
 @functools.lru_cache(maxsize=64)
 def _abstract_state(env: TaskDistribution) -> EnvState:
-    """Shapes and types of the states of an environment; kept, because tracing `reset` may take seconds."""
+    """Returns shapes and types of the states of an environment; cached, because tracing `reset` may take seconds."""
 
     def start() -> EnvState:
         key = make_key(0)  # Made in here, or a trace that is under way would hold it.
@@ -312,22 +314,22 @@ def check_split(distribution: TaskDistribution, split: str) -> None:
 
 
 def knows_regret(env: TaskDistribution) -> bool:
-    """Whether training can be told what actions cost in a task (`advantage.training_reward`)."""
+    """Whether the class defines `regret`, so that `advantage.training_reward` may be `regret`."""
     return _defines(env, "regret")
 
 
 def has_oracle(env: TaskDistribution) -> bool:
-    """Whether a good policy that is told the task is known in closed form."""
+    """Whether the class defines `oracle_action`, a good policy that is given the task."""
     return _defines(env, "oracle_action")
 
 
 def has_action_mask(env: TaskDistribution) -> bool:
-    """Whether some actions may be masked."""
+    """Whether the class defines `action_mask`."""
     return _defines(env, "action_mask")
 
 
 def _defines(env: TaskDistribution, method: str) -> bool:
-    """Whether the class of an environment, or of one that it wraps, defines a method that need not be there."""
+    """Whether the class of an environment, or of one that it wraps, defines an optional method."""
     bases = getattr(TaskDistribution, method), getattr(Wrapper, method)
     is_own = getattr(type(env), method) not in bases
     if isinstance(env, Wrapper) and (not is_own or method in env.forwarded):

@@ -1,7 +1,6 @@
-"""Bayes-optimal returns, exactly: the most to expect of a policy that knows the distribution, but not the task.
+"""Exact Bayes-optimal returns: the highest expected return of a policy that knows the distribution, but not the task.
 
-A learner whose mean return is above such a ceiling by more than chance is a sign of a bug, in the environment or in
-the evaluation.
+A mean return that is significantly above such a ceiling indicates a bug, in the environment or in the evaluation.
 """
 
 import heapq
@@ -12,15 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 MAX_BELIEFS = 50_000
-"""Beliefs beyond which the ceiling of a bandit is not computed: it would take more than a few seconds."""
+"""Largest number of beliefs for which the ceiling of a bandit is computed; more would take more than a few seconds."""
 MAX_TRIED = 1_750_000
-"""Beginnings of paths, times the goals that each is bounded by, beyond which the ceiling of a grid is not computed:
-likewise."""
+"""Largest number of path prefixes times goals for which the ceiling of a grid is computed, for the same reason."""
 
 Arm = tuple[int, int]
 """Successes and failures of an arm."""
 Met = tuple[tuple[int, int, int], ...]
-"""The (goal, episode, step) of all that a path meets."""
+"""The (goal, episode, step) of every goal that a path meets."""
 
 
 @cache
@@ -55,7 +53,7 @@ def bandit_ceiling(num_arms: int, num_pulls: int) -> np.ndarray | None:
 
 
 def _choices(belief: tuple[Arm, ...], num_arms: int) -> Iterator[tuple[Arm, tuple[Arm, ...]]]:
-    """Each arm that differs from the others, and what remains of the belief without it."""
+    """Yields each distinct arm, and the belief without it."""
     if len(belief) < num_arms:
         yield (0, 0), belief
     for index, arm in enumerate(belief):
@@ -71,7 +69,7 @@ def num_beliefs(num_arms: int, num_pulls: int, enough: float = np.inf) -> int:
     Args:
       num_arms: k.
       num_pulls: n.
-      enough: the count stops where it has passed this number, and is then a lower bound.
+      enough: the count stops once it exceeds this number, and is then a lower bound.
     """
     of_one_arm = (num_pulls + 1) * (num_pulls + 2) // 2
     if num_arms and of_one_arm > enough:
@@ -138,7 +136,7 @@ def search_ceiling(
 
 
 class Node(NamedTuple):
-    """The end of a path: episode, steps done in it, cell, and the goals that it has not met, as bits."""
+    """The end of a path: episode, steps done in it, cell, and a bit mask of the goals that it has not met."""
 
     episode: int
     step: int
@@ -167,13 +165,13 @@ class _Search:
         self.distance = distance
 
     def met_at(self, step: int) -> float:
-        """The return of an episode that meets the goal with this step, or does not in its T steps."""
+        """Returns the return of an episode that meets the goal at this step, or never in its T steps."""
         if step > self.horizon:
             return -0.1 * self.horizon
         return (self.horizon - step + 1) - 0.1 * (step - 1)
 
     def worth(self, goal: int, episode: int, step: int) -> float:
-        """The sum of the returns of all episodes, where the path meets this goal then."""
+        """Returns the sum of the returns of all episodes if the path meets this goal at this moment."""
         later = self.num_episodes - episode - 1
         known = self.met_at(self.distance(0)[goal])
         return episode * self.met_at(self.horizon + 1) + self.met_at(step) + later * known
@@ -190,7 +188,7 @@ class _Search:
                 yield Node(node.episode, node.step + 1, cell, left), goal
 
     def bound(self, node: Node, value: float) -> float:
-        """The most that a path which begins so can reach, where the goals that it met are worth `value`."""
+        """Returns an upper bound for paths with this prefix, where `value` is the sum over the goals already met."""
         goals = [goal for goal in range(len(self.goal_at)) if node.left >> goal & 1]
         if node.episode == self.num_episodes:
             return value + self.num_episodes * self.met_at(self.horizon + 1) * len(goals)
@@ -201,7 +199,7 @@ class _Search:
         return value
 
     def returns(self, met: Met) -> np.ndarray:
-        """Mean return of each episode."""
+        """Returns the mean return of each episode."""
         totals = np.full((len(self.goal_at), self.num_episodes), self.met_at(self.horizon + 1))
         for goal, episode, step in met:
             totals[goal, episode] = self.met_at(step)

@@ -1,4 +1,4 @@
-"""The contract of a task distribution: its properties, and the states of `reset` and `step`."""
+"""Checks of the contract of a task distribution: its properties, and the states that `reset` and `step` return."""
 
 from functools import partial
 from typing import Any
@@ -87,12 +87,12 @@ def _check_observations(env: TaskDistribution) -> None:
 
 
 def _has_own(env: TaskDistribution, name: str) -> bool:
-    """Whether the class defines a property that has a default."""
+    """Whether the class overrides a property that has a default."""
     return getattr(type(env), name) is not getattr(TaskDistribution, name)
 
 
 def _read(env: TaskDistribution, name: str) -> Any:
-    """The value of a property."""
+    """Reads a property."""
     cls = type(env)
     if getattr(cls, name) is getattr(TaskDistribution, name):
         raise UserError(f"{cls.__name__} must define {name}: add @property and def {name}(self)")
@@ -112,14 +112,14 @@ def _is_integer(value: Any) -> bool:
 
 
 def canonical(env: TaskDistribution, state: Any, method: str) -> EnvState:
-    """The state that `reset` or `step` answered, with float32 numbers, a bool `done`, and strong types.
+    """Converts the state that `reset` or `step` returned to float32 numbers, a bool `done`, and strong types.
 
     Python numbers, NumPy values and weakly typed arrays, such as `jnp.where(fell, -1.0, 0.0)`, are converted. Arrays of
-    a dtype that was chosen are not: a reward in int32 is more likely a mistake.
+    an explicit other dtype are refused: a reward in int32 is more likely a mistake.
 
     Args:
-      env: what answered, for one episode.
-      state: the answer.
+      env: the environment, for one episode.
+      state: the returned state.
       method: `reset` or `step`, for messages.
 
     Raises:
@@ -139,7 +139,7 @@ def canonical(env: TaskDistribution, state: Any, method: str) -> EnvState:
 
 
 def canonical_mask(env: TaskDistribution, mask: Any) -> jax.Array | None:
-    """The answer of `action_mask`, checked: bool `[A]`, or None.
+    """Checks and returns the result of `action_mask`: bool `[A]`, or None.
 
     Raises:
       UserError: naming the class, the method, what it returned and what was expected.
@@ -163,7 +163,7 @@ def canonical_mask(env: TaskDistribution, mask: Any) -> jax.Array | None:
 
 
 def _observation(env: TaskDistribution, where: str, value: Any) -> Any:
-    """The observation, leaf by leaf as the observation space says."""
+    """Checks the observation leaf by leaf against the observation space."""
     try:
         space = env.observation_space
     except UserError as error:
@@ -191,7 +191,7 @@ def _observation(env: TaskDistribution, where: str, value: Any) -> Any:
 
 
 def _entries(tree: Any) -> str:
-    """The leaves of an observation or of a space, by name."""
+    """Returns the leaves of an observation or of a space, by name."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_space)
     names = [jax.tree_util.keystr(path) for path, _ in leaves]
     if names == [""]:
@@ -200,7 +200,7 @@ def _entries(tree: Any) -> str:
 
 
 def _reason(env: TaskDistribution, space: Any) -> str:
-    """Why observations are expected to be of this space."""
+    """Says, for a message, where the expected observation space comes from."""
     if _has_own(env, "observation_space"):
         return f"as observation_space is {space}"
     if _has_own(env, "observation_size"):
@@ -222,7 +222,8 @@ def _integers(subject: str, value: Any, space: Integers) -> jax.Array:
 
 
 def numbers(subject: str, value: Any) -> jax.Array:
-    """A float32 array of a value of that dtype or without one of its own; `subject` begins the message otherwise."""
+    """Converts a value that is float32 or has no explicit dtype to a float32 array; otherwise raises an error whose
+    message begins with `subject`."""
     array = _array(subject, value)
     is_number = jnp.issubdtype(array.dtype, jnp.number)
     if not (array.dtype == jnp.float32 or (is_number and _is_loose(value))):
@@ -233,14 +234,14 @@ def numbers(subject: str, value: Any) -> jax.Array:
 
 
 def scalar(subject: str, value: Any) -> jax.Array:
-    """A float32 number `[]`, as `numbers`."""
+    """Converts a value to a float32 number `[]`, as `numbers` does."""
     array = numbers(subject, value)
     _require_scalar(subject, value, array)
     return array
 
 
 def _metric(where: str, path: Any, value: Any) -> jax.Array:
-    """A number `[]` that the environment reports, as float32: truth values and counts are numbers too."""
+    """Converts a metric of the environment to float32 `[]`; booleans and integers are accepted."""
     subject = f"{where} returned metrics{jax.tree_util.keystr(path)} that"
     array = _array(subject, value)
     _require_scalar(subject, value, array)
@@ -256,7 +257,7 @@ def _require_scalar(subject: str, value: Any, array: jax.Array) -> None:
 
 
 def _flag(where: str, value: Any) -> jax.Array:
-    """Whether the episode terminated, bool `[]`."""
+    """Checks and returns `done`, bool `[]`."""
     array = _array(f"{where} returned a done that", value)
     if array.dtype != bool or array.shape:
         remedy = "take one entry, or jnp.all" if array.dtype == bool else "write a comparison"
@@ -267,7 +268,8 @@ def _flag(where: str, value: Any) -> jax.Array:
 
 
 def arrays(subject: str, tree: Any) -> Any:
-    """A pytree with arrays of strong types as leaves; `subject` begins the message where a leaf is none."""
+    """Converts the leaves of a pytree to arrays of strong types; if one cannot be, the message of the error begins with
+    `subject`."""
 
     def convert(path, leaf):
         name = jax.tree_util.keystr(path)
@@ -289,10 +291,11 @@ def _array(subject: str, value: Any) -> jax.Array:
 
 
 def _is_loose(value: Any) -> bool:
-    """Whether nobody chose the dtype of a number: Python's, NumPy's default, or a weak one."""
+    """Whether the dtype of a number was not chosen explicitly: a Python number, NumPy's default dtype, or a weak
+    type."""
     return not isinstance(value, jax.Array) or value.aval.weak_type  # pyright: ignore
 
 
 def _strong(array: jax.Array) -> jax.Array:
-    """Without a weak type, which the carry of a scan must not change."""
+    """Removes weak types; the carry of a scan must keep its types."""
     return jax.lax.convert_element_type(array, array.dtype)

@@ -1,4 +1,4 @@
-"""Rooms in which only the own cell is seen: a hidden goal, or a hidden key and a hidden door."""
+"""Dark rooms, in which the agent sees only its own cell: find a hidden goal, or a hidden key and a hidden door."""
 
 import dataclasses
 from typing import ClassVar, NamedTuple
@@ -20,7 +20,7 @@ class RoomState(NamedTuple):
     Attributes:
       cell: `[2]` int32, where the agent is.
       time: `[]` int32, steps done.
-      num_found: `[]` int32, how many of the hidden cells were found, in their order.
+      num_found: `[]` int32, the number of hidden cells found so far; they must be found in order.
     """
 
     cell: jax.Array
@@ -32,8 +32,8 @@ class RoomState(NamedTuple):
 class DarkRoomBase(TaskDistribution):
     """A square room with walls around it.
 
-    The five actions are stay, up, right, down and left; walking into a wall means staying. The observation is the own
-    cell, one-hot `[size²]`. An episode begins in the centre, or in a cell drawn at random.
+    The five actions are stay, up, right, down and left; walking into a wall means staying. The observation is the
+    agent's cell, one-hot `[size²]`. An episode begins in the centre, or in a cell drawn at random.
     """
 
     note: ClassVar[str] = "test tasks are drawn from the same cells as train tasks"
@@ -41,9 +41,9 @@ class DarkRoomBase(TaskDistribution):
     size: int = bounded(9, at_least=2)
     """Cells along a side."""
     horizon: int = bounded(20, at_least=1)
-    """Steps of an episode."""
+    """Steps per episode."""
     random_start: bool = False
-    """Begin in a cell drawn at random, and not in the centre."""
+    """Start episodes in a random cell instead of the centre."""
 
     @property
     def episode_length(self) -> int:
@@ -66,7 +66,7 @@ class DarkRoomBase(TaskDistribution):
         return self._observe(RoomState(cell, zero, zero), jnp.float32(0), jnp.zeros((), bool))
 
     def render(self, task: jax.Array, states: EnvState) -> Scene:
-        """The walk over the room, and the hidden cells: the goal, or the key and the door."""
+        """Draws the walk through the room, and the hidden cells: the goal, or the key and the door."""
         colors: tuple[Color, ...] = ("goal",) if task.ndim == 1 else ("accent", "goal")
         marks = list(zip(task.reshape(-1, 2), colors, strict=True))
         return grid(self.size, states.simulator.cell, marks)
@@ -101,7 +101,7 @@ class DarkRoom(DarkRoomBase):
     name: ClassVar[str] = "dark_room"
 
     sparse: bool = False
-    """Reward the goal once, and end the episode there."""
+    """Reward the goal once, and terminate the episode there."""
 
     def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
         check_split(self, split)
@@ -153,7 +153,7 @@ class DarkRoomHard(DarkRoom):
     size: int = bounded(17, at_least=2)
     """Cells along a side."""
     sparse: bool = True
-    """Reward the goal once, and end the episode there."""
+    """Reward the goal once, and terminate the episode there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +175,7 @@ class DarkKeyToDoor(DarkRoomBase):
     name: ClassVar[str] = "dark_key_to_door"
 
     horizon: int = bounded(50, at_least=1)
-    """Steps of an episode."""
+    """Steps per episode."""
 
     def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
         check_split(self, split)
@@ -190,7 +190,8 @@ class DarkKeyToDoor(DarkRoomBase):
         return self._observe(after, is_found.astype(jnp.float32), jnp.zeros((), bool))
 
     def regret(self, task: jax.Array) -> Regret:
-        """V* counts what can still be found: the key after max(d, 1) steps, then the door after as many from there."""
+        """V* is the reward that can still be collected: the key after max(d, 1) steps, then the door likewise from
+        there."""
 
         def steps(a: jax.Array, b: jax.Array) -> jax.Array:
             return jnp.maximum(jnp.abs(a - b).sum(), 1)

@@ -1,4 +1,4 @@
-"""A small grid with a hidden goal, in which the Bayes-optimal search is known: GridNavi of VariBAD."""
+"""A small grid with a hidden goal, for which the Bayes-optimal return is known: GridNavi of VariBAD."""
 
 import dataclasses
 from typing import ClassVar, NamedTuple
@@ -19,7 +19,7 @@ MOVES = np.array([[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0]], np.int32)
 
 
 class GridState(NamedTuple):
-    """Where an episode is: the cell `[2]` and the steps done `[]`, int32."""
+    """The state of an episode: the cell `[2]` and the steps done `[]`, int32."""
 
     cell: jax.Array
     time: jax.Array
@@ -46,7 +46,7 @@ class GridNavi(TaskDistribution):
     size: int = bounded(5, at_least=3)
     """Cells along a side."""
     horizon: int = bounded(15, at_least=1)
-    """Steps of an episode."""
+    """Steps per episode."""
 
     @property
     def episode_length(self) -> int:
@@ -77,7 +77,7 @@ class GridNavi(TaskDistribution):
         return self._observe(GridState(cell, walk.time + 1), reward)
 
     def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
-        """A shortest way: first along x, then along y, then stay."""
+        """Returns the next move of a shortest way: along x, then along y, then stay."""
         index = jnp.argmax(observation)
         goal = task.astype(jnp.int32)
         x, y = goal[0] - index // self.size, goal[1] - index % self.size
@@ -98,7 +98,7 @@ class GridNavi(TaskDistribution):
         return regret
 
     def render(self, task: jax.Array, states: EnvState) -> Scene:
-        """The walk over the grid, and the hidden goal."""
+        """Draws the walk over the grid, and the hidden goal."""
         return grid(self.size, states.simulator.cell, [(task, "goal")])
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:

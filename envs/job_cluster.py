@@ -1,4 +1,4 @@
-"""The cluster of `job_scheduling`: jobs that run, jobs that wait, and the time that passes."""
+"""The cluster of `job_scheduling`: arrivals, placement and execution of jobs."""
 
 from typing import ClassVar
 
@@ -24,7 +24,7 @@ class Jobs(struct.PyTreeNode):
 
 
 class Cluster(struct.PyTreeNode):
-    """Two resources at one moment.
+    """The state of the cluster and its two resources.
 
     Attributes:
       time: `[]` int32.

@@ -1,4 +1,4 @@
-"""Scheduling of jobs on a cluster of two resources, after DeepRM: what differs between tasks is load, or durations."""
+"""Scheduling of jobs on a cluster of two resources, after DeepRM; tasks differ in load, or in the durations of jobs."""
 
 import dataclasses
 from typing import Any, ClassVar, NamedTuple
@@ -81,7 +81,7 @@ class JobState(NamedTuple):
     """An episode.
 
     Attributes:
-      cluster: what runs and what waits.
+      cluster: the running and waiting jobs.
       jobs: all jobs of the episode, in the order in which they may arrive.
       slowdown: the sum of the slowdowns until now, `[]`.
       finished: jobs of each class that finished in the last step, `[8]` int32.
@@ -95,7 +95,7 @@ class JobState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class JobScheduling(TaskDistribution):
-    """Decide which of the waiting jobs starts next, on a cluster whose jobs are not known.
+    """Decide which waiting job starts next, on a cluster whose load or job durations are hidden.
 
     Two resources have 10 slots each. In each of the first 50 time steps a job arrives with probability p. One resource,
     drawn at random, is its dominant one: it takes 5 to 10 slots of that and 1 or 2 of the other. Ten jobs are visible,
@@ -133,7 +133,7 @@ class JobScheduling(TaskDistribution):
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "ood")
 
     variant: str = "load"
-    """`load`: durations are seen, and the load is not; `classes`: the durations of eight classes are not seen."""
+    """`load`: durations are observed, the load is hidden; `classes`: the durations of eight job classes are hidden."""
     min_load: float = bounded(0.1, above=0)
     """Smallest load, in shares of the capacity."""
     max_load: float = bounded(1.9, above=0)
@@ -152,12 +152,12 @@ class JobScheduling(TaskDistribution):
 
     @property
     def max_time(self) -> int:
-        """Time steps of an episode at most."""
+        """Largest number of time steps in an episode."""
         return (8 if self.has_classes else 4) * self.num_arrivals
 
     @property
     def episode_length(self) -> int:
-        """Decisions of an episode at most: each lets time pass or places one of the jobs."""
+        """Largest number of decisions in an episode: each lets time pass or places one of the jobs."""
         return self.max_time + self.num_arrivals
 
     @property
@@ -214,14 +214,14 @@ class JobScheduling(TaskDistribution):
         return self._observe(task, JobState(after, jobs, before.slowdown + cost, finished), -cost)
 
     def action_mask(self, task: Any, state: EnvState) -> jax.Array:
-        """The jobs that are there and have room, and void, `[11]` bool."""
+        """Returns the allowed actions `[11]` bool: visible jobs that have room, and void."""
         del task
         cluster, jobs = state.simulator.cluster, state.simulator.jobs
         _, has_room = jax.vmap(lambda job: self._start_of(cluster, jobs, job))(cluster.visible)
         return jnp.append((cluster.visible >= 0) & has_room, True)
 
     def oracle_action(self, task: Any, observation: jax.Array) -> jax.Array:
-        """Shortest job first, among those that fit now, with known durations; void where none fits."""
+        """Shortest job first, with known durations, among the jobs that fit now; void if none fits."""
         seen = self.read(observation)
         if seen.classes is None:
             assert seen.duration is not None
@@ -229,7 +229,7 @@ class JobScheduling(TaskDistribution):
         return best_job(seen, -(seen.classes @ task.duration.astype(jnp.float32)))
 
     def oracle_observation(self, task: LoadTask | ClassTask) -> jax.Array:
-        """The load, and the share of long jobs and the dominance or the durations of the classes over 15."""
+        """Returns the load, and the share of long jobs and the dominance or the durations of the classes over 15."""
         if isinstance(task, ClassTask):
             return jnp.append(task.duration / LONGEST, task.load).astype(jnp.float32)
         return jnp.stack(task)
@@ -327,7 +327,7 @@ class JobScheduling(TaskDistribution):
 
 
 def best_job(seen: Seen, score: jax.Array) -> jax.Array:
-    """The action that starts the job of the greatest score `[..., 10]` among those that fit now; void if none does."""
+    """Returns the action that starts the job with the greatest score `[..., 10]` among those that fit now, or void."""
     fits = jnp.all(seen.demand <= seen.free[..., :1, :] + 1e-6, axis=-1) & (seen.demand[..., 0] > 0)
     if seen.duration is not None:
         # It must fit for all of its duration.

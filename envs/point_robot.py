@@ -33,7 +33,7 @@ class PointRobot(TaskDistribution):
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "ood")
 
     horizon: int = bounded(100, at_least=1)
-    """Steps of an episode."""
+    """Steps per episode."""
 
     @property
     def episode_length(self) -> int:
@@ -59,10 +59,10 @@ class PointRobot(TaskDistribution):
         return EnvState(position, reward, jnp.all(jnp.abs(offset) < 0.01), ())
 
     def render(self, task: jax.Array, states: EnvState) -> Scene:
-        """The walk in the plane, and the hidden goal."""
+        """Draws the walk in the plane, and the hidden goal."""
         reach = float(max(0.7, np.abs(states.observation).max() + 0.1, np.abs(task).max() + 0.1))
         return walk(states.observation, task, (-reach, -reach, reach, reach), 0.03)
 
     def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
-        """Straight to the goal, as far as a step reaches."""
+        """Moves straight to the goal, as far as one step allows."""
         return jnp.clip(task - observation, -0.1, 0.1)

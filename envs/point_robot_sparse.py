@@ -1,4 +1,4 @@
-"""A point that is paid only near a hidden goal on a half circle: the sparse 2D navigation of PEARL and VariBAD."""
+"""A point that is rewarded only near a hidden goal on a half circle: the sparse 2D navigation of PEARL and VariBAD."""
 
 import dataclasses
 from typing import ClassVar
@@ -18,7 +18,7 @@ GOAL_RADIUS = 0.2
 
 @dataclasses.dataclass(frozen=True)
 class PointRobotSparse(TaskDistribution):
-    """Search a half circle for a goal that is neither observed nor felt from afar.
+    """Search a half circle for a goal that is not observed and is rewarded only when near.
 
     The task is the goal `[2]`, (cos φ, sin φ) with φ ~ U[0, π] rad. The state is the position, from (0, 0), and it is
     the observation; s' = s + 0.1·clip(a, ±1). With d = ‖s' − goal‖₂ the reward is 1 − d where d ≤ 0.2, else 0. There
@@ -38,7 +38,7 @@ class PointRobotSparse(TaskDistribution):
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "ood")
 
     horizon: int = bounded(20, at_least=1)
-    """Steps of an episode: 20 in PEARL, 100 in VariBAD."""
+    """Steps per episode: 20 in PEARL, 100 in VariBAD."""
 
     @property
     def episode_length(self) -> int:
@@ -66,10 +66,10 @@ class PointRobotSparse(TaskDistribution):
         return EnvState(position, reward, jnp.zeros((), bool), ())
 
     def render(self, task: jax.Array, states: EnvState) -> Scene:
-        """The walk in the plane, and the region around the hidden goal that is rewarded."""
+        """Draws the walk in the plane, and the rewarded region around the hidden goal."""
         return walk(states.observation, task, (-1.4, -1.4, 1.4, 1.4), GOAL_RADIUS)
 
     def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
-        """Along the straight line to the goal, as far as a step reaches."""
+        """Moves along the straight line to the goal, as far as one step allows."""
         offset = (task - observation) / STEP_SIZE
         return offset / jnp.maximum(jnp.max(jnp.abs(offset)), 1.0)

@@ -1,4 +1,5 @@
-"""Bandits that come back with a cue: what was learned in an earlier trial can be remembered instead of found again."""
+"""Bandits that recur, each with a cue: a learner can recall the best arm from an earlier trial instead of exploring
+again."""
 
 import dataclasses
 from typing import ClassVar
@@ -29,7 +30,7 @@ class CuedArms(struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class RecurringBandit(TaskDistribution):
-    """Pull one of `num_arms` arms, in tasks that come back and can be told by a cue.
+    """Pull one of `num_arms` arms, in tasks that recur and can be recognised by a cue.
 
     The task is a cue of `num_bits` bits and the arms' success probabilities `[k]`: one arm, uniformly drawn, pays with
     `high`, the others with `low`. The cue is the observation `[B]`. An episode is one pull (T = 1) with reward
@@ -57,7 +58,7 @@ class RecurringBandit(TaskDistribution):
     num_bits: int = bounded(10, at_least=2)
     """Bits of a cue, B."""
     pool_size: int = bounded(32, at_least=1)
-    """Tasks that come back while a pool lasts."""
+    """Number of tasks in a pool; they recur while the pool lasts."""
     period: int = bounded(20, at_least=1)
     """Meta-steps that a pool lasts."""
     high: float = bounded(0.9, at_least=0, at_most=1)
@@ -67,7 +68,7 @@ class RecurringBandit(TaskDistribution):
     pool_seed: int = bounded(0, at_least=0)
     """Seed of the sequence of pools."""
     pool: int = bounded(0, at_least=0)
-    """Number of the pool of the first meta-step."""
+    """Index of the pool of the first meta-step."""
 
     @property
     def episode_length(self) -> int:
@@ -105,7 +106,7 @@ class RecurringBandit(TaskDistribution):
         return pull(task.probabilities, state, action)
 
     def oracle_action(self, task: CuedArms, observation: jax.Array) -> jax.Array:
-        """Always the best arm."""
+        """Returns the best arm."""
         del observation
         return jnp.argmax(task.probabilities).astype(jnp.int32)
 
@@ -121,11 +122,12 @@ class RecurringBandit(TaskDistribution):
 
     @property
     def _num_cues(self) -> int:
-        """Cues with an even number of ones, and as many with an odd one."""
+        """Number of cues with an even number of ones; as many have an odd number."""
         return 2 ** (self.num_bits - 1)
 
     def _task(self, number: jax.Array, best: jax.Array, odd: bool) -> CuedArms:
-        """The task whose cue is the bits of `number` and one that makes the number of ones odd, or even."""
+        """Returns the task whose cue is the bits of `number` and a parity bit, which makes the number of ones odd or
+        even."""
         bits = (number >> jnp.arange(self.num_bits - 1)) & 1
         parity = (bits.sum() + odd) % 2
         cue = jnp.append(bits, parity).astype(jnp.float32)

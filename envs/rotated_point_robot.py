@@ -1,4 +1,4 @@
-"""A point robot whose actions are turned by a hidden angle: a family of a few skills."""
+"""A point robot whose actions are rotated by a hidden angle: tasks that need one of a few skills."""
 
 import dataclasses
 from typing import ClassVar, NamedTuple
@@ -23,14 +23,13 @@ class RotatedTask(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class RotatedPointRobot(TaskDistribution):
-    """Walk to a goal that is seen, with actions that are turned by 0, 90, 180 or 270 degrees.
+    """Walk to a visible goal, with actions that are rotated by 0, 90, 180 or 270 degrees.
 
-    The goal ~ U[−½, ½]² is drawn anew for each task, the turn R uniformly among four. The state is the position, from
-    (0, 0): s' = s + clip(R a, ±0.1); the reward is −‖s' − goal‖₂. The observation `[4]` is the position and the way
-    from it to the goal. There is no termination. The `ood` split draws goals from the frame between [−½, ½]² and
-    [−1, 1]².
+    Each task draws the goal ~ U[−½, ½]² and the rotation R, uniformly among four. The state is the position, from (0,
+    0): s' = s + clip(R a, ±0.1); the reward is −‖s' − goal‖₂. The observation `[4]` is the position and the way from it
+    to the goal. There is no termination. The `ood` split draws goals from the frame between [−½, ½]² and [−1, 1]².
 
-    What is hidden is the turn alone, so that a policy needs four skills and no more, and one step tells which.
+    Only the rotation is hidden, so that a policy needs exactly four skills, and one step reveals which.
     """
 
     name: ClassVar[str] = "rotated_point_robot"
@@ -38,7 +37,7 @@ class RotatedPointRobot(TaskDistribution):
     num_skills: ClassVar[int] = 4
 
     horizon: int = bounded(20, at_least=1)
-    """Steps of an episode."""
+    """Steps per episode."""
 
     @property
     def episode_length(self) -> int:
@@ -72,11 +71,11 @@ class RotatedPointRobot(TaskDistribution):
         return EnvState(_observe(position, task), reward, jnp.zeros((), bool), ())
 
     def render(self, task: RotatedTask, states: EnvState) -> Scene:
-        """The walk in the plane, and the goal."""
+        """Draws the walk in the plane, and the goal."""
         return walk(states.observation[:, :2], task.goal, (-1.1, -1.1, 1.1, 1.1), 0.03)
 
     def oracle_action(self, task: RotatedTask, observation: jax.Array) -> jax.Array:
-        """Straight to the goal, as far as a step reaches."""
+        """Moves straight to the goal, as far as one step allows."""
         return _turn(-task.skill, jnp.clip(observation[2:], -0.1, 0.1))
 
 
@@ -85,7 +84,7 @@ def _observe(position: jax.Array, task: RotatedTask) -> jax.Array:
 
 
 def _turn(quarters: jax.Array, vector: jax.Array) -> jax.Array:
-    """A vector `[2]`, turned by quarters of a circle."""
+    """Rotates a vector `[2]` by quarter turns."""
     x, y = vector
     turned = jnp.array([[x, y], [-y, x], [-x, -y], [y, -x]])
     return turned[quarters % 4]

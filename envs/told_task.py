@@ -1,4 +1,4 @@
-"""The control that is told the task: any environment, whose observations show the task."""
+"""A wrapper that adds the task to the observations of any environment, to train controls that need not infer it."""
 
 import dataclasses
 from typing import ClassVar
@@ -58,7 +58,7 @@ class ToldTask(Wrapper):
         return self.env.render(task, _own(states))
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
-        """Returns None: a policy that is told the task may earn more."""
+        """Returns None: a policy that observes the task may reach higher returns."""
         del num_rounds
 
     def _tell(self, task: Task, state: EnvState) -> EnvState:
@@ -67,5 +67,5 @@ class ToldTask(Wrapper):
 
 
 def _own(state: EnvState) -> EnvState:
-    """The state with the observation of the environment itself."""
+    """Returns the state with the observation of the environment itself."""
     return state.replace(observation=state.observation["observation"])

@@ -36,7 +36,7 @@ PRESETS = {
         "anil-point-robot": ("point_robot_family:ANIL_CONFIG", "ANIL: only the head adapts"),
         "cavia-point-robot": (
             "point_robot_family:CAVIA_CONFIG",
-            "CAVIA: only five numbers beside the observation adapt",
+            "CAVIA: only a context vector of five numbers adapts",
         ),
         "meta-sgd-point-robot": (
             "point_robot_family:META_SGD",
@@ -44,7 +44,7 @@ PRESETS = {
         ),
         "reptile-point-robot": (
             "point_robot_family:REPTILE",
-            "Reptile: the weights follow where adaptation leads",
+            "Reptile: steps towards the adapted parameters",
         ),
         "e-maml-point-robot": (
             "point_robot_family:E_MAML",
@@ -80,11 +80,11 @@ PRESETS = {
         ),
         "tuned-hypernetwork-point-robot": (
             "structure_family:TUNED_HYPERNETWORK_POINT_ROBOT",
-            "a hypernetwork whose code descends",
+            "a hypernetwork whose code is tuned by gradient",
         ),
         "tuned-modular-point-robot": (
             "structure_family:TUNED_MODULAR_POINT_ROBOT",
-            "modules whose routing descends",
+            "modules whose routing is tuned by gradient",
         ),
     },
     "rotated_point_robot": {
@@ -96,7 +96,7 @@ PRESETS = {
         "maml-rotated-point-robot": ("structure_family:MAML_ROTATED", "MAML"),
         "tuned-modular-rotated-point-robot": (
             "structure_family:TUNED_MODULAR_ROTATED",
-            "modules whose routing descends",
+            "modules whose routing is tuned by gradient",
         ),
     },
     "grid_navi": {
@@ -110,7 +110,7 @@ PRESETS = {
         ),
         "key-value-grid-navi": (
             "memory_family:KEY_VALUE_GRID_NAVI",
-            "an external memory, filled within the trial",
+            "an external memory, written within the trial",
         ),
         "varibad-grid-navi": (
             "memory_family:VARIBAD_GRID_NAVI",
@@ -124,14 +124,14 @@ PRESETS = {
             "structure_family:MODULAR_GRID_NAVI",
             "a modular policy with inferred routing",
         ),
-        "maml-grid-navi": ("structure_family:MAML_GRID_NAVI", "MAML, by rounds of 20 episodes"),
+        "maml-grid-navi": ("structure_family:MAML_GRID_NAVI", "MAML, in rounds of 20 episodes"),
         "tuned-hypernetwork-grid-navi": (
             "structure_family:TUNED_HYPERNETWORK_GRID_NAVI",
-            "a hypernetwork whose code descends",
+            "a hypernetwork whose code is tuned by gradient",
         ),
         "tuned-modular-grid-navi": (
             "structure_family:TUNED_MODULAR_GRID_NAVI",
-            "modules whose routing descends",
+            "modules whose routing is tuned by gradient",
         ),
         "multitask-grid-navi": (
             "structure_family:MULTITASK_GRID_NAVI",
@@ -147,11 +147,11 @@ PRESETS = {
     "job_scheduling": {
         "rl2-job-scheduling-classes": (
             "rl2_job_scheduling:CLASSES",
-            "RL², durations of classes are hidden, three episodes",
+            "RL², hidden durations of job classes, three episodes",
         ),
         "rl2-job-scheduling-load": (
             "rl2_job_scheduling:LOAD",
-            "RL², the load is hidden, one episode",
+            "RL², hidden load, one episode",
         ),
     },
     "bandit": {
@@ -166,7 +166,7 @@ PRESETS = {
         ),
         "symmetric-rl2-bandit": (
             "memory_family:SYMMETRIC_RL2_BANDIT",
-            "RL² to which arms are exchangeable, 100 pulls of 10 arms: 83.86 (Gittins 83.73)",
+            "RL² for exchangeable arms, 100 pulls of 10 arms: 83.86 (Gittins 83.73)",
         ),
     },
     "recurring_bandit": {
@@ -176,7 +176,7 @@ PRESETS = {
         ),
         "episodic-recurring-bandit": (
             "memory_family:EPISODIC_RECURRING_BANDIT",
-            "RL² with a store that outlives trials: 0.90 at the first pull of known tasks",
+            "RL² with a store that persists across trials: 0.90 at the first pull of known tasks",
         ),
     },
     "tabular_mdp": {
@@ -212,11 +212,11 @@ PRESETS = {
         ),
         "tuned-hypernetwork-half-cheetah-vel-small": (
             "structure_family:TUNED_HYPERNETWORK_HALF_CHEETAH_VEL",
-            "a hypernetwork whose code descends, at a size for a CPU",
+            "a hypernetwork whose code is tuned by gradient, at a size for a CPU",
         ),
         "tuned-modular-half-cheetah-vel-small": (
             "structure_family:TUNED_MODULAR_HALF_CHEETAH_VEL",
-            "modules whose routing descends, at a size for a CPU",
+            "modules whose routing is tuned by gradient, at a size for a CPU",
         ),
         "multitask-half-cheetah-vel-small": (
             "structure_family:MULTITASK_HALF_CHEETAH_VEL",

@@ -1,4 +1,4 @@
-"""A policy for hoppers of uncertain body that must not fail with the odd ones (Rajeswaran et al. 2017, EPOpt).
+"""A policy for hoppers with uncertain bodies that must not fail with rare ones (Rajeswaran et al. 2017, EPOpt).
 
 One episode of 3.2 s with each of 64 bodies a meta-step; over 50 meta-steps the share of trials that the objective is
 about falls to the quarter that went worst. The other preset, trained on the mean over all bodies, is what to compare

@@ -1,7 +1,7 @@
 """MAML on the point robot: "2D navigation" of Finn et al. (2017).
 
 Published protocol: 20 trajectories a task, H = 100, 40 tasks a meta-step. The paper has −40.4, −11.7, −3.33, −3.23 on
-held-out tasks after 0, 1, 2, 3 gradient steps, and −2.29 for a policy that is told the goal; the optimum is −0.506.
+held-out tasks after 0, 1, 2, 3 gradient steps, and −2.29 for a policy that observes the goal; the optimum is −0.506.
 
 On two cores of an AMD EPYC, under three minutes even when other work shares them:
 

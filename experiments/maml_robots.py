@@ -48,4 +48,4 @@ HOPPER = dataclasses.replace(BASE, name="maml-hopper-params-small", env=HopperPa
 HUMANOID = dataclasses.replace(
     BASE, name="maml-humanoid-dir-small", env=HumanoidDir(horizon=50), num_meta_steps=50
 )
-"""Run in a hidden direction. Fifty meta-steps are far too few: it wants an accelerator."""
+"""Run in a hidden direction. Fifty meta-steps are far too few; full training needs an accelerator."""

@@ -1,4 +1,4 @@
-"""Adaptation by memory on bandits, tables and the grid: what is known to be reachable is in docs/results/memory.md.
+"""Adaptation by memory on bandits, tables and the grid; docs/results/memory.md has the returns that can be reached.
 
 `rl2_bandit.py` and `rl2_grid_navi.py` have RL²; here are the other learners, at the settings of `rl2-bandit` and
 `rl2-gru-grid-navi`. Other sizes of bandit are flags: `--env.num-arms 10 --num-rounds 100`. So are other cores of RL²:
@@ -21,7 +21,7 @@ from metarl_jax.learners.varibad import VariBAD
 replace = dataclasses.replace
 
 KEY_VALUE_BANDIT = replace(rl2_bandit.CONFIG, name="key-value-bandit", learner=KeyValue())
-"""An external memory, filled within the trial."""
+"""An external memory that is written within the trial."""
 
 VARIBAD_BANDIT = replace(
     rl2_bandit.CONFIG, name="varibad-bandit", learner=VariBAD(decoder_sizes=(32,))
@@ -90,7 +90,7 @@ SYMMETRIC_RL2_BANDIT = replace(
     num_rounds=100,
     evaluation=EvaluationConfig(every=50, num_tasks=2000, deterministic=True),
 )
-"""An RL² to which arms are exchangeable, on ten arms and 100 pulls; what it learns holds for any number of arms.
+"""RL² for exchangeable arms, on ten arms and 100 pulls; the trained policy works for any number of arms.
 
 83.86 ± 0.08 in 20,000 held-out tasks (Gittins in the same tasks 83.73; RL² in Duan et al. 2016 and SNAIL 83.5), after
 41.0M env-steps, 12 minutes on one core of an AMD EPYC beside other work: the cell `symmetric`, `bandit-100-10` of
@@ -104,7 +104,7 @@ RL2_RECURRING_BANDIT = replace(
     num_meta_steps=300,
     evaluation=EvaluationConfig(every=100, num_tasks=2000, deterministic=True),
 )
-"""A control: RL² without a store, in tasks that come back with a cue."""
+"""A control: RL² without a store, in tasks that recur with a cue."""
 
 EPISODIC_RECURRING_BANDIT = replace(
     RL2_RECURRING_BANDIT, name="episodic-recurring-bandit", learner=Episodic(capacity=128)

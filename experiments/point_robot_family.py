@@ -1,9 +1,9 @@
 """Every way to adapt by gradient, on the point robot: "2D navigation" of Finn et al. (2017).
 
-One base, `maml-point-robot` at half the tasks, and for each method what it changes of it; the table over five seeds,
-and the command that makes it, are in docs/results/gradient_family.md. The paper has −40.4, −11.7, −3.33, −3.23 after 0
-to 3 gradient steps for MAML, −8.5 after three for a policy pretrained on all tasks, −2.29 for one that is told the
-goal.
+All presets share one base, `maml-point-robot` with half the tasks, and state only their changes.
+docs/results/gradient_family.md has the table over five seeds and its command. The paper has −40.4, −11.7, −3.33, −3.23
+after 0 to 3 gradient steps for MAML, −8.5 after three for a policy pretrained on all tasks, −2.29 for one that is told
+the goal.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ REPTILE = replace(
     outer=Reptile(learning_rate=3e-3),
     num_meta_steps=100,
 )
-"""Reptile: the weights follow where adaptation leads."""
+"""Reptile: the meta-parameters move towards the adapted parameters."""
 
 PRETRAINED = replace(
     BASE,
@@ -83,7 +83,7 @@ E_MAML = replace(
     learner=MAML(**LEARNER, surrogate="log_likelihood"),
     outer=replace(PPO_OPTIONS, sampling_correction=0.01),
 )
-"""E-MAML: the data of the inner steps are paid by the return after them."""
+"""E-MAML: the data of the inner steps are credited with the return after adaptation."""
 
 PROMP = replace(
     BASE, name="promp-point-robot", outer=replace(PPO_OPTIONS, inner_kl_coefficient=5e-4)

@@ -1,6 +1,6 @@
-"""RL² in dark rooms: the tasks of Laskin et al. (2023), where only the own cell is seen.
+"""RL² in dark rooms: the tasks of Laskin et al. (2023), in which the agent sees only its own cell.
 
-A policy that is told the goal earns 16.543 an episode of `dark_room`, and one that is told key and door 2 of
+A policy that knows the goal has a return of 16.543 per episode of `dark_room`; one that knows key and door has 2 in
 `dark_key_to_door`.
 
 `metarl train rl2-dark-room`, one seed, 15.4M env-steps, ten minutes on one core of an AMD EPYC: 2.67, 4.98, 6.36, 8.24

@@ -63,7 +63,8 @@ CONFIG = dataclasses.replace(
     ),
     num_meta_steps=800,
 )
-"""A transformer, which sees at once what it has visited; and a search that stays open for longer. 12.3M env-steps."""
+"""A transformer, which attends to all visited cells, and an entropy schedule that keeps exploration random for longer.
+12.3M env-steps."""
 
 if __name__ == "__main__":
     from metarl_jax.cli.main import run_preset

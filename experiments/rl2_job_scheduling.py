@@ -1,7 +1,7 @@
 """RL² on job scheduling: a hidden load, or hidden durations, after DeepRM (Mao et al. 2016).
 
-What heuristics reach is in docs/results/scheduling.md; `metarl controls job_scheduling` prints it. Neither preset is
-better than they are yet: see there.
+docs/results/scheduling.md has the slowdowns of heuristics; `metarl controls job_scheduling` prints them. Neither preset
+is better than the heuristics yet.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ CLASSES = Config(
     num_episodes=1,
     evaluation=EvaluationConfig(every=50, num_tasks=200, deterministic=True, select_by="-slowdown"),
 )
-"""Durations of eight classes are hidden; three episodes."""
+"""Hidden durations of eight job classes; three episodes."""
 
 LOAD = dataclasses.replace(
     CLASSES,
@@ -54,7 +54,7 @@ LOAD = dataclasses.replace(
     num_rounds=1,
     num_tasks=128,
 )
-"""The load is hidden, and durations are seen; one episode."""
+"""Hidden load, observed durations; one episode."""
 
 if __name__ == "__main__":
     from metarl_jax.cli.main import run_preset

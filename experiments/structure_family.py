@@ -1,8 +1,8 @@
-"""Adaptation by network structure: hypernetworks and modular networks, beside what they are compared with.
+"""Adaptation by network structure: hypernetworks and modular networks, with their comparisons.
 
-What each of them reaches is in docs/results/structure.md. On every problem those that infer have the settings of the
-RL² there, and those that descend the settings of the MAML: compare within a protocol, for a round of MAML is 20
-episodes, and a round of RL² is one.
+docs/results/structure.md has their returns. On every problem, learners that infer the code have the settings of RL²,
+and learners that tune it have those of MAML: compare within a protocol, for a round of MAML is 20 episodes, and a round
+of RL² is one.
 """
 
 import dataclasses
@@ -61,21 +61,21 @@ MAML_GRID_NAVI = Config(
     log_every=5,
     evaluation=EvaluationConfig(every=50, num_tasks=200),
 )
-"""MAML on the grid with a hidden goal, by rounds of 20 episodes: the first has to find it."""
+"""MAML on the grid with a hidden goal, in rounds of 20 episodes; the first round has to find the goal."""
 
 TUNED_HYPERNETWORK_GRID_NAVI = replace(
     MAML_GRID_NAVI,
     name="tuned-hypernetwork-grid-navi",
     learner=TunedHypernetwork(learn_inner_lr="parameter"),
 )
-"""A hypernetwork whose code descends, in the protocol of `maml-grid-navi`."""
+"""A hypernetwork whose code is tuned, in the protocol of `maml-grid-navi`."""
 
 TUNED_MODULAR_GRID_NAVI = replace(
     MAML_GRID_NAVI,
     name="tuned-modular-grid-navi",
     learner=TunedModular(learn_inner_lr="parameter"),
 )
-"""Modules whose routing descends, in the protocol of `maml-grid-navi`."""
+"""Modules whose routing is tuned, in the protocol of `maml-grid-navi`."""
 
 MAML_HALF_CHEETAH_VEL = replace(
     maml_half_cheetah_dir.SMALL,
@@ -92,28 +92,28 @@ TUNED_HYPERNETWORK_HALF_CHEETAH_VEL = replace(
     name="tuned-hypernetwork-half-cheetah-vel-small",
     learner=TunedHypernetwork(learn_inner_lr="parameter", log_std_init=-0.5),
 )
-"""A hypernetwork whose code descends, in the protocol of `maml-half-cheetah-vel-small`."""
+"""A hypernetwork whose code is tuned, in the protocol of `maml-half-cheetah-vel-small`."""
 
 TUNED_MODULAR_HALF_CHEETAH_VEL = replace(
     MAML_HALF_CHEETAH_VEL,
     name="tuned-modular-half-cheetah-vel-small",
     learner=TunedModular(learn_inner_lr="parameter", log_std_init=-0.5),
 )
-"""Modules whose routing descends, in the protocol of `maml-half-cheetah-vel-small`."""
+"""Modules whose routing is tuned, in the protocol of `maml-half-cheetah-vel-small`."""
 
 TUNED_HYPERNETWORK_POINT_ROBOT = replace(
     maml_point_robot.CONFIG,
     name="tuned-hypernetwork-point-robot",
     learner=TunedHypernetwork(policy_sizes=(64, 64), learn_inner_lr="parameter", log_std_init=-0.7),
 )
-"""A hypernetwork whose code descends, in the protocol of `maml-point-robot`."""
+"""A hypernetwork whose code is tuned, in the protocol of `maml-point-robot`."""
 
 TUNED_MODULAR_POINT_ROBOT = replace(
     maml_point_robot.CONFIG,
     name="tuned-modular-point-robot",
     learner=TunedModular(learn_inner_lr="parameter", log_std_init=-0.7),
 )
-"""Modules whose routing descends, in the protocol of `maml-point-robot`."""
+"""Modules whose routing is tuned, in the protocol of `maml-point-robot`."""
 
 MULTITASK_POINT_ROBOT = replace(
     maml_point_robot.CONFIG,
@@ -132,7 +132,7 @@ MULTITASK_GRID_NAVI = replace(
     num_rounds=2,
     evaluation=replace(MAML_GRID_NAVI.evaluation, num_rounds=3),
 )
-"""A control: one plain policy for all tasks, as large as the hypernetwork that descends there, and fine-tuned."""
+"""A control: one plain policy for all tasks, as large as the tuned hypernetwork there, and fine-tuned."""
 
 MULTITASK_HALF_CHEETAH_VEL = replace(
     MAML_HALF_CHEETAH_VEL,
@@ -140,7 +140,7 @@ MULTITASK_HALF_CHEETAH_VEL = replace(
     learner=MAML(hidden_sizes=(205, 205), inner_lr=0.1, log_std_init=-0.5),
     outer=replace(MAML_HALF_CHEETAH_VEL.outer, rounds="first"),
 )
-"""A control: one plain policy for all tasks, as large as the hypernetwork that descends there, and fine-tuned."""
+"""A control: one plain policy for all tasks, as large as the tuned hypernetwork there, and fine-tuned."""
 
 RL2_POINT_ROBOT = Config(
     name="rl2-point-robot",
@@ -227,4 +227,4 @@ TUNED_MODULAR_ROTATED = replace(
     name="tuned-modular-rotated-point-robot",
     learner=TunedModular(learn_inner_lr="parameter", log_std_init=-0.5),
 )
-"""Modules whose routing descends, in tasks that are made of four skills."""
+"""Modules whose routing is tuned, in tasks that are made of four skills."""

@@ -22,24 +22,24 @@ from metarl_jax.outer.base import OuterConfig
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-    """How held-out returns are measured, while training and at the end."""
+    """How held-out returns are measured, during training and at its end."""
 
     every: int = bounded(25, at_least=0)
-    """Meta-steps between evaluations; 0 for none before the end."""
+    """Meta-steps between evaluations during training; 0 evaluates only at the end."""
     num_tasks: int = bounded(100, at_least=2)
-    """Held-out tasks."""
+    """Number of held-out tasks."""
     num_rounds: int | None = bounded(None, at_least=1)
-    """Rounds of episodes; as in training when not given."""
+    """Number of rounds in a trial (K); as in training when not given."""
     num_episodes: int | None = bounded(None, at_least=1)
-    """Parallel episodes of a round; as in training when not given."""
+    """Number of parallel episodes per round (E); as in training when not given."""
     inner_lr_factors: tuple[float, ...] | None = bounded(None, at_least=0)
-    """What inner step sizes are multiplied by, step after step (see `learner.inner_lr_factors`); as in training when
-    not given. `1 0.5` is the protocol of Finn et al. (2017) at test time, with 40 episodes of a round."""
+    """Factors of the step size in the first inner step, in the second, and so on (see `learner.inner_lr_factors`); as
+    in training when not given. `1 0.5` with 40 episodes per round is the test protocol of Finn et al. (2017)."""
     deterministic: bool = False
-    """Act by the mode of the policy. A learner that adapts between rounds adapts to sampled episodes all the same, and
-    each round is measured in episodes by the mode beside them, from the same starts: nothing is learned from a mode."""
+    """Act by the mode of the policy instead of a sample. A learner that adapts between rounds still adapts to sampled
+    episodes; returns are then measured in additional episodes by the mode, from the same initial states."""
     split: Literal["test", "train", "ood"] = "test"
-    """Split of the tasks: `test`, `train` or `ood`."""
+    """Split of the evaluated tasks: `test`, `train` or `ood`."""
     select_by: str = "return"
     """The best checkpoint has the greatest of this: the `return`, or a number that the environment reports, by name,
     such as `success` (its last value in an episode) or `success_mean` (its mean). With a minus before the name, as in
@@ -48,35 +48,36 @@ class EvaluationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RuntimeConfig:
-    """Where and how a run is computed. None of it changes a result, but for the order of float sums."""
+    """Devices and blocks of a run. They change results only by the order of float sums."""
 
     platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
-    """`cpu`, `gpu`, `tpu`, or `auto` for the best there is."""
+    """`cpu`, `gpu`, `tpu`, or `auto` for the fastest one available."""
     num_devices: int | None = bounded(None, at_least=1)
-    """Devices to spread the tasks over; when not given, as many as share them evenly. On a CPU a core is a device."""
+    """Number of devices to spread the tasks over; when not given, the most that share the tasks evenly. On a CPU, each
+    core is a device."""
     collect_block: int | None = bounded(None, at_least=1)
-    """Tasks of a device that are simulated side by side; when not given, all on an accelerator, and on a CPU as many
+    """Number of tasks that a device simulates side by side. When not given, all on an accelerator, and on a CPU as many
     as have inner states that fit into the cache of a core."""
     update_block: int | None = bounded(None, at_least=1)
-    """Tasks of a device that are differentiated side by side; when not given, all on an accelerator, and on a CPU
-    one where each task has weights of its own."""
+    """Number of tasks that a device differentiates side by side. When not given, all, except that a CPU takes one at a
+    time if each task has its own weights."""
     remat: bool = False
-    """Compute adaptation and policies again in the backward pass, instead of keeping them: less memory, more time."""
+    """Recompute adaptation and policies in the backward pass instead of storing them: less memory, more time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """When the state is saved, and how many copies stay."""
+    """When checkpoints are saved, and how many are kept."""
 
     every: int = bounded(50, at_least=1)
     """Meta-steps between checkpoints."""
     keep: int = bounded(3, at_least=1)
-    """Latest checkpoints to keep; the best by held-out return is kept beside them."""
+    """Number of latest checkpoints to keep; the best one is kept as well."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A whole run: what is learned, on which tasks, how, and how it is watched."""
+    """A complete run: environment, learner, outer method, sizes, evaluation and checkpoints."""
 
     env: TaskDistribution
     """Task distribution."""
@@ -91,26 +92,27 @@ class Config:
     seed: int = bounded(0, at_least=0, at_most=2**32 - 1)
     """Seed of every random draw of the run."""
     init_from: str | None = None
-    """Folder of a run whose best meta-parameters this one begins with; drawn from the seed when not given. Learned step
-    sizes and deviations begin with `learner.inner_lr` and `learner.log_std_init` where these are not as in that run."""
+    """Folder of a run whose best meta-parameters initialise this run; drawn from the seed when not given. Learned step
+    sizes and standard deviations start from `learner.inner_lr` and `learner.log_std_init` if these differ from that
+    run."""
     num_meta_steps: int = bounded(300, at_least=1)
-    """Meta-steps to train for."""
+    """Number of meta-steps to train for."""
     num_tasks: int = bounded(40, at_least=1)
-    """Tasks of a meta-batch (N)."""
+    """Number of tasks in a meta-batch (N)."""
     num_rounds: int = bounded(2, at_least=1)
-    """Rounds of episodes in a trial (K); gradient learners adapt K − 1 times."""
+    """Number of rounds in a trial (K); gradient learners adapt K − 1 times."""
     num_episodes: int = bounded(20, at_least=1)
-    """Parallel episodes of a round (E)."""
+    """Number of parallel episodes per round (E)."""
     num_steps: int | None = bounded(None, at_least=2)
-    """Steps of a trial that goes by steps: an episode that ends is followed by the next at once, up to `num_rounds` of
-    them. When not given, a trial goes by episodes, each of which takes `env.episode_length` steps. For learners that
-    adapt while they act."""
+    """Number of steps in a trial by steps: when an episode ends, the next begins at once, up to `num_rounds` episodes.
+    Only for learners that adapt while they act. When not given, trials are counted in episodes of `env.episode_length`
+    steps."""
     normalize_observations: bool = False
-    """Give observations mean 0 and deviation 1 by running statistics of the training tasks."""
+    """Standardise observations to mean 0 and standard deviation 1, by running statistics of the training tasks."""
     log_every: int = bounded(5, at_least=1)
-    """Meta-steps of a chunk: one line of metrics. It is computed in calls of a few seconds."""
+    """Number of meta-steps that one line of metrics summarises (a chunk)."""
     max_skipped: int = bounded(20, at_least=1)
-    """Stop after so many updates in a row that were skipped for not being finite."""
+    """Stop after this many consecutive updates that were skipped because they were not finite."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Held-out evaluation."""
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -120,29 +122,29 @@ class Config:
 
 
 WRITTEN_BY = "metarl_jax"
-"""The entry of a written configuration that is no field of it: the version of the library that wrote it."""
+"""Key of the library version in `config.json`; it is not a field of the configuration."""
 
 FORMAT = 2
-"""The entry `format` of a written configuration: the layout of run folders that it belongs to."""
+"""Value of `format` in `config.json`: the version of the layout of run folders."""
 
 Which = Literal["best", "last"] | int
-"""A checkpoint of a run: the best by held-out return (the last where none was evaluated), the last, or that of a
+"""A checkpoint of a run: the best by held-out return (the last if none was evaluated), the last, or the one of a
 meta-step."""
 
 NOT_LEARNED = ("runtime.", "evaluation.", "checkpoint.")
 NOT_LEARNED_ALONE = ("name", "num_meta_steps", "log_every", "max_skipped", "init_from")
-"""Fields that a run may go on with other values of: how long it is, and how and where it is watched and computed."""
+"""Fields that may change when a run is resumed: its length, evaluation, logging and devices."""
 
 REGISTRIES: dict[str, Registry] = {
     "env": envs.registry,
     "learner": learners.registry,
     "outer": outer.registry,
 }
-"""The fields whose type is chosen by name."""
+"""Fields whose class is chosen by name."""
 
 
 def validate(config: Config) -> None:
-    """Checks a configuration as far as it is concrete.
+    """Checks all concrete values of a configuration; traced values are not checked.
 
     Raises:
       UserError: naming the field, the value and the remedy.
@@ -175,7 +177,7 @@ def validate(config: Config) -> None:
 
 
 def _validate_part(validate_part: Callable[..., None], *args: Any) -> None:
-    """Calls `validate` of a part, whose class may be the user's own and raise any `ValueError`."""
+    """Calls `validate` of a part, and converts a `ValueError` of a user's class to `UserError`."""
     try:
         validate_part(*args)
     except UserError:
@@ -185,7 +187,7 @@ def _validate_part(validate_part: Callable[..., None], *args: Any) -> None:
 
 
 def check_declared(field: str, part: Any) -> None:
-    """Checks a part whose class is not the library's own as far as nothing needs to be computed for that.
+    """Checks the declaration of a part whose class is not the library's own; computes nothing.
 
     Args:
       field: of a configuration: `env`, `learner` or `outer`.
@@ -202,14 +204,14 @@ def check_declared(field: str, part: Any) -> None:
 
 
 def _check_steps(config: Config) -> None:
-    """A trial by steps has no rounds to adapt between, and no time that all of its episodes share."""
+    """Checks that nothing depends on rounds or on a common time, which a trial by steps does not have."""
     if config.num_steps is None:
         return
     given, length = f"num_steps={config.num_steps}", config.env.episode_length
     if config.num_steps < length:
         raise UserError(
-            f"{given} is less than an episode of env {config.env.name!r} may take, {length} steps, so that a good "
-            f"policy would come to no end: choose {length} or more, or a shorter env.horizon"
+            f"{given} is less than the {length} steps that an episode of env {config.env.name!r} may take: "
+            f"choose {length} or more, or a shorter env.horizon"
         )
     if config.learner.needs_round_advantages:
         raise UserError(
@@ -223,19 +225,19 @@ def _check_steps(config: Config) -> None:
         )
     if getattr(config.outer, "first_round_entropy_factor", 1.0) != 1.0:
         raise UserError(
-            f"{given} leaves outer.first_round_entropy_factor without a first round: choose 1"
+            f"{given} has no rounds that outer.first_round_entropy_factor could apply to: choose factor 1"
         )
 
 
 def _check_timeout(config: Config) -> None:
-    """Only a value head says what follows a time-out."""
+    """Checks that a value head exists where a time limit is bootstrapped."""
     advantage = config.advantage
     if advantage.timeout != "bootstrap":
         return
     if advantage.baseline != "value":
         raise UserError(
-            f"advantage.timeout='bootstrap' needs advantage.baseline='value', not {advantage.baseline!r}: what follows "
-            "the last step is the value head's to say"
+            f"advantage.timeout='bootstrap' needs advantage.baseline='value', not {advantage.baseline!r}: the "
+            "return to go at a time limit is the output of the value head"
         )
     if config.num_steps is not None and advantage.credit == "episode":
         raise UserError(
@@ -245,7 +247,7 @@ def _check_timeout(config: Config) -> None:
 
 
 def _check_normalization(config: Config) -> None:
-    """Advantages that are normalised alone are zero, and nothing is learned from them."""
+    """Checks that advantages are normalised over more than one step; a single one would become 0."""
     advantage, length = config.advantage, config.env.episode_length
     if not (config.outer.reads_advantages or config.learner.needs_round_advantages):
         return
@@ -262,8 +264,9 @@ def _check_normalization(config: Config) -> None:
         few = f"{field}={num_episodes} with episodes of {length} step(s) in env {config.env.name!r}"
         if outside.get(advantage.normalization, 2) * num_episodes * length < 2:
             raise UserError(
-                f"advantage.normalization={advantage.normalization!r} would make all advantages 0: {few} leave one in "
-                f"each {advantage.normalization}: choose {field}=2 or more, or advantage.normalization='none'"
+                f"advantage.normalization={advantage.normalization!r} would make all advantages 0: {few} leave a "
+                f"single step in each {advantage.normalization}: choose {field}=2 or more, or "
+                "advantage.normalization='none'"
             )
         # The constant and three powers of time go through so many returns of a single episode.
         if advantage.baseline == "linear" and num_episodes == 1 and length <= 4:
@@ -274,7 +277,7 @@ def _check_normalization(config: Config) -> None:
 
 
 def _check_worst_fraction(config: Config) -> None:
-    """The worst trial alone is its own quantile, which it does not fall short of."""
+    """Checks that the worst fraction contains more than one trial; a single one equals its own quantile."""
     fraction = getattr(config.outer, "worst_fraction", 1.0)
     num_trials = config.num_tasks * config.num_episodes
     if isinstance(fraction, int | float) and fraction < 1 and fraction * num_trials <= 1:
@@ -297,8 +300,8 @@ def _check_evaluation(config: Config) -> None:
         if evaluation.select_by.removeprefix("-") not in reported:
             known = ", ".join(("return", *reported))
             raise UserError(
-                f"evaluation.select_by={evaluation.select_by!r} is nothing that env {config.env.name!r} reports: "
-                f"choose of {known}"
+                f"evaluation.select_by={evaluation.select_by!r} is not a metric of env {config.env.name!r}: "
+                f"choose one of {known}"
             )
     factors = evaluation.inner_lr_factors
     if factors is None:
@@ -315,7 +318,7 @@ def _check_evaluation(config: Config) -> None:
 
 
 def evaluated_learner(config: Config) -> LearnerConfig:
-    """The learner as it is evaluated: with the step sizes of `evaluation`, where these are others."""
+    """Returns the learner for evaluation, with the step-size factors of `evaluation` if given."""
     factors = config.evaluation.inner_lr_factors
     if factors is None:
         return config.learner
@@ -324,7 +327,7 @@ def evaluated_learner(config: Config) -> LearnerConfig:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A configuration as nested dictionaries ready for JSON.
+    """Converts a configuration to nested dictionaries, ready for JSON.
 
     What is chosen by name carries its `name`: for a class of the user, the file or module that defines it.
     """
@@ -345,7 +348,7 @@ def stamped(config: Config) -> dict[str, Any]:
 
 
 def missing(values: dict[str, Any]) -> dict[str, Any]:
-    """The fields that a written configuration lacks, as in `env.num_arms`, with the defaults that they are given.
+    """Returns the fields that a written configuration lacks, as in `env.num_arms`, with their defaults.
 
     A file lacks them that was written before the fields were there, or that was edited.
     """
@@ -359,13 +362,13 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def changes(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
-    """The fields of `now` that are others than `before`, by name as in `env.num_arms`, with both values."""
+    """Returns the fields that differ between `before` and `now`, by name as in `env.num_arms`, with both values."""
     old, new = (flat(to_dict(config)) for config in (before, now))
     return {name: (old.get(name), value) for name, value in new.items() if value != old.get(name)}
 
 
 def differing(trained: dict[str, Any], config: Config) -> str:
-    """The fields of what is learned that differ from a written configuration, in words; empty if none do."""
+    """Describes the fields that affect training and differ from a written configuration; empty if none do."""
     before, now = flat(trained), flat(to_dict(config))
     found = [
         f"{name}={value!r} (trained with {before[name]!r})"
@@ -383,7 +386,7 @@ class FormatError(UserError):
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """The inverse of `to_dict` and of `stamped`.
+    """Restores a configuration; the inverse of `to_dict` and of `stamped`.
 
     Raises:
       UserError: for an unknown name or field, with the nearest one, and the version that wrote it if that is another.

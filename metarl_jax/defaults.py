@@ -1,12 +1,12 @@
-"""A configuration for any learner in any environment, without tuning.
+"""Default configurations for any learner in any environment.
 
 ```python
 config = metarl_jax.default_config("rl2", "point_robot")
 ```
 
 The numbers come from the presets (`metarl_jax.experiments`), which were tuned on one environment each, and depend on
-what the learner is (`LearnerConfig`) and on the shape of the environment: kind of actions and length of an episode.
-They are meant to train within minutes on a CPU.
+the kind of learner (`LearnerConfig`) and on the environment: kind of actions and length of an episode. They are meant
+to train within minutes on a CPU.
 """
 
 import dataclasses
@@ -33,16 +33,16 @@ def default_config(
     env: str | type[TaskDistribution] | TaskDistribution,
     outer_method: str | type[OuterConfig] = "ppo",
 ) -> Config:
-    """The configuration that trains a learner in an environment.
+    """Returns the default configuration to train a learner in an environment.
 
     Args:
-      learner: a name, a reference or a class, whose options are those that suit the environment; or a learner with
-        options of your own, which stay.
+      learner: a name, a reference or a class, with options that suit the environment; or an instance, whose options are
+        kept.
       env: a name, a reference, a class, or a task distribution with options of your own.
       outer_method: a name, a reference or a class.
 
     Raises:
-      UserError: where the learner makes no sense in this environment, with the reason and what to choose instead.
+      UserError: if the learner cannot work in this environment, with the reason and an alternative.
     """
     if isinstance(env, str):
         env = envs.get(env)
@@ -67,7 +67,8 @@ def default_config(
 def _within_trials(
     learner: LearnerConfig, env: TaskDistribution, outer_class: type[OuterConfig]
 ) -> Config:
-    """For learners to which a trial is one sequence; as `rl2-bandit`, `rl2-gru-grid-navi` and `rl2-point-robot`."""
+    """Defaults of learners that read a trial as one sequence, as in `rl2-bandit`, `rl2-gru-grid-navi` and
+    `rl2-point-robot`."""
     length, is_discrete = env.episode_length, isinstance(env.action_space, Discrete)
     num_rounds = 10 if length == 1 else 4 if length <= 20 else 2
     num_steps = num_rounds * length
@@ -109,7 +110,7 @@ def _within_trials(
 def _between_rounds(
     learner: LearnerConfig, env: TaskDistribution, outer_class: type[OuterConfig]
 ) -> Config:
-    """For learners that adapt between rounds; as `maml-point-robot` and `maml-grid-navi`."""
+    """Defaults of learners that adapt between rounds, as in `maml-point-robot` and `maml-grid-navi`."""
     length = env.episode_length
     num_episodes = 20 if length <= 100 else 10
     num_rounds = 4 if 20 < length <= 100 else 3
@@ -132,7 +133,7 @@ def _between_rounds(
 
 
 def _outer(cls: type[OuterConfig], *, ppo: dict[str, Any], **options: Any) -> OuterConfig:
-    """An outer method with those of these options that it has; `ppo` are those of PPO alone."""
+    """Returns an outer method with those of these options that it has; `ppo` holds the options of PPO alone."""
     known = {field.name for field in dataclasses.fields(cls)}
     tuned = ppo if issubclass(cls, PPO) else {}
     return cls(**tuned, **{name: value for name, value in options.items() if name in known})
@@ -143,5 +144,5 @@ def _name(learner: LearnerConfig, env: TaskDistribution) -> str:
 
 
 def _power_of_two(value: float, *, at_least: int, at_most: int) -> int:
-    """The greatest power of two that is not above `value`, within these bounds."""
+    """Returns the greatest power of two that is not above `value`, within these bounds."""
     return min(at_most, max(at_least, 1 << (max(1, int(value)).bit_length() - 1)))

@@ -122,11 +122,11 @@ MISTAKES = {
     ),
     "unroll_differs_from_act": (
         {"unroll": answer(lambda out, s: (out.replace(value=out.value + 1.0), s))},
-        "unroll answers otherwise than act step after step .in the value.",
+        "unroll returns other results than act step by step .in the value.",
     ),
     "unroll_leaves_another_state": (
         {"unroll": answer(lambda out, s: (out, s + 1.0))},
-        "unroll leaves another inner state than act",
+        "unroll returns another inner state than act",
     ),
     "invalid_steps_count": (
         {

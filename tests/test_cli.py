@@ -447,7 +447,7 @@ def test_help_of_a_preset_shows_its_values_top_level_first(capsys):
     order = ["--seed", "--num-tasks", "--run-dir", "--env.horizon", "--learner.inner-lr"]
     places = [re.search(rf"^\W* {flag} ", text, re.MULTILINE).start() for flag in order]
     assert places == sorted(places)
-    assert "Step size of the inner gradient step" in text
+    assert "Step size of inner gradient steps" in text
     assert not re.search(r"^\W* --name", text, re.MULTILINE)
 
 
@@ -482,7 +482,7 @@ def test_a_listing_on_a_terminal_is_whole(width, monkeypatch, capsys):
     ("name", "shown"),
     [
         ("grid_navi", ["(environment)", "actions: 5 discrete", "rl2-grid-navi", "symmetric_rl2"]),
-        ("point_robot", ["--env.horizon (default 100)", "Steps of an episode.", "2 continuous"]),
+        ("point_robot", ["--env.horizon (default 100)", "Steps per episode.", "2 continuous"]),
         ("maml", ["(learner)", "--learner.inner-lr (default 0.1)", "maml-point-robot", "Finn"]),
         ("symmetric_rl2", ["environments: bandit, dark_key_to_door"]),
         ("trpo", ["(outer method)", "--outer.max-kl (default 0.01)"]),

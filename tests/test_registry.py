@@ -83,8 +83,8 @@ def test_a_class_of_a_module(monkeypatch, file):
     [
         (FILE, "mine.py:Mein", r"mine.py has no 'Mein': did you mean 'Mine'"),
         (FILE, "mine.py:Xyzzy", r"it defines Mine"),
-        (FILE, "mine.py", r"'mine.py' does not say what to take: write path/to/file.py:NAME"),
-        (FILE, "mine.py:", r"does not say what to take"),
+        (FILE, "mine.py", r"'mine.py' does not name a class: write path/to/file.py:NAME"),
+        (FILE, "mine.py:", r"does not name a class"),
         (FILE, "mine.py:NOT_A_CLASS", r"is no TaskDistribution"),
         (FILE, "other.py:Mine", r"there is no file '.*other.py'"),
         (FILE, "no_such_module:Mine", r"there is no module 'no_such_module': install it"),

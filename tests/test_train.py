@@ -190,7 +190,7 @@ def test_the_division_of_chunks_into_calls_does_not_show(tmp_path, reference, si
 def test_a_run_is_saved_within_a_chunk(tmp_path, reference, single_steps):
     run_dir = tmp_path / "run"
     for continue_training, stop_at in ((partial(train, PROBE), 3), (resume, 7)):
-        with pytest.raises(Interrupted, match=f"after step {stop_at} of 11; to go on from step"):
+        with pytest.raises(Interrupted, match=f"after step {stop_at} of 11; to continue from step"):
             continue_training(run_dir, console=Silent({stop_at: interrupt}))
         assert saved_steps(run_dir / "checkpoints")[-1] == stop_at
     resume(run_dir, console=Silent())
@@ -234,7 +234,7 @@ def test_a_call_that_takes_too_long_is_left(
         patch.setattr(stopping, "PATIENCE_SECONDS", 0.0)
         patch.setattr(Pace, "is_long", lambda self, num_steps: True)
         patch.setattr(Executables, slow, take_long)
-        with pytest.raises(Interrupted, match=f"{words}; to go on from step {saved}: metarl"):
+        with pytest.raises(Interrupted, match=f"{words}; to continue from step {saved}: metarl"):
             train(PROBE, tmp_path / "run", console=Silent())
     assert stopping.is_working()
     ended.set()
@@ -254,8 +254,8 @@ def best_of(run_dir: Path, config: Config) -> tuple[int, float | None]:
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        ("compile_evaluate", "while compiling; to go on from seed 0"),
-        ("evaluate_control", "while evaluating; to go on from step 11"),
+        ("compile_evaluate", "while compiling; to continue from seed 0"),
+        ("evaluate_control", "while evaluating; to continue from step 11"),
     ],
 )
 def test_a_signal_ends_at_once_what_need_not_be_saved(

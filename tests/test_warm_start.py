@@ -198,8 +198,8 @@ def test_training_begins_there_and_writes_it_down(tmp_path, source, monkeypatch)
     ("changes", "message"),
     [
         ({"init_from": "nowhere"}, "not the folder of a run"),
-        ({"learner": Probe(any_number=True)}, "has learned something else"),
-        ({"env": Bandit(num_arms=7)}, "has learned something else"),
+        ({"learner": Probe(any_number=True)}, "does not fit this run"),
+        ({"env": Bandit(num_arms=7)}, "does not fit this run"),
         (
             {"normalize_observations": False},
             r"\['normalizer'\]\S* is \w+\[\d*\] in it.* set normalize_observations=True",

@@ -95,7 +95,7 @@ class AntDir(BraxFamily):
         return _has_fallen(torso)
 
     def oracle_observation(self, task: jax.Array) -> jax.Array:
-        """The heading (cos φ, sin φ), `[2]`."""
+        """Returns the heading (cos φ, sin φ), `[2]`."""
         return task
 
     def validate(self) -> None:
@@ -161,7 +161,7 @@ class AntGoal(BraxFamily):
         return _has_fallen(torso) if self.variant == "finn17" else super().terminates(torso)
 
     def oracle_observation(self, task: jax.Array) -> jax.Array:
-        """The goal in m, `[2]`."""
+        """Returns the goal in m, `[2]`."""
         return task
 
     def validate(self) -> None:
@@ -199,5 +199,5 @@ class AntVel(BraxFamily):
         return _has_fallen(torso)
 
     def oracle_observation(self, task: jax.Array) -> jax.Array:
-        """The target speed in m/s, `[1]`."""
+        """Returns the target speed in m/s, `[1]`."""
         return jnp.reshape(task, (1,))

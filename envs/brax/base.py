@@ -145,10 +145,10 @@ class BraxFamily(TaskDistribution):
 
     robot: ClassVar[Robot]
     backends: ClassVar[tuple[str, ...]] = BACKENDS
-    """Backends that can simulate what differs between the tasks."""
+    """Backends that can simulate the differences between the tasks."""
 
     horizon: int = 200
-    """Steps of an episode, of 0.05 s each."""
+    """Steps per episode, of 0.05 s each."""
 
     backend: str = "spring"
     """The physics: `spring` (the fastest on a CPU), `positional`, `generalized` or `mjx`."""
@@ -171,7 +171,7 @@ class BraxFamily(TaskDistribution):
         return make_physics(self.robot, self.backend)
 
     def physics_of(self, task: Task) -> Physics:
-        """The physics in which a task is simulated; the shared one, unless the subclass says otherwise."""
+        """Returns the physics of a task; by default, all tasks share one."""
         del task
         return self.physics
 
@@ -181,11 +181,11 @@ class BraxFamily(TaskDistribution):
         return {CPU_LIBRARY: ""} if platform == "cpu" else {}
 
     def reward(self, task: Task, torso: Torso, action: jax.Array) -> jax.Array:
-        """The reward `[]` of a step that ended with this torso, after the clipped action `[A]`."""
+        """Returns the reward `[]` of a step that ended with this torso, after the clipped action `[A]`."""
         raise TypeError(f"{type(self).__name__} must define reward")
 
     def terminates(self, torso: Torso) -> jax.Array:
-        """Whether the robot has fallen, bool `[]`; never, unless the subclass says so."""
+        """Whether the robot has fallen, bool `[]`; by default, never."""
         del torso
         return jnp.zeros((), bool)
 
@@ -264,7 +264,7 @@ def _simulate(
 
 
 def _strongly_typed(tree: Any) -> Any:
-    """The tree without weak types: a scan's carry must not change its types."""
+    """Returns the tree without weak types: a scan's carry must not change its types."""
     return jax.tree.map(
         lambda leaf: jax.lax.convert_element_type(leaf, jnp.result_type(leaf)), tree
     )
@@ -272,7 +272,7 @@ def _strongly_typed(tree: Any) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hides what Brax and MuJoCo say on every import about themselves, and nothing else.
+    """Hides the messages that Brax and MuJoCo print at every import, and nothing else.
 
     That is: jaxopt and Brax's environments are no longer maintained (warnings), Warp is not
     installed (printed), and `settotalmass` in Brax's half-cheetah is deprecated (MuJoCo's own log,

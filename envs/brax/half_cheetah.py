@@ -54,7 +54,7 @@ class HalfCheetahDir(BraxFamily):
         return task * torso.velocity[0] - _CONTROL_COST * jnp.sum(action**2)
 
     def oracle_observation(self, task: jax.Array) -> jax.Array:
-        """The direction, `[1]`."""
+        """Returns the direction, `[1]`."""
         return jnp.reshape(task, (1,))
 
 
@@ -96,7 +96,7 @@ class HalfCheetahVel(BraxFamily):
         return -jnp.abs(torso.velocity[0] - task) - _CONTROL_COST * jnp.sum(action**2)
 
     def oracle_observation(self, task: jax.Array) -> jax.Array:
-        """The target velocity in m/s, `[1]`."""
+        """Returns the target velocity in m/s, `[1]`."""
         return jnp.reshape(task, (1,))
 
     def validate(self) -> None:

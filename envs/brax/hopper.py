@@ -94,7 +94,7 @@ class HopperEnsemble(BraxFamily):
     backends: ClassVar[tuple[str, ...]] = ("generalized", "mjx")
 
     horizon: int = bounded(200, at_least=1)
-    """Steps of an episode, of 0.008 s each."""
+    """Steps per episode, of 0.008 s each."""
     backend: str = "generalized"
     """The physics: `generalized` or `mjx`."""
 

@@ -42,7 +42,7 @@ class HumanoidDir(BraxFamily):
     robot: ClassVar[Robot] = Robot("brax.envs.humanoid:Humanoid", 244, 17, is_planar=False)
 
     horizon: int = bounded(200, at_least=1)
-    """Steps of an episode, of 0.015 s each."""
+    """Steps per episode, of 0.015 s each."""
 
     def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
         check_split(self, split)
@@ -60,5 +60,5 @@ class HumanoidDir(BraxFamily):
         return (torso.position[2] < low) | (torso.position[2] > high)
 
     def oracle_observation(self, task: jax.Array) -> jax.Array:
-        """The heading (cos φ, sin φ), `[2]`."""
+        """Returns the heading (cos φ, sin φ), `[2]`."""
         return task

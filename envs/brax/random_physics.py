@@ -58,7 +58,7 @@ class RandomPhysics(BraxFamily):
     """J; the degrees of freedom before them place the torso in the plane."""
 
     horizon: int = bounded(200, at_least=1)
-    """Steps of an episode, of 0.008 s each."""
+    """Steps per episode, of 0.008 s each."""
     backend: str = "generalized"
     """The physics: `generalized` or `mjx`."""
     log_scale: float = bounded(3.0, above=0)
@@ -102,12 +102,12 @@ class RandomPhysics(BraxFamily):
         return torso.velocity[0] - _CONTROL_COST * jnp.sum(action**2) + _ALIVE_BONUS
 
     def oracle_observation(self, task: PhysicsFactors) -> jax.Array:
-        """The logarithms of all factors, `[4 L + J + 3 G]`."""
+        """Returns the logarithms of all factors, `[4 L + J + 3 G]`."""
         return jnp.log(super().oracle_observation(task))
 
 
 def _pitch(torso: Torso) -> jax.Array:
-    """The torso's pitch in rad, `[]`, of a robot that moves in the plane."""
+    """Returns the torso's pitch in rad, `[]`, of a robot that moves in the plane."""
     return 2.0 * jnp.arctan2(torso.rotation[2], torso.rotation[0])
 
 

@@ -1,1 +1,1 @@
-"""Finite MDPs, which are solved exactly."""
+"""Finite MDPs, for which exact solutions are computed."""

@@ -1,4 +1,4 @@
-"""Task distributions that are tables: collected from like any other, and solved exactly."""
+"""Task distributions of finite MDPs given as tables: simulated like any other, and solved exactly."""
 
 import dataclasses
 from typing import ClassVar, NamedTuple
@@ -14,7 +14,8 @@ from metarl_jax.envs.tabular.planning import TabularMDP, optimal_action_values
 
 
 class TabularState(NamedTuple):
-    """The simulator of a tabular task: the state, the steps done, γᵗ, and the chances of all steps, drawn at the start.
+    """The simulator of a tabular task: the state, the steps done, γᵗ, and the random numbers of all steps, drawn at the
+    start.
 
     `chances` `[T]` are uniform in (0, 1] and choose the next states; `noise` `[T]` is standard normal, or None where
     rewards have none.
@@ -31,13 +32,13 @@ class TabularState(NamedTuple):
 class TabularTasks(TaskDistribution):
     """Finite MDPs with states `{0, …, S−1}`, observed one-hot unless `observations` says otherwise, and `A` actions.
 
-    A subclass says what its `sizes` and `episode_length` are, draws tasks, and gives their tables in `mdp`; how an
-    episode goes follows from these. Time is not observed. The reward of step t is γᵗ r(s, a), so that undiscounted
-    returns, and undiscounted returns to go, belong to the discounted problem that the tables state.
+    A subclass defines `sizes`, `episode_length`, `sample`, and the tables of a task in `mdp`; the dynamics of episodes
+    follow from these. Time is not observed. The reward of step t is γᵗ r(s, a), so that undiscounted returns, and
+    undiscounted returns to go, belong to the discounted problem that the tables state.
     """
 
     reward_std: ClassVar[float] = 0.0
-    """Deviation of the normal noise of an observed reward."""
+    """Standard deviation of the normal noise of an observed reward."""
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -45,7 +46,7 @@ class TabularTasks(TaskDistribution):
         raise TypeError(f"{type(self).__name__} must define sizes")
 
     def mdp(self, task: Task) -> TabularMDP:
-        """The tables of a task."""
+        """Returns the tables of a task."""
         raise TypeError(f"{type(self).__name__} must define mdp")
 
     @property
@@ -81,8 +82,8 @@ class TabularTasks(TaskDistribution):
         return self._observe(following, episode.weight * reward)
 
     def oracle_action(self, task: Task, observation: Array) -> Array:
-        """The best action where all steps of the episode are still to go: near the optimum, which knows the
-        time, and of which it is the first step."""
+        """Returns the action that is optimal with all steps of the episode to go, at every time. This is close to the
+        optimal policy, which depends on the time."""
         action_values = optimal_action_values(self.mdp(task), self.episode_length)[0]
         state = jnp.argmax(jnp.asarray(self.observations) @ observation)
         return jnp.argmax(action_values[state]).astype(jnp.int32)
@@ -103,6 +104,7 @@ class TabularTasks(TaskDistribution):
 
 
 def _choose(probabilities: Array, chance: Array) -> Array:
-    """An index with these probabilities `[S]`, for a chance in (0, 1]: the inverse of their distribution function."""
+    """Returns an index drawn with probabilities `[S]` from a uniform number in (0, 1], by the inverse distribution
+    function."""
     cumulative = jnp.cumsum(probabilities)
     return jnp.sum(cumulative < chance * cumulative[-1]).astype(jnp.int32)

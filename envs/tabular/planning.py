@@ -1,4 +1,4 @@
-"""Planning with a finite horizon in tabular models that were learned: value iteration, plain and optimistic."""
+"""Finite-horizon planning in learned tabular models: value iteration, plain and optimistic."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ def extended_value_iteration(
 ) -> Array:
     """Value iteration with, at each step, the best transitions within ‖P′(·|s, a) − P(·|s, a)‖₁ ≤ `radius` `[S, A]`.
 
-    They have as much more of the best next state as half the radius allows, taken from the worst ones.
+    Half the radius of probability moves to the best next state, from the worst ones.
     """
 
     def backup(value: Array) -> Array:

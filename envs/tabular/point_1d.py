@@ -33,9 +33,9 @@ class Point1D(TabularTasks):
     note: ClassVar[str] = "two tasks in all: test tasks are train tasks"
 
     num_cells: int = bounded(17, at_least=3)
-    """Positions, and actions."""
+    """Number of positions, which is also the number of actions."""
     horizon: int = bounded(5, at_least=1)
-    """Steps of an episode."""
+    """Steps per episode."""
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -47,7 +47,7 @@ class Point1D(TabularTasks):
 
     @property
     def positions(self) -> np.ndarray:
-        """The positions `[S]`, which are the actions too."""
+        """Returns the positions `[S]`, which are also the actions."""
         return np.linspace(-2.0, 2.0, self.num_cells, dtype=np.float32)
 
     def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
@@ -64,7 +64,7 @@ class Point1D(TabularTasks):
         )
 
     def gaussian_policy(self, params: Array) -> Array:
-        """Probabilities `[S, A]` of a ~ N(θ₀ s² + θ₁, 1), clipped to [−2, 2] and rounded, from θ `[2]`."""
+        """Returns the probabilities `[S, A]` of a ~ N(θ₀ s² + θ₁, 1), clipped to [−2, 2] and rounded, from θ `[2]`."""
         positions = jnp.asarray(self.positions, params.dtype)
         mean = params[0] * positions**2 + params[1]
         edges = 0.5 * (positions[1:] + positions[:-1])

@@ -40,7 +40,7 @@ class TabularMDPs(TabularTasks):
     num_actions: int = bounded(5, at_least=2)
     """Number of actions A."""
     horizon: int = bounded(10, at_least=1)
-    """Steps of an episode."""
+    """Steps per episode."""
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -84,13 +84,13 @@ class RandomMDPs(TabularTasks):
     num_actions: int = bounded(5, at_least=2)
     """Number of actions A."""
     horizon: int = bounded(20, at_least=1)
-    """Steps of an episode."""
+    """Steps per episode."""
     discount: float = bounded(0.8, at_least=0, at_most=1)
-    """γ, by which the rewards are multiplied from step to step."""
+    """Discount γ; the reward of step t is multiplied by γᵗ."""
     concentration: float = bounded(0.001, above=0)
     """Parameter of the Dirichlet distribution of transitions: deterministic near 0, all states alike for large ones."""
     uniform_start: bool = False
-    """Start anywhere instead of in state 0."""
+    """Start in a uniformly drawn state instead of state 0."""
 
     @property
     def sizes(self) -> tuple[int, int]:

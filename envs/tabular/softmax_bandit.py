@@ -28,7 +28,7 @@ class SoftmaxBandit(TabularTasks):
     single_task: ClassVar[bool] = True
 
     rewards: tuple[float, ...] = (1.0, 0.5, 0.0)
-    """Rewards of the arms."""
+    """Fixed reward of each arm."""
 
     @property
     def sizes(self) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from metarl_jax.envs.grid_navi import GridNavi
 
 
 def first_entered(observations: np.ndarray, size: int) -> np.ndarray:
-    """The step of an episode `[T, O]` at which a cell is entered first, `[S, S]`, and −1 where it never is."""
+    """Returns the step of an episode `[T, O]` at which a cell is entered first, `[S, S]`, and −1 where it never is."""
     cells = np.argmax(observations, axis=-1)
     entered = np.full(size**2, -1)
     for step, cell in reversed(list(enumerate(cells))):

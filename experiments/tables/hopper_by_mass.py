@@ -59,7 +59,7 @@ def _difference(first: np.ndarray, *others: np.ndarray) -> np.ndarray:
 
 
 def line(name: str, *returns: np.ndarray) -> str:
-    """The statistics of returns `[S, N]` or, of two such arrays, of their difference, with intervals."""
+    """Returns the statistics of returns `[S, N]` or, of two such arrays, of their difference, with intervals."""
     words = []
     for label, statistic in STATISTICS.items():
         value = _difference(*(statistic(found).mean() for found in returns))
@@ -71,7 +71,7 @@ def line(name: str, *returns: np.ndarray) -> str:
 
 
 def runs_in(path: Path) -> list[Path]:
-    """The run at `path`, or the members of the sweep."""
+    """Returns the run at `path`, or the members of the sweep."""
     if not sweep_folder.is_sweep(path):
         return [path]
     folder, sweep = sweep_folder.open_existing(path)
@@ -79,7 +79,7 @@ def runs_in(path: Path) -> list[Path]:
 
 
 def returns_of(run_dir: Path, num_tasks: int) -> tuple[HopperBody, np.ndarray]:
-    """The bodies `[N]`, and the greedy return of the run with each, `[N]`."""
+    """Returns the bodies `[N]`, and the greedy return of the run with each, `[N]`."""
     from metarl_jax.runs.restore import load
 
     program, state, *_ = load(run_dir)
@@ -101,7 +101,7 @@ def returns_of(run_dir: Path, num_tasks: int) -> tuple[HopperBody, np.ndarray]:
 
 
 def _label(path: Path) -> str:
-    """The path as a user in this folder would write it."""
+    """Returns the path as a user in this folder would write it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 

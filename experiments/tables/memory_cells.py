@@ -47,8 +47,8 @@ NUM_META_STEPS = {
         "varibad": 300,
     },
 }
-"""Meta-steps of a training, by problem or family of problems: more for cores that are fast, and most for the one that
-does best. Bandits of ten pulls take a third of them."""
+"""Meta-steps of a training, by problem or family of problems: more for fast cores, and most for the best one. Bandits
+of ten pulls take a third of them."""
 NUM_META_STEPS["bandit-100-5"] = NUM_META_STEPS["bandit"] | {
     "min_gru": 1500,
     "symmetric": 1600,
@@ -57,21 +57,21 @@ NUM_META_STEPS["bandit-100-5"] = NUM_META_STEPS["bandit"] | {
 NUM_META_STEPS["bandit-100-10"] = NUM_META_STEPS["bandit"] | {"symmetric": 1600}
 NUM_META_STEPS["bandit-100-50"] = NUM_META_STEPS["bandit"] | {"min_gru": 5000, "key_value": 200}
 LATER = {"gru": 200, "lstm": 150, "symmetric": 200, "key_value": 100, "varibad": 150}
-"""Meta-steps of learners that begin with what they have learned in a shorter problem, where those are fewer."""
+"""Meta-steps of learners that start from their training in a shorter problem, if these are fewer."""
 NUM_META_STEPS["mdp-25"] = NUM_META_STEPS["mdp"] | LATER | {"transformer": 1500}
 NUM_META_STEPS["mdp-50"] = NUM_META_STEPS["mdp"] | LATER | {"transformer": 300}
 STEPS_OF_A_META_STEP = 25_600
-"""Env-steps that a meta-step collects, where that takes at least 48 tasks."""
+"""Env-steps of a meta-step, with at least 48 tasks."""
 SHORTER = {"mdp-25": "mdp-10", "mdp-50": "mdp-25"}
-"""Problems whose learners begin with what they have learned in a shorter one."""
+"""Problems whose learners start from their training in a shorter one."""
 FEWER_ARMS = {"bandit-10-50": "bandit-10-5", "bandit-100-50": "bandit-100-10"}
-"""Problems that learners whose parameters fit any number of arms begin with what they have learned of fewer."""
+"""Problems that learners for any number of arms start from their training with fewer arms."""
 ROOT = Path("runs/memory")
 """Folder of all cells, unless another is given."""
 
 
 def configuration(problem: str, learner: str, root: Path = ROOT, effort: float = 1.0) -> Config:
-    """The configuration of a cell.
+    """Returns the configuration of a cell.
 
     Args:
       problem: one of `PROBLEMS`.
@@ -116,7 +116,7 @@ def configuration(problem: str, learner: str, root: Path = ROOT, effort: float =
 
 
 def with_objective_of_bandits(config: Config, num_arms: int) -> Config:
-    """The configuration, paid by regrets and with an entropy bonus for so many arms."""
+    """Returns the configuration with regret as training reward and an entropy bonus for this number of arms."""
     # Values of the order of 1: their gradient would otherwise be nearly all of one whose norm is bounded.
     advantage = replace(config.advantage, training_reward="regret", reward_scaling=0.1)
     # The more arms there are, the longer a policy stays uniform; a long training has the time for it among few.
@@ -131,13 +131,13 @@ def with_objective_of_bandits(config: Config, num_arms: int) -> Config:
 
 
 def begins_from(problem: str, learner: str) -> str | None:
-    """The problem whose result a training begins from, if any."""
+    """Returns the problem whose trained learner initialises this training, if any."""
     fewer_arms = FEWER_ARMS if isinstance(LEARNERS[learner], SymmetricRL2) else {}
     return (SHORTER | fewer_arms).get(problem)
 
 
 def sized(learner: SequenceLearner, num_steps: int, has_dynamics: bool) -> SequenceLearner:
-    """The learner for trials of so many steps."""
+    """Returns the learner for trials of this many steps."""
     options: dict[str, Any] = {"reads_previous_observation": has_dynamics}
     if isinstance(learner, SymmetricRL2) and has_dynamics:
         options["hidden_size"] = 64  # what an action brings in each of ten states

@@ -3,11 +3,11 @@
     python experiments/tables/memory_table.py --root runs/memory
     python experiments/tables/memory_table.py --problems bandit-10-5 mdp-10 --learners gru transformer --effort 3
 
-What was trained before under the same root is not trained again; a run that was cut off goes on; two processes may
-train different learners under the same root. Every cell is the mean total return over the same held-out tasks ± one
-standard error over tasks, of the greedy policy of the best checkpoint of one training (one seed: of other seeds it says
-nothing), beside known strategies; below it the env-steps and the seconds of its training, and at the end the machines.
-Bandits have ten times as many held-out tasks as MDPs, for what separates good policies in them is less than 1%.
+Finished runs under the same root are not trained again; interrupted runs are resumed; two processes may train different
+learners under the same root. Every cell is the mean total return over the same held-out tasks ± one standard error over
+tasks, of the greedy policy of the best checkpoint of one training (one seed: of other seeds it says nothing), beside
+known strategies; below it the env-steps and the seconds of its training, and at the end the machines. Bandits have ten
+times as many held-out tasks as MDPs, for what separates good policies in them is less than 1%.
 
 Trainings are told what actions cost (`advantage.training_reward`), the learners are not. Some begin with the result of
 another cell (`memory_cells.begins_from`), which is trained first and counts as training too. Each takes some minutes on
@@ -47,17 +47,17 @@ STRATEGIES = {
     "mdp": ["random", "oracle", "psrl", "opsrl", "ucrl2", "beb", "epsilon_greedy", "greedy"],
 }
 NUM_TASKS = {"bandit": 20_000, "mdp": 2000}
-"""Held-out tasks, unless another number is given."""
+"""Default number of held-out tasks."""
 CELL, CONTROLS = "table.json", "controls.json"
 """Names of the files with the results of a cell, and of the controls of a problem."""
 HELD_OUT_SEED = 1
-"""Seed of the held-out tasks, and of what happens in them."""
+"""Seed of the held-out tasks, and of all random draws in them."""
 
 
 def cell(
     problem: str, learner: str, root: Path, effort: float = 1.0, num_tasks: int | None = None
 ) -> dict[str, Any]:
-    """Returns the results of a cell, which is trained if need be, after the one that it begins from.
+    """Returns the results of a cell; trains it first if needed, after the cell that it starts from.
 
     Raises:
       UserError: if something else was trained in this folder.
@@ -100,13 +100,14 @@ def cell(
 
 
 def differing(found: Config, wanted: Config) -> list[str]:
-    """The fields that differ, but for the place of the run that both begin from: folders of cells may be moved."""
+    """Returns the fields that differ, except the path of `init_from`: folders of cells may be moved."""
     moved = {"init_from"} if found.init_from and wanted.init_from else set()
     return [name for name in changes(found, wanted) if name not in moved]
 
 
 def controls(problem: str, path: Path, num_tasks: int | None = None) -> dict[str, dict[str, float]]:
-    """Totals of the known strategies and of the Bayes-optimal policy, in the tasks of the cells; kept in `path`."""
+    """Returns totals of the known strategies and of the Bayes-optimal policy, in the tasks of the cells; cached in
+    `path`."""
     import jax
 
     from metarl_jax.baselines import evaluate_control
@@ -137,7 +138,7 @@ def controls(problem: str, path: Path, num_tasks: int | None = None) -> dict[str
 
 
 def total(returns: Any) -> dict[str, float]:
-    """Mean and standard error of the sum over the rounds, of returns `[tasks, K]`."""
+    """Returns mean and standard error of the sum over the rounds of returns `[tasks, K]`."""
     import numpy as np
 
     sums = np.asarray(returns, np.float64).sum(axis=1)
@@ -145,7 +146,7 @@ def total(returns: Any) -> dict[str, float]:
 
 
 def table(root: Path, problems: Sequence[str], learners: Sequence[str]) -> str:
-    """The table of the cells and controls that are in `root`, in Markdown."""
+    """Returns the table of the cells and controls that are in `root`, in Markdown."""
 
     def read(path: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text()) if path.exists() else None
@@ -166,7 +167,7 @@ def table(root: Path, problems: Sequence[str], learners: Sequence[str]) -> str:
 
 
 def row(name: str, cells: Sequence[dict[str, Any] | None]) -> str:
-    """A line of the table."""
+    """Returns a line of the table."""
     words = ["" if found is None else f"{found['mean']:.2f}" for found in cells]
     for index, found in enumerate(cells):
         if found is not None and "se" in found:

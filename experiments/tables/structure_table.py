@@ -3,9 +3,9 @@
     python experiments/tables/structure_table.py --root runs/structure
     python experiments/tables/structure_table.py --root runs/five --problems grid_navi --seeds 5
 
-What was trained before under the same root is not trained again; a sweep that was cut off goes on. For every problem
-there is a table as `metarl compare` prints it: held-out return of each round with a 95% t interval over the means of
-the seeds, how many numbers a new task moves, and how many parameters there are.
+Finished sweeps under the same root are not trained again; interrupted ones are resumed. For every problem there is a
+table as `metarl compare` prints it: held-out return of each round with a 95% t interval over the means of the seeds,
+how many numbers a new task moves, and how many parameters there are.
 """
 
 import argparse
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
         return self.preset if self.sized_as is None else f"{self.preset}-as-{self.sized_as}"
 
     def config(self, num_meta_steps: int) -> Config:
-        """The configuration, trained for so long."""
+        """Returns the configuration, trained for so long."""
         config = experiments.get(self.preset)
         learner = dataclasses.replace(config.learner, **dict(self.sizes))
         return dataclasses.replace(
@@ -127,12 +127,12 @@ PROBLEMS: dict[str, dict[str, Protocol]] = {
         ),
     },
 }
-"""A round is 20 episodes for learners that descend (10 on half-cheetah), and one for those that infer. The multitask
-presets are as large as the hypernetworks that descend."""
+"""A round is 20 episodes for learners that adapt by gradient (10 on half-cheetah), and one for those that infer the
+code. The multitask presets are as large as the tuned hypernetworks."""
 
 
 def train_sweep(config: Config, run_dir: Path, num_seeds: int) -> None:
-    """Trains the seeds of a preset as one sweep, unless that was done.
+    """Trains the seeds of a preset as one sweep, unless already trained.
 
     Raises:
       UserError: if something else was trained in this folder.

@@ -30,7 +30,7 @@ from metarl_jax.program.build import Program
 
 
 def beliefs(program: Program, state: TrainState, goal: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-    """The expected reward of each cell `[F, S, S]`, and the cell of the agent `[F, 2]`, at F = T + 1 steps."""
+    """Returns the expected reward of each cell `[F, S, S]`, and the cell of the agent `[F, 2]`, at F = T + 1 steps."""
     env, config = program.env, program.config.learner
     assert isinstance(env, GridNavi)
     assert isinstance(config, VariBAD)
@@ -60,7 +60,7 @@ def beliefs(program: Program, state: TrainState, goal: jax.Array) -> tuple[np.nd
 
 
 def arrivals(size: int) -> tuple[jax.Array, jax.Array, np.ndarray]:
-    """Every move from a cell to another: the index of the cell, the action, and the index of the other, `[P]`."""
+    """Returns every move between cells: the index of the cell, the action, and the index of the next cell, `[P]`."""
     cell, action = np.divmod(np.arange(size**2 * len(MOVES)), len(MOVES))
     to = np.stack(np.divmod(cell, size), axis=-1) + MOVES[action]
     moves = (action > 0) & (to >= 0).all(axis=-1) & (to < size).all(axis=-1)

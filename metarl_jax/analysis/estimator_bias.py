@@ -41,10 +41,10 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
     "loaded_dice": {"surrogate": "loaded_dice", "loaded_dice_lambda": 0.5},
     "dice": {"surrogate": "dice"},
 }
-"""Name to the options of the learner and of the outer method that make it."""
+"""Options of the learner and of the outer method for each estimator, by name."""
 
 STEPS_AT_ONCE = 100_000
-"""Transitions that are simulated side by side on a device."""
+"""Number of transitions that are simulated side by side on a device."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,21 +56,22 @@ class BiasConfig:
     estimators: tuple[str, ...] = tuple(ESTIMATORS)
     """Estimators to compare."""
     num_episodes: tuple[int, ...] = bounded((10, 30, 100, 300), at_least=1)
-    """Trajectories of an inner step (E), and as many after the last one; each number is measured."""
+    """Numbers of trajectories (E) per inner step, and after the last one; each number is measured separately."""
     num_estimates: int = bounded(400, at_least=2)
-    """Independent estimates for each number of trajectories."""
+    """Number of independent estimates for each number of trajectories."""
     num_tasks: int = bounded(4, at_least=1)
-    """Trials over which an estimate is a mean, all in the same task. The sampling correction compares their returns."""
+    """Number of trials that an estimate averages over, all in the same task. The sampling correction compares their
+    returns."""
     num_inner_steps: int = bounded(1, at_least=1)
-    """Inner gradient steps."""
+    """Number of inner gradient steps."""
     inner_lr: float = bounded(1.0, at_least=0)
     """Step size α of an inner step on the gradient of the expected return."""
     baseline: Literal["linear", "none"] = "linear"
     """Baseline of the advantages: `linear` in state and time, fitted to each round, as in training, or `none`."""
     hidden_sizes: tuple[int, ...] = bounded((), at_least=1)
-    """Hidden layers of the policy; without any it is a table."""
+    """Sizes of the hidden layers of the policy; without any, the policy is a table."""
     weight_scale: float = bounded(1.0, at_least=0)
-    """Deviation of the normal weights at which the meta-gradient is taken."""
+    """Standard deviation of the random weights at which the meta-gradient is taken."""
     seed: int = bounded(0, at_least=0, at_most=2**32 - 1)
     """Seed of the task, the weights and the samples."""
 
@@ -81,7 +82,7 @@ def measure(config: BiasConfig, progress: Callable[[str], None] = lambda _: None
 
     Returns:
       A report ready for JSON: the returns and the norm of the exact meta-gradient, and for each estimator lists over
-      `num_episodes` of `bias`, `std`, `cosine` and their standard errors, as `summarize` has them.
+      `num_episodes` of `bias`, `std`, `cosine` and their standard errors, as `summarize` defines them.
 
     Raises:
       UserError: naming the field, the value and the remedy.
@@ -115,7 +116,7 @@ def measure(config: BiasConfig, progress: Callable[[str], None] = lambda _: None
 
 
 def validate(config: BiasConfig) -> TabularTasks:
-    """Checks the configuration and gives its environment.
+    """Checks the configuration and returns its environment.
 
     Raises:
       UserError: naming the field, the value and the remedy.
@@ -138,7 +139,7 @@ def validate(config: BiasConfig) -> TabularTasks:
 
 
 def estimator_config(config: BiasConfig, estimator: str, num_episodes: int) -> Config:
-    """The configuration of a run with this estimator.
+    """Returns the configuration of a run with this estimator.
 
     Losses of the library are means over the steps of an episode where J is a sum: the inner step size is αT.
     """
@@ -165,12 +166,12 @@ def estimator_config(config: BiasConfig, estimator: str, num_episodes: int) -> C
 
 
 def estimator_spec(config: BiasConfig, estimator: str, num_episodes: int) -> StepSpec:
-    """The parts of the meta-step with this estimator."""
+    """Returns the parts of the meta-step with this estimator."""
     return make_spec(estimator_config(config, estimator, num_episodes))
 
 
 def random_weights(learner: MetaLearner, key: Key, scale: float) -> MetaParams:
-    """Meta-parameters with normal entries: those at first are too near zero to be a test."""
+    """Returns meta-parameters with normal entries; initial ones are too close to zero for a test."""
     flat, unravel = ravel_pytree(learner.init(key))
     return unravel(scale * jax.random.normal(key, flat.shape))
 
@@ -178,7 +179,7 @@ def random_weights(learner: MetaLearner, key: Key, scale: float) -> MetaParams:
 def exact_meta_gradient_of(
     config: BiasConfig, env: TabularTasks, task: Task, learner: MetaLearner, meta_params: MetaParams
 ) -> dict[str, Any]:
-    """The exact `meta_gradient` of a learner's meta-parameters, and the return `before` and `after` its inner steps."""
+    """Returns the exact `meta_gradient` of a learner, and the return `before` and `after` its inner steps."""
     mdp = env.mdp(task)
 
     def after(meta_params, num_inner_steps):
@@ -235,7 +236,7 @@ def make_sampler(
 
 
 def summarize(samples: np.ndarray, exact: np.ndarray) -> dict[str, float]:
-    """How estimates `[M, P]` of a gradient `[P]` err.
+    """Returns the errors of estimates `[M, P]` of a gradient `[P]`.
 
     With g the exact gradient, m and Σ mean and covariance of an estimate:
 
@@ -266,7 +267,7 @@ def summarize(samples: np.ndarray, exact: np.ndarray) -> dict[str, float]:
 
 
 def _plain(config: BiasConfig) -> dict[str, Any]:
-    """The configuration, ready for JSON."""
+    """Returns the configuration, ready for JSON."""
     return {
         name: list(x) if isinstance(x, tuple) else x
         for name, x in dataclasses.asdict(config).items()

@@ -26,11 +26,11 @@ from metarl_jax.envs.tabular.planning import TabularMDP
 from metarl_jax.learners.base import MetaLearner
 
 Objective = Callable[[PyTree], Array]
-"""Parameters to the exact expected return, `[]`."""
+"""A function of parameters to the exact expected return, `[]`."""
 
 
 def exact_return(policy: Array, mdp: TabularMDP, horizon: int | None = None) -> Array:
-    """The expected return E Σ_t γᵗ r_t, `[]`, of `horizon` steps, or of infinitely many where there is none.
+    """Returns the expected return E Σ_t γᵗ r_t, `[]`, of `horizon` steps, or of infinitely many where there is none.
 
     With P_π(s, s') = Σ_a π(a|s) P(s'|s, a) and r_π(s) = Σ_a π(a|s) r(s, a): V = (I − γP_π)⁻¹ r_π, or T times
     V ← r_π + γP_π V from V = 0.
@@ -59,8 +59,8 @@ def policy_matrix(
 ) -> Array:
     """Returns the policy of a learner in every state, `[S, A]`, where it sees `observations` `[S, O]`.
 
-    Only a learner whose answer depends on nothing but its inner state and the observation has such a matrix: one that
-    adapts by gradient, not one that remembers.
+    Only a learner whose policy depends on nothing but its inner state and the observation has such a matrix: one that
+      adapts by gradient, not a recurrent one.
     """
     num_states = len(observations)
     nothing = jnp.zeros(num_states)
@@ -78,7 +78,7 @@ def policy_matrix(
 def make_objective(
     policy: Callable[[PyTree], Array], mdp: TabularMDP, horizon: int | None = None
 ) -> Objective:
-    """J(params), the exact return of the policy matrix of these parameters."""
+    """Returns J(params), the exact return of the policy matrix of these parameters."""
     return lambda params: exact_return(policy(params), mdp, horizon)
 
 
@@ -111,7 +111,7 @@ def exact_meta_gradient(
       params: where.
       inner_lr: α.
       num_inner_steps: how many steps U makes.
-      first_order: leave the derivative of U out: ∇J at U(params) (FOMAML).
+      first_order: leave out the derivative of U: ∇J at U(params) (FOMAML).
     """
     adapt = partial(exact_adapted, objective, inner_lr=inner_lr, num_inner_steps=num_inner_steps)
     if first_order:

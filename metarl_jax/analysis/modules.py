@@ -25,7 +25,7 @@ class LearnedStructure(NamedTuple):
       step: the meta-steps that it was trained for.
       strength: `[L − 1, M, M]`, of the connection from a module to one of the next layer; 0 where it is cut.
       routing: `[N, L, M]`, the mean weights of the modules in the last round of a trial, of N held-out tasks.
-      skill: `[N]`, what each task asks for; empty where the task distribution does not tell.
+      skill: `[N]`, the skill that each task asks for; empty if the task distribution does not define it.
     """
 
     step: int
@@ -55,7 +55,8 @@ class LearnedStructure(NamedTuple):
 def learned_structure(
     program: Program, state: TrainState, num_tasks: int = 200, seed: int = 0
 ) -> LearnedStructure:
-    """Lives through one trial in each of `num_tasks` held-out tasks, as an evaluation of the run would.
+    """Runs one trial in each of `num_tasks` held-out tasks, as an evaluation of the run does, and returns the learned
+    structure.
 
     Raises:
       UserError: if the learner has no modules.
@@ -102,8 +103,8 @@ def learned_structure(
 def skill_information(routing: np.ndarray, skill: np.ndarray, seed: int = 0) -> dict[str, float]:
     """Returns the information of the strongest modules about the skill, in bits, and the same for shuffled skills.
 
-    I(module; skill) of the layer that tells most, the entropy of the skills, which bounds it, and the greatest of 100
-    shuffles.
+    I(module; skill) of the most informative layer, the entropy of the skills, which bounds it, and the greatest value
+    over 100 shuffles.
 
     Args:
       routing: `[N, L, M]`.

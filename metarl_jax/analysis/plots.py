@@ -30,7 +30,7 @@ LABEL: dict[str, Any] = {
     "bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
 }
 FAR = 4.0
-"""A control farther from the curve than so many of its spans is not drawn to scale."""
+"""A control farther from the curve than this multiple of the curve's span is not drawn to scale."""
 
 
 def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
@@ -40,8 +40,8 @@ def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
     instead, with its value.
 
     Args:
-      evaluation: the content of `eval.json`. Where it has them, `preset` and `env` are in the
-        title, and a `round_label` of `round` says that rounds are counted in gradient steps.
+      evaluation: the content of `eval.json`. `preset` and `env` are shown in the title, if given; with a `round_label`
+        of `round`, rounds are counted in gradient steps.
       path: where to write the PNG.
     """
     figure, axes = _figure()
@@ -155,7 +155,7 @@ def estimator_bias(report: dict[str, Any], path: Path) -> None:
     """Draws bias, deviation and cosine similarity of meta-gradient estimators against trajectories.
 
     Args:
-      report: what `metarl_jax.analysis.estimator_bias.measure` answers.
+      report: the result of `metarl_jax.analysis.estimator_bias.measure`.
       path: where to write the PNG.
     """
     figure = _new_figure((11.0, 3.8))
@@ -187,7 +187,7 @@ def estimator_bias(report: dict[str, Any], path: Path) -> None:
 def grid_belief(
     belief: np.ndarray, path_of_agent: np.ndarray, goal: tuple[int, int], path: Path
 ) -> None:
-    """Draws what an agent believes of each cell of a grid, as it searches.
+    """Draws the belief of an agent about each cell of a grid during its search.
 
     Args:
       belief: `[F, S, S]`, for each frame the reward that is expected on the cell (x, y).
@@ -219,8 +219,7 @@ def returns_against(
     """Draws the return of each task against a number that belongs to it, and lines of 10th percentile and median.
 
     Args:
-      value: `[N]`.
-      name: what the number is, and its unit.
+      value: `[N]`. name: label of the number, with its unit.
       returns: by the name of a run, `[N]`.
       num_bins: how many parts, of the same number of tasks, the lines are drawn over.
       path: where to write the PNG.
@@ -306,7 +305,7 @@ def routing_map(routing: np.ndarray, skill: np.ndarray, path: Path) -> None:
 def _draw_control(
     axes: "Axes", rounds: np.ndarray, name: str, mean: np.ndarray, bounds: tuple[float, float]
 ) -> None:
-    """A control as a line, or as a remark at the edge where it lies beyond `bounds`."""
+    """Draws a control as a line, or as a remark at the edge if it lies outside `bounds`."""
     color, style = CONTROL_STYLES.get(name, ("#b0622b", ":"))
     level = float(np.nanmean(mean))
     label = f"{name} ({level:.2f})"
@@ -318,7 +317,7 @@ def _draw_control(
 
 
 def _bounds(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
-    """Between which levels a control is drawn to scale."""
+    """Returns the levels between which a control is drawn to scale."""
     bottom, top = float(np.nanmin(low)), float(np.nanmax(high))
     reach = FAR * max(top - bottom, 1e-3 * max(abs(bottom), abs(top)), 1e-6)
     return bottom - reach, top + reach
@@ -338,9 +337,8 @@ def _title(evaluation: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _whatever_backend() -> Iterator[None]:
-    """Lets matplotlib be imported whatever backend `MPLBACKEND` names: it refuses one that is not installed.
-
-    The choice is left as it is for those who draw with `pyplot`; what is drawn here needs none.
+    """Lets matplotlib be imported even if `MPLBACKEND` names a backend that is not installed. The setting is restored
+    for users of `pyplot`; figures of this module need no backend.
     """
     is_first = "matplotlib" not in sys.modules
     wanted = os.environ.pop("MPLBACKEND", None)
@@ -357,7 +355,7 @@ def _whatever_backend() -> Iterator[None]:
 
 
 def _new_figure(size: tuple[float, float]) -> "Figure":
-    """A figure of this width and height, in inches, that Agg draws."""
+    """Returns a figure of this width and height, in inches, drawn by Agg."""
     with _whatever_backend():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""How fast a meta-step is, against the simulator alone, and where its time goes: `metarl bench`."""
+"""Throughput of the meta-step, compared with the simulator alone, and the time of its parts: `metarl bench`."""
 
 import resource
 import statistics
@@ -17,7 +17,7 @@ from metarl_jax.program.build import check_memory, make_spec
 from metarl_jax.program.devices import select_devices
 
 TARGET_SECONDS = 0.5
-"""How long one measurement lasts, if the number of calls is left open."""
+"""Seconds of one measurement if the number of calls is not given."""
 
 
 def measure(
@@ -32,10 +32,10 @@ def measure(
     Args:
       repeats: measurements of each program, taken in turns.
       steps: calls in one measurement; as many as take half a second when not given.
-      progress: is told what is being done.
+      progress: receives a description of the current activity.
 
     Returns:
-      What `metarl bench --json` prints: rates in env-steps/s of valid steps, times in s, memory in
+      The content of `metarl bench --json`: rates in env-steps/s of valid steps, times in s, memory in
       bytes.
 
     Raises:
@@ -87,14 +87,14 @@ def measure_variants(
     steps: int | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
-    """Times the whole meta-step of several configurations in turns, so that a noisy machine disturbs all alike.
+    """Times the whole meta-step of several configurations in turns, so that noise of the machine affects all equally.
 
     Args:
       configs: by name; rates are compared with that of the first.
       repeats, steps, progress: as in `measure`.
 
     Returns:
-      What `metarl bench --against … --json` prints: for each name the rate in env-steps/s, its ratio to that of the
+      The content of `metarl bench --against … --json`: for each name the rate in env-steps/s, its ratio to that of the
       first in the same turn, seconds of a meta-step and of compiling.
 
     Raises:
@@ -132,7 +132,7 @@ def measure_variants(
 
 
 def _time(call: Callable[[], Any], num_calls: int) -> tuple[float, float]:
-    """Seconds of so many calls, and the env-steps that they report.
+    """Returns the seconds of this many calls, and the env-steps that they report.
 
     Each is waited for: on a CPU, programs with collectives that are in flight together can take
     each other's threads, and then wait for ever.
@@ -147,13 +147,13 @@ def _time(call: Callable[[], Any], num_calls: int) -> tuple[float, float]:
 
 
 def _calibrate(program: Compiled) -> int:
-    """How many calls last about `TARGET_SECONDS`."""
+    """Returns the number of calls that last about `TARGET_SECONDS`."""
     seconds = min(_time(program.call, 1)[0], _time(program.call, 1)[0])
     return max(1, min(1000, round(TARGET_SECONDS / seconds)))
 
 
 def _parts(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Seconds of the parts of a meta-step, as differences between programs measured in turns."""
+    """Returns the seconds of the parts of a meta-step, as differences between programs measured in turns."""
     acting = "act" if "act" in seconds else "collect"
     stages = ["simulator", acting, "collect", "meta-step"]
     names = ["simulating", "acting and recording", "adapting", "updating"]
@@ -171,13 +171,13 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def _peak_host_bytes() -> int:
-    """The greatest resident size of this process up to now, compilation included."""
+    """Returns the peak resident size of this process in bytes, compilation included."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _peak_bytes(devices: Sequence[Device]) -> int | None:
-    """The greatest memory in use on any device, where the platform counts it."""
+    """Returns the peak memory of any device in bytes, if the platform reports it."""
     counts = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in devices]
     known = [count for count in counts if count is not None]
     return max(known) if known else None

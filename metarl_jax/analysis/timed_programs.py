@@ -20,9 +20,9 @@ class Compiled(NamedTuple):
     """A program ready to be timed.
 
     Attributes:
-      call: runs it once and answers something to wait for.
+      call: runs it once and returns arrays to wait for.
       compile_seconds: tracing, lowering and compiling.
-      temporary_bytes: what it needs on each device beside arguments and results, where the compiler tells.
+      temporary_bytes: memory on each device besides arguments and results, if the compiler reports it.
     """
 
     call: Callable[[], Any]
@@ -31,10 +31,8 @@ class Compiled(NamedTuple):
 
 
 def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
-    """The simulator alone: the trials of a meta-step under random actions, kept as sums only.
-
-    Sums of rewards and observations are among them, so that the compiler cannot leave out the
-    simulation.
+    """Returns the simulator alone: the trials of a meta-step under random actions. It returns sums of rewards and
+    observations, so that the compiler cannot remove the simulation.
     """
     spec = control_spec(spec, "random")
     advantages = make_estimator(PLAIN_RETURNS)
@@ -69,7 +67,7 @@ def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
 
 
 def make_collect(spec: StepSpec) -> Callable[[TrainState, Key], Trial]:
-    """The first half of a meta-step: tasks, and the learner's trials in them `[N, K, T, E]`."""
+    """Returns the first half of a meta-step: it samples tasks, and collects the learner's trials `[N, K, T, E]`."""
 
     def collect(state: TrainState, key: Key) -> Trial:
         task_key, trial_key = jax.random.split(key)
@@ -82,7 +80,7 @@ def make_collect(spec: StepSpec) -> Callable[[TrainState, Key], Trial]:
 def compile_all(
     spec: StepSpec, devices: Sequence[Device], seed: int, progress: Callable[[str], None]
 ) -> dict[str, Compiled]:
-    """The programs by name, each having run once."""
+    """Compiles the programs, by name, and runs each once."""
     everywhere = replicated(spec.axis, devices)
     init = jax.jit(make_init(spec), out_shardings=everywhere)
     key = jax.device_put(make_key(seed), everywhere)
@@ -107,7 +105,7 @@ def compile_all(
 
 
 def compile_step(spec: StepSpec, devices: Sequence[Device], seed: int) -> Compiled:
-    """The whole meta-step, having run once; every call goes on with the state of the one before."""
+    """Compiles the whole meta-step, and runs it once; every call continues from the state of the previous one."""
     everywhere = replicated(spec.axis, devices)
     init = jax.jit(make_init(spec), out_shardings=everywhere)
     training = [jax.block_until_ready(init(jax.device_put(make_key(seed), everywhere)))]
@@ -123,7 +121,7 @@ def compile_step(spec: StepSpec, devices: Sequence[Device], seed: int) -> Compil
 
 
 def _compiled(jitted: Any, spec: StepSpec, devices: Sequence[Device], *args: Any):
-    """The executable for these arguments; the seconds that it took, and its temporary bytes."""
+    """Returns the executable for these arguments, its compile seconds, and its temporary bytes."""
     start = time.perf_counter()
     executable = jitted.lower(*args).compile(spec.env.compiler_options(devices[0].platform))
     passed = time.perf_counter() - start

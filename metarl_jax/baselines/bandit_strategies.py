@@ -1,4 +1,4 @@
-"""Known strategies for Bernoulli bandits, as learners without meta-parameters: controls that act where a learner acts.
+"""Known strategies for Bernoulli bandits, in the form of learners without meta-parameters.
 
 A strategy keeps, for each of the E trials that run side by side, how often each arm won and lost, and scores the arms.
 All take the prior of the tasks, p ~ U[0, 1]: the posterior of an arm is Beta(s + 1, f + 1), also where the method as
@@ -54,10 +54,10 @@ class Belief(struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class BanditStrategy(Strategy):
-    """A rule that pulls the arm with the greatest score; subclasses say what the score is."""
+    """A rule that pulls the arm with the greatest score; subclasses define `scores`."""
 
     def scores(self, belief: Belief, key: Key, num_pulls: int) -> Array:
-        """The score of each arm `[E, k]`, in a trial of `num_pulls` pulls."""
+        """Returns the score of each arm `[E, k]`, in a trial of `num_pulls` pulls."""
         raise TypeError(f"{type(self).__name__} must define scores")
 
     def logits(self, scores: Array) -> Array:
@@ -66,7 +66,7 @@ class BanditStrategy(Strategy):
         return jnp.where(jnp.arange(scores.shape[-1]) == best, 0.0, NEVER)
 
     def make(self, env: Bandit, num_rounds: int) -> MetaLearner:
-        """The strategy for trials of n = `num_rounds` pulls."""
+        """Returns the strategy for trials of n = `num_rounds` pulls."""
         num_arms = env.num_arms
 
         def begin(meta_params, memory, key: Key, num_episodes: int) -> Belief:
@@ -86,7 +86,8 @@ class BanditStrategy(Strategy):
 
 
 def observe(belief: Belief, timestep: TimeStep) -> Belief:
-    """The belief after the last pull. Before the first there is none: its action is all zeros."""
+    """Returns the belief after the last pull. At the first step there was no pull, and the previous action is all
+    zeros."""
     pulled = jnp.where(timestep.valid[:, None], timestep.previous_action, 0.0)
     won = pulled * timestep.previous_reward[:, None]
     return belief.replace(successes=belief.successes + won, failures=belief.failures + pulled - won)
@@ -166,7 +167,7 @@ class OptimisticThompson(BanditStrategy):
     name: ClassVar[str] = "optimistic_thompson"
 
     num_samples: int = bounded(1, at_least=1)
-    """Draws for each arm."""
+    """Number of draws per arm."""
 
     def scores(self, belief: Belief, key: Key, num_pulls: int) -> Array:
         del num_pulls

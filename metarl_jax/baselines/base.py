@@ -9,11 +9,11 @@ from metarl_jax.learners.base import MetaLearner
 class Strategy(Named):
     """A known strategy, to compare a learner with. Subclass it as a frozen dataclass whose fields are its options.
 
-    `baselines.register(ENVIRONMENT, MyStrategy)` makes it known by its `name`.
+    `baselines.register(ENVIRONMENT, MyStrategy)` registers it under its `name`.
     """
 
     def make(self, env: Any, num_rounds: int) -> MetaLearner:
-        """The strategy for trials of K rounds in an environment, in the form of a learner without meta-parameters.
+        """Returns the strategy for trials of K rounds, in the form of a learner without meta-parameters.
 
         Args:
           env: an environment of the kind that the strategy is registered for.

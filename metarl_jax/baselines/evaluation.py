@@ -31,14 +31,13 @@ def measure_control(
     num_tasks: int | None = None,
     step: Array | int = 0,
 ) -> Measured:
-    """Returns what a control reaches, by name `[tasks, K]`, in the tasks of `program.measure` for the same key.
-
-    That is `return` and, as `env/NAME`, what the environment reports.
+    """Measures a control in the tasks of `program.measure` for the same key. Returns arrays `[tasks, K]` by name:
+    `return` and, as `env/NAME`, the metrics of the environment.
 
     Args:
       program: of a run, from which tasks and sizes are taken.
       control: `random`, `oracle`, or a known strategy, whose fields may be set as in `ucb1:confidence=1`.
-      key: of the tasks, and of what is random in them.
+      key: of the tasks, and of all random draws in them.
       split: of the tasks.
       num_tasks: as in the configuration when not given.
       step: meta-steps done, for tasks that change while training goes on.

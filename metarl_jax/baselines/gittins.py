@@ -5,16 +5,16 @@ from functools import cache
 import numpy as np
 
 NUM_LEVELS = 128
-"""Known rewards with which an arm is compared; between them the index is interpolated."""
+"""Known rewards that an arm is compared with; the index is interpolated between them."""
 
 
 @cache
 def gittins_index(num_pulls: int, discount: float) -> np.ndarray:
-    """The discounted Gittins index of an arm with s successes and f failures, `[n, n]` over (s, f) with s + f < n.
+    """Returns the discounted Gittins index of an arm, `[n, n]` over (s, f) successes and failures, s + f < n.
 
-    The prior of the success probability is U[0, 1], so that p = (s + 1) / (s + f + 2). The index is the known reward
-    λ for which one would just as well leave the arm for ever as pull it once more (calibration): the zero of
-    C(s, f; λ) − λ, where, with all rewards multiplied by 1 − γ,
+    The prior of the success probability is U[0, 1], so that p = (s + 1) / (s + f + 2). The index is the known reward λ
+    at which leaving the arm for ever is as good as pulling it once more (calibration): the zero of C(s, f; λ) − λ,
+    where, with all rewards multiplied by 1 − γ,
 
         C = (1 − γ) p + γ (p V(s + 1, f; λ) + (1 − p) V(s, f + 1; λ)),   V = max(λ, C).
 
@@ -43,7 +43,7 @@ def gittins_index(num_pulls: int, discount: float) -> np.ndarray:
 
 
 def _chance(pulls: int) -> np.ndarray:
-    """The posterior mean of an arm pulled so often, for 0 to all successes."""
+    """Returns the posterior means of an arm after this many pulls, for 0 to all successes."""
     return (np.arange(pulls + 1) + 1.0) / (pulls + 2.0)
 
 

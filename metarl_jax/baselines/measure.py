@@ -28,11 +28,12 @@ class ControlsConfig:
     env: TaskDistribution
     """Task distribution."""
     controls: tuple[str, ...] | None = None
-    """`random`, `oracle` and known strategies, with their fields as in `ucb1:confidence=1`; all when not given."""
+    """Controls to run: `random`, `oracle`, or known strategies, whose fields may be set as in `ucb1:confidence=1`; all
+    when not given."""
     num_rounds: int = bounded(10, at_least=1)
-    """Rounds of one episode in a trial (K)."""
+    """Number of rounds in a trial (K), of one episode each."""
     num_tasks: int = bounded(1000, at_least=2)
-    """Tasks; all controls act in the same ones."""
+    """Number of tasks; all controls act in the same ones."""
     split: Literal["test", "train", "ood"] = "test"
     """Split of the tasks."""
     seed: int = bounded(0, at_least=0, at_most=2**32 - 1)
@@ -46,9 +47,9 @@ def measure(
 
     Returns:
       A report ready for JSON. Each of `controls` has `return_mean` by round, and of the sum over the rounds
-      `total_mean`, its standard error `total_se` and its 95% bootstrap interval `total_ci95`, and in `metrics` by name
-      `env/NAME` the `mean` and the standard error `se` by round of what the environment reports; of `bayes_optimal`,
-      which is exact, only the means are there.
+      `total_mean`, its standard error `total_se` and its 95% bootstrap interval `total_ci95`, and in `metrics`, by name
+      `env/NAME`, the `mean` and the standard error `se` by round of metrics of the environment. `bayes_optimal`, which
+      is exact, has only means.
 
     Raises:
       UserError: naming the field, the value and the remedy.
@@ -58,7 +59,7 @@ def measure(
     check_split(config.env, config.split)
     names = control_names(config.env) if config.controls is None else config.controls
     if not names:
-        raise UserError(f"controls=() names none: choose of {', '.join(control_names(config.env))}")
+        raise UserError(f"controls=() is empty: choose from {', '.join(control_names(config.env))}")
     run = _run_config(config)
     for name in names:  # a bad one is told before anything is compiled
         control_spec(make_spec(run), name)
@@ -94,7 +95,7 @@ def measure(
 
 
 def _run_config(config: ControlsConfig) -> Config:
-    """A run with these trials; its learner and outer method are never asked."""
+    """Returns the configuration of a run with these trials; its learner and outer method are not used."""
     learner: Any = learners.get("rl2")
     objective: Any = outer.get("policy_gradient")
     return Config(

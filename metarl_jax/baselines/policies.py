@@ -1,4 +1,4 @@
-"""Policies to compare a learner with: random, told the task, and known strategies."""
+"""Policies to compare a learner with: random, oracle, and known strategies."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from metarl_jax.program.step import StepSpec
 
 
 def random_policy(env: TaskDistribution) -> MetaLearner:
-    """A learner that acts uniformly at random and learns nothing."""
+    """Returns a learner that acts uniformly at random and learns nothing."""
     space = env.action_space
 
     def act(meta_params, inner_state, timestep):
@@ -55,14 +55,14 @@ def control_names(env: TaskDistribution) -> list[str]:
 
 
 def check_strategies(env: TaskDistribution, strategies: Sequence[str]) -> None:
-    """Raises `UserError` where the task distribution has no such strategy, or the strategy no such option."""
+    """Raises `UserError` if the task distribution has no such strategy, or the strategy no such option."""
     for text in strategies:
         name, options = parse_strategy(text)
         registry.make(env, name, 1, **options)
 
 
 def control_spec(spec: StepSpec, control: str, num_rounds: int | None = None) -> StepSpec:
-    """The parts of a meta-step with the learner replaced by a control.
+    """Returns the parts of a meta-step with the learner replaced by a control.
 
     Args:
       control: `random`, `oracle`, or a known strategy of the task distribution, whose fields may be set as in

@@ -80,7 +80,7 @@ def register(env_name: str, strategy: "type[Strategy]") -> None:
 
 
 def strategies(env: "TaskDistribution") -> tuple[str, ...]:
-    """The names of the known strategies for these tasks; those of `bandit` serve the classes derived from it too."""
+    """Returns the names of the known strategies for these tasks; subclasses of an environment share its strategies."""
     registry = _registry_of(env)
     return () if registry is None else tuple(registry.in_order())
 
@@ -88,13 +88,13 @@ def strategies(env: "TaskDistribution") -> tuple[str, ...]:
 def make(
     env: "TaskDistribution", name: str, num_rounds: int, **options: float | None
 ) -> "MetaLearner":
-    """A known strategy in the form of a `MetaLearner` without meta-parameters.
+    """Returns a known strategy in the form of a `MetaLearner` without meta-parameters.
 
     Args:
       env: the task distribution.
       name: one of `strategies(env)`.
       num_rounds: K, the rounds of the trials in which it acts.
-      options: fields of the strategy, where others than the defaults are wanted.
+      options: fields of the strategy that differ from the defaults.
 
     Raises:
       UserError: for an unknown name or field, with the known ones, and for a bad value.
@@ -115,7 +115,7 @@ def make(
 
 
 def parse_strategy(text: str) -> tuple[str, dict[str, float]]:
-    """`name:field=number,field=number` as the name and the fields.
+    """Parses `name:field=number,field=number` into the name and the fields.
 
     Raises:
       UserError: where it cannot be read so.
@@ -136,6 +136,6 @@ def parse_strategy(text: str) -> tuple[str, dict[str, float]]:
 
 
 def _registry_of(env: "TaskDistribution") -> "Registry[type[Strategy]] | None":
-    """The strategies of the class of an environment, or else of the nearest class that it derives from."""
+    """Returns the strategies of the class of an environment, or else of its nearest base class that has some."""
     names = [vars(cls).get("name") for cls in type(env).__mro__]
     return next((_registries[name] for name in names if name in _registries), None)

@@ -1,6 +1,6 @@
 """Gamma, beta and Dirichlet draws side by side, for posteriors whose parameters are at least 1.
 
-`jax.random.gamma` covers all parameters, and on a CPU draws one number after another: takes five times as long.
+`jax.random.gamma` covers all parameters, but draws one number after another on a CPU, which takes five times as long.
 """
 
 import jax

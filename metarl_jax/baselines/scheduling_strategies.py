@@ -1,4 +1,4 @@
-"""Known heuristics for `job_scheduling`, as learners without meta-parameters. All start only what fits now.
+"""Known heuristics for `job_scheduling`, as learners without meta-parameters. All start only jobs that fit now.
 
 References:
   Mao, Alizadeh, Menache & Kandula, "Resource Management with Deep Reinforcement Learning", HotNets 2016.
@@ -28,7 +28,7 @@ from metarl_jax.learners.base import MetaLearner
 
 NEVER = -1e9
 UNKNOWN_DURATION = 4.0
-"""Time steps that a job of a class counts as before one of its class has finished."""
+"""Assumed duration, in time steps, of a class of which no job has finished yet."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ class ShortestJobFirst(Heuristic):
 
 @dataclasses.dataclass(frozen=True)
 class Bookkeeper(Heuristic):
-    """The shortest job by what was seen of its class in this trial; a class that was not seen counts as 4 time
+    """The shortest job, by the durations of classes observed in this trial; an unobserved class counts as 4 time
     steps."""
 
     name: ClassVar[str] = "bookkeeper"

@@ -1,9 +1,9 @@
-"""Known strategies for `tabular_mdp`, as learners without meta-parameters: controls that act where a learner acts.
+"""Known strategies for `tabular_mdp`, in the form of learners without meta-parameters.
 
 A strategy keeps, for each of the E trials that run side by side, the posterior of transitions, Dirichlet with prior 1,
 and of mean rewards, N(1, 1) observed with unit variance: the distribution from which the tasks are drawn. When an
-episode begins it plans all T steps of it, by value iteration in a model that it draws or makes up from the posterior.
-S, A are the numbers of states and actions. Of the last step of an episode it sees the reward, but not where it led.
+episode begins it plans all T steps of it, by value iteration in a model that it draws or derives from the posterior. S,
+A are the numbers of states and actions. Of the last step of an episode it observes the reward, but not the next state.
 
 Constants are tuned, as those of RL² are: by the return over 10 and 50 episodes, once for both.
 
@@ -54,7 +54,7 @@ class Posterior(struct.PyTreeNode):
         return self.rewards / self.visits
 
     def sample(self, key: Key) -> tuple[Array, Array]:
-        """A draw of P and of r."""
+        """Returns a draw of P and of r."""
         transition_key, reward_key = jax.random.split(key)
         noise = jax.random.normal(reward_key, self.visits.shape)
         reward = self.reward + noise / jnp.sqrt(self.visits)
@@ -88,19 +88,19 @@ class Inner(struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class TabularStrategy(Strategy):
-    """A rule that acts greedily in action values which it plans at the start of an episode."""
+    """A rule that acts greedily on action values that it plans at the start of each episode."""
 
     prior_mean: float = bounded(1.0)
-    """Mean of the prior of mean rewards: that of the tasks. The published comparison has 0."""
+    """Mean of the prior of mean rewards, by default that of the tasks. The published comparison uses 0."""
     epsilon: float = bounded(0.0, at_least=0, at_most=1)
-    """The probability of any action instead of the best."""
+    """Probability of a uniformly random action."""
 
     def action_values(self, posterior: Posterior, key: Key, horizon: int) -> Array:
-        """`[T, S, A]`, in one trial."""
+        """Returns action values `[T, S, A]`, in one trial."""
         raise TypeError(f"{type(self).__name__} must define action_values")
 
     def make(self, env: TabularMDPs, num_rounds: int) -> MetaLearner:
-        """The strategy for trials of any number of rounds."""
+        """Returns the strategy for trials of any number of rounds."""
         del num_rounds
         (num_states, num_actions), horizon = env.sizes, env.horizon
 
@@ -138,10 +138,10 @@ class TabularStrategy(Strategy):
 
 
 def observe(inner: Inner, timestep: TimeStep) -> Inner:
-    """The posterior after the last step, and where and when the next is taken.
+    """Returns the posterior after the last step, and the state and time of the next one.
 
-    Before the first step of a trial there is none: its action is all zeros. What lies between the last state of an
-    episode and the first of the next is no transition.
+    At the first step of a trial there was no action, and the previous action is all zeros. The reset between two
+    episodes is not counted as a transition.
     """
     posterior = inner.posterior
     num_states = posterior.transitions.shape[-1]
@@ -185,7 +185,7 @@ class OPSRL(TabularStrategy):
     name: ClassVar[str] = "opsrl"
 
     num_samples: int = bounded(10, at_least=1)
-    """MDPs drawn for an episode."""
+    """Number of MDPs drawn per episode."""
 
     def action_values(self, posterior: Posterior, key: Key, horizon: int) -> Array:
         keys = jax.random.split(key, self.num_samples)
@@ -262,4 +262,4 @@ class EpsilonGreedy(Greedy):
     name: ClassVar[str] = "epsilon_greedy"
 
     epsilon: float = bounded(0.05, at_least=0, at_most=1)
-    """The probability of any action instead of the best."""
+    """Probability of a uniformly random action."""

@@ -9,13 +9,13 @@ from metarl_jax.core.machine import num_usable_cores
 
 
 def device_count_is_forced() -> bool:
-    """Whether the user says in the environment how many devices a CPU has."""
+    """Whether environment variables set the number of CPU devices."""
     forced = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     return forced or "JAX_NUM_CPU_DEVICES" in os.environ
 
 
 def start_backend(platform: str = "auto") -> None:
-    """`prepare_backend`, and starts it.
+    """Calls `prepare_backend`, and starts the backend.
 
     Raises:
       UserError: if JAX finds none of the platforms that the environment asks for.
@@ -31,9 +31,8 @@ def start_backend(platform: str = "auto") -> None:
 
 
 def prepare_backend(platform: str = "auto") -> None:
-    """Makes every usable core a device, and starts no accelerator where the CPU was asked for.
-
-    Does nothing where the backend runs already, as when the command line is called from a program.
+    """Makes every usable core a device, and keeps accelerators off if the CPU is requested. Does nothing if the backend
+    already runs, as when a program calls the command line.
     """
     try:
         if not device_count_is_forced():

@@ -37,13 +37,13 @@ class BenchOptions(RunOptions):
     """Options of `metarl bench`."""
 
     repeats: int = bounded(5, at_least=1)
-    """Measurements of each program."""
+    """Number of measurements of each program."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
-    """Calls of a program in one measurement; as many as take half a second when not given."""
+    """Number of calls of a program in one measurement; when not given, as many as take half a second."""
     against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE[,FIELD=VALUE …] …")] = ()
-    """Variants to compare with, each as fields and values."""
+    """Variants to compare with, each as FIELD=VALUE,FIELD=VALUE."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the numbers as JSON and nothing else on stdout."""
+    """Print only JSON on stdout."""
 
 
 def main(args: list[str]) -> int:
@@ -76,10 +76,10 @@ def main(args: list[str]) -> int:
 
 
 def variant_flags(variant: str) -> list[str]:
-    """`learner.core=lstm,num-tasks=8` as the words of a command line.
+    """Converts `learner.core=lstm,num-tasks=8` to command-line arguments.
 
     Raises:
-      UserError: for another form.
+      UserError: for a malformed text.
     """
     words = []
     for setting in variant.split(","):

@@ -32,7 +32,7 @@ DEFAULT_ENV = {
     "discount": 0.9,
     "concentration": 0.1,
 }
-"""Of `random_mdp`: small enough for a minute, long enough for LVC to be biased."""
+"""Size of `random_mdp`: small enough to run in a minute, with episodes long enough for LVC to be biased."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,9 @@ class BiasOptions(BiasConfig):
     env_name: Annotated[str, tyro.conf.arg(name="env", metavar="NAME")] = "random_mdp"
     """Tabular task distribution: random_mdp, tabular_mdp, point_1d or softmax_bandit."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Where to draw the comparison (PNG)."""
+    """File for the figure of the comparison (PNG)."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the numbers as JSON and nothing else on stdout."""
+    """Print only JSON on stdout."""
 
     def config(self) -> BiasConfig:
         """Returns the options of the measurement alone."""

@@ -1,4 +1,4 @@
-"""`metarl check`: a class of the user's own, before anything is trained with it."""
+"""`metarl check`: checks a user's own class before training with it."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def main(args: list[str]) -> int:
 
 
 def _options(args: list[str]) -> dict[str, str]:
-    """The values of `--env` and `--learner`."""
+    """Parses the values of `--env` and `--learner`."""
     options: dict[str, str] = {}
     words = [part for word in args for part in word.split("=", 1)]
     for flag, value in zip(words[::2], [*words[1::2], None], strict=False):
@@ -51,7 +51,7 @@ def _options(args: list[str]) -> dict[str, str]:
 
 
 def _check(cls: Any, env: str | None = None, learner: str | None = None) -> str:
-    """Checks a class with the defaults of its fields; what was found, in words."""
+    """Checks a class with the defaults of its fields; returns the findings as text."""
     from metarl_jax import testing
     from metarl_jax.envs.base import TaskDistribution
     from metarl_jax.learners.base import LearnerConfig
@@ -59,7 +59,7 @@ def _check(cls: Any, env: str | None = None, learner: str | None = None) -> str:
 
     if not isinstance(cls, type):
         raise UserError(
-            f"{cls!r} is no class: name a TaskDistribution, LearnerConfig or OuterConfig"
+            f"{cls!r} is not a class: name a TaskDistribution, LearnerConfig or OuterConfig"
         )
     if issubclass(cls, TaskDistribution):
         tasks = instance(cls)
@@ -72,5 +72,5 @@ def _check(cls: Any, env: str | None = None, learner: str | None = None) -> str:
         testing.check_outer(instance(cls), learner, env or testing.ENV)
         return f"fine on {env or testing.ENV}"
     raise UserError(
-        f"{cls.__name__} derives from none of TaskDistribution, LearnerConfig and OuterConfig: name a class that does"
+        f"{cls.__name__} is not a subclass of TaskDistribution, LearnerConfig or OuterConfig: name a class that is"
     )

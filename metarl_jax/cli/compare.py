@@ -39,15 +39,16 @@ class CompareOptions:
     run_dirs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN_DIR")]
     """Folders of runs and sweeps."""
     rounds: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROUND …")] = ()
-    """Rounds to show: numbers from 1, `first`, `last`, `counted` (what checkpoints are ranked by: a round, or the
-    mean over all), `sum` (over all), or `all`. When not given, first, counted, last and sum, as far as they differ."""
+    """Rounds to show: numbers from 1, `first`, `last`, `counted` (the round, or mean over all rounds, by which
+    checkpoints are ranked), `sum` (over all), or `all`. When not given: first, counted, last and sum, without
+    duplicates."""
     told: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
-    """A run in the same environment that is told the task (--env.told-task): also show (return - random)/(told -
-    random), with told and random taken as exact."""
+    """Folder of a run in the same environment that observes the task (--env.told-task). Also show (return -
+    random)/(told - random), treating told and random as exact."""
     markdown: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the table in Markdown."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print all rounds of all rows as JSON, and nothing else on stdout."""
+    """Print only JSON on stdout, with all rounds of all rows."""
     csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write all rounds of all rows to a CSV file."""
 
@@ -77,7 +78,7 @@ def main(args: list[str]) -> int:
 
 
 def markdown(rows: Sequence[Row], rounds: Sequence[str] = ()) -> str:
-    """The rows as a table in Markdown."""
+    """Formats the rows as a Markdown table."""
     columns = _columns(rows, rounds)
     lines = [[column.name for column in columns], ["---"] * len(columns)]
     lines += map(list, zip(*(column.cells for column in columns), strict=True))
@@ -139,7 +140,7 @@ def _last_metric(row: Row, name: str) -> str:
 
 
 def _environment(row: Row) -> str | None:
-    """The name of the task distribution; None for a control, which stands below the runs that it belongs to."""
+    """Returns the name of the task distribution; None for a control, which is listed below its runs."""
     return row.config.get("env", {}).get("name")
 
 
@@ -150,7 +151,7 @@ def _check_rounds(rounds: Sequence[str]) -> None:
 
 
 def _chosen_rounds(rows: Sequence[Row], rounds: Sequence[str]) -> list[str]:
-    """Words for the columns of returns, each of them once."""
+    """Returns the words for the columns of returns, without duplicates."""
     longest = max(len(row.return_mean) for row in rows)
     if not rounds:
         rounds = ["first", "last", "sum"] if longest > 1 else ["first"]
@@ -162,7 +163,7 @@ def _chosen_rounds(rows: Sequence[Row], rounds: Sequence[str]) -> list[str]:
 
 
 def _heading(rows: Sequence[Row], word: str) -> str:
-    """The name of the round where it is the same for all rows."""
+    """Returns the name of the round if it is the same for all rows."""
     unit = _round_label(rows)
     if word.isdecimal():
         return f"{unit} {word}"
@@ -174,13 +175,13 @@ def _heading(rows: Sequence[Row], word: str) -> str:
 
 
 def _round_label(rows: Sequence[Row]) -> str:
-    """Returns the name of a round: `episode` where it is one in all rows, otherwise `round`."""
+    """Returns the name of a round: `episode` if it is one in all rows, otherwise `round`."""
     labels = {row.round_label for row in rows}
     return labels.pop() if len(labels) == 1 else "round"
 
 
 def _places(row: Row, word: str) -> tuple[int, ...]:
-    """Indices of the rounds that a word means; none where the row has no such round."""
+    """Returns indices of the rounds that a word means; none if the row has no such round."""
     last = len(row.return_mean) - 1
     if word.isdecimal():
         return (int(word) - 1,) if int(word) - 1 <= last else ()

@@ -36,9 +36,10 @@ class ControlsOptions(ControlsConfig):
     """Options of `metarl controls`."""
 
     controls: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="NAME …")] = None
-    """`random`, `oracle` and known strategies, with their fields as in `ucb1:confidence=1`; all when not given."""
+    """Controls to run: `random`, `oracle`, or known strategies, whose fields may be set as in `ucb1:confidence=1`; all
+    when not given."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the numbers as JSON and nothing else on stdout."""
+    """Print only JSON on stdout."""
 
     def config(self) -> ControlsConfig:
         """Returns the options of the measurement alone."""
@@ -106,12 +107,12 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 def _estimate(metric: dict[str, Any] | None) -> str:
-    """Mean and standard error in the first episode."""
+    """Formats mean and standard error in the first episode."""
     return "" if metric is None else f"{metric['mean'][0]:.2f} ± {metric['se'][0]:.2f}"
 
 
 def _overview() -> str:
-    """Help while no environment is named."""
+    """Returns the help text for a call without an environment."""
     return (
         f"usage: metarl controls ENV [OPTIONS]\n\n{HELP}\n\n"
         f"Environments: {', '.join(envs.names())}.\n\n"

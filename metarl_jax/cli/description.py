@@ -33,8 +33,7 @@ def describe(registry: Registry | None, name: str) -> dict[str, Any]:
     """Describes a name: its kind, summary, description and fields, and what fits it.
 
     Args:
-      registry: in which it is; None for a reference to a file or module.
-      name: a name or a reference.
+      registry: the registry of the name; None for a reference to a file or module. name: a name or a reference.
 
     Raises:
       UserError: for a reference to something of no known kind.
@@ -44,7 +43,7 @@ def describe(registry: Registry | None, name: str) -> dict[str, Any]:
         return _describe_preset(name, thing)
     kinds = [kind for kind in KINDS if isinstance(thing, type) and issubclass(thing, kind)]
     if not kinds:
-        raise UserError(f"{name!r} is no environment, learner, outer method or configuration")
+        raise UserError(f"{name!r} is not an environment, learner, outer method or configuration")
     registry = KINDS[kinds[0]]
     thing = registry.get(name)
     found = {
@@ -72,7 +71,8 @@ def _is_of(preset: Config, cls: type) -> bool:
 
 
 def _fitting(cls: type) -> dict[str, Any]:
-    """For an environment the learners that fit it, and the size of an episode; for a learner its environments."""
+    """Returns, for an environment, the learners that fit it and the size of an episode; for a learner, its
+    environments."""
     if issubclass(cls, LearnerConfig):
         return {"environments": [env for env in envs.names() if _fits(cls, envs.get(env))]}
     if not issubclass(cls, TaskDistribution):
@@ -168,7 +168,7 @@ def _fields_to_text(fields: list[dict[str, Any]], section: str) -> str:
 
 
 def _words(value: Any) -> str:
-    """A value as on the command line."""
+    """Formats a value as on the command line."""
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
@@ -179,9 +179,8 @@ def _plain(value: Any) -> Any:
 
 
 def _class_docstring(cls: type) -> str:
-    """The docstring in the source of a class, or of the nearest base that has one.
-
-    `__doc__` is gone under `python -OO`, and is a signature where a dataclass has no docstring.
+    """Returns the docstring in the source of a class, or of its nearest base that has one. `__doc__` is empty under
+    `python -OO`, and a signature if a dataclass has no docstring.
     """
     for base in inspect.getmro(cls):
         node = _class_node(base)
@@ -191,7 +190,7 @@ def _class_docstring(cls: type) -> str:
 
 
 def _field_docstring(cls: type, field: str) -> str:
-    """The string below a field, in the class or in the base that defines it."""
+    """Returns the string below a field, in the class or in the base that defines it."""
     for base in inspect.getmro(cls):
         node = _class_node(base)
         text = "" if node is None else _docstring_below(node, field)
@@ -201,7 +200,7 @@ def _field_docstring(cls: type, field: str) -> str:
 
 
 def _docstring_below(node: ast.Module | ast.ClassDef, variable: str) -> str:
-    """The string that stands below the assignment of a variable; empty where there is none."""
+    """Returns the string below the assignment of a variable; empty if there is none."""
     for assignment, below in itertools.pairwise(node.body):
         targets = {ast.AnnAssign: "target", ast.Assign: "targets"}.get(type(assignment))
         if targets is None or not isinstance(below, ast.Expr):

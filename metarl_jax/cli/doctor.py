@@ -1,4 +1,5 @@
-"""Whether this machine can run the library: versions, imports, devices, settings, and known bad combinations."""
+"""`metarl doctor`: checks whether this machine can run the library: versions, imports, devices, settings, and known bad
+combinations."""
 
 import dataclasses
 import importlib
@@ -34,11 +35,11 @@ REASONS = {
     "mujoco": "4.0.0 computes wrong accelerations",
     "mujoco-mjx": "must go with mujoco",
 }
-"""Known problems with versions of packages outside of the required range."""
+"""Known problems of package versions outside the required range."""
 
 
 class Finding(NamedTuple):
-    """One thing that a user should know; `bad` if it will not work."""
+    """A finding for the user; `bad` if it prevents the library from working."""
 
     bad: bool
     message: str
@@ -49,7 +50,7 @@ class DoctorOptions:
     """Options of `metarl doctor`."""
 
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the report as JSON and nothing else on stdout."""
+    """Print only JSON on stdout."""
 
 
 def main(args: list[str]) -> int:
@@ -65,7 +66,7 @@ def main(args: list[str]) -> int:
 
 
 def examine() -> dict[str, Any]:
-    """The report: versions, devices, cores, settings, and lists of what is `bad` and of `notes`."""
+    """Returns the report: versions, devices, cores, settings, and the lists `bad` and `notes`."""
     versions = installed_versions()
     devices, findings = examine_devices()
     findings += check_versions(versions, platform.python_version())
@@ -85,14 +86,14 @@ def examine() -> dict[str, Any]:
 
 
 def requirements() -> list[Requirement]:
-    """The packages that the installed distribution asks for here, extras left out, and jaxlib."""
+    """Returns the required packages of the installed distribution, without extras, and jaxlib."""
     texts = [*(importlib.metadata.requires(DISTRIBUTION) or ()), "jaxlib"]
     found = [Requirement(text) for text in texts]
     return [x for x in found if x.marker is None or x.marker.evaluate({"extra": ""})]
 
 
 def installed_versions() -> dict[str, str | None]:
-    """Version by package, None where it is not installed."""
+    """Returns versions by package, None if not installed."""
     versions: dict[str, str | None] = {}
     for package in (DISTRIBUTION, *(requirement.name for requirement in requirements())):
         try:
@@ -124,7 +125,7 @@ def check_versions(versions: dict[str, str | None], python: str) -> list[Finding
 
 
 def check_imports(package: str) -> list[Finding]:
-    """The modules of a package that cannot be imported here, each with its error."""
+    """Returns the modules of a package that cannot be imported here, each with its error."""
     modules = pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
     findings = []
     for name in [module.name for module in modules if not module.name.endswith("__main__")]:
@@ -137,7 +138,7 @@ def check_imports(package: str) -> list[Finding]:
 
 
 def check_settings() -> list[Finding]:
-    """Settings of JAX in this process that the library does not follow, or that make it slow."""
+    """Returns settings of JAX in this process that the library overrides, or that make it slow."""
     findings = [
         Finding(
             False,
@@ -152,7 +153,7 @@ def check_settings() -> list[Finding]:
 
 
 def examine_devices() -> tuple[list[dict[str, Any]], list[Finding]]:
-    """The devices that JAX finds, and what is wrong with them."""
+    """Returns the devices that JAX finds, and problems with them."""
     import jax
 
     try:
@@ -191,7 +192,7 @@ def examine_devices() -> tuple[list[dict[str, Any]], list[Finding]]:
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """The report for a reader."""
+    """Prints the report as text."""
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)

@@ -43,34 +43,34 @@ class EvalOptions:
     """Options of `metarl eval`."""
 
     env: TaskDistribution
-    """The environment, as the run was trained in it."""
+    """Environment; fields as in training when not given."""
     runtime: RuntimeConfig
-    """Devices and blocks. Those of training that are not here are told, and those that are here are used."""
+    """Devices and blocks. If those of training are not available, a message says so, and available ones are used."""
     checkpoint: Which = "best"
-    """The `best` by held-out return, the `last`, or that of a meta-step."""
+    """Checkpoint: `best` by held-out return, `last`, or the number of a meta-step."""
     split: Literal["test", "train", "ood", "all"] = "test"
-    """Split of the tasks. `all` draws the curves of all splits into one picture, splits.png in the folder of the
+    """Split of the tasks. `all` evaluates every split, and draws their curves into splits.png in the folder of the
     run."""
     told: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
-    """A run in the same environment that is told the task (--env.told-task): also show how near this one comes to it,
+    """Folder of a run in the same environment that observes the task (--env.told-task). Also show the relative return
     (return - random)/(told - random)."""
     num_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=2)
-    """Tasks to evaluate on; as in the run's configuration when not given."""
+    """Number of tasks; as in the run's configuration when not given."""
     num_rounds: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
-    """Rounds of episodes in a trial; as in the run's configuration when not given."""
+    """Number of rounds in a trial; as in the run's configuration when not given."""
     num_episodes: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
-    """Parallel episodes of a round; as in the run's configuration when not given."""
+    """Number of parallel episodes per round; as in the run's configuration when not given."""
     inner_lr_factors: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT …")] = (
         bounded(None, at_least=0)
     )
-    """What inner step sizes are multiplied by, step after step, the last factor in all later steps; as in the run's
-    configuration when not given."""
+    """Factors of the step size in the first inner step, in the second, and so on; the last factor holds for all later
+    steps. As in the run's configuration when not given."""
     empty_memory: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Start with an empty episodic memory."""
     strategies: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")] = ()
-    """Known strategies of the environment to evaluate in the same tasks."""
+    """Known strategies of the environment, evaluated in the same tasks."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the numbers as JSON and nothing else on stdout."""
+    """Print only JSON on stdout."""
 
 
 def main(args: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""`metarl list`: everything that has a name. The listing itself is plain strings, and does not wait for JAX."""
+"""`metarl list`: lists everything that has a name, without importing JAX."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ REGISTRIES: dict[str, Registry] = {
 }
 
 Line = tuple[int, str, str]
-"""A line of the listing: its depth, a name, and what it is. Headings have no name."""
+"""A line of the listing: its depth, a name, and its summary. Headings have no name."""
 
 
 def main(args: list[str]) -> int:
@@ -76,7 +76,7 @@ def _entry_as_json(entry: Entry) -> dict[str, str]:
 
 
 def listing() -> Iterator[Line]:
-    """The lines of the listing: learners, outer methods, and environments with the presets of each."""
+    """Returns the lines of the listing: learners, outer methods, and environments with the presets of each."""
     yield 0, "", "learners: metarl train LEARNER --env ENVIRONMENT"
     for group, entries in _grouped(learners.registry):
         yield 1, "", group
@@ -98,15 +98,15 @@ def listing() -> Iterator[Line]:
 
 
 def _grouped(registry: Registry) -> Iterator[tuple[str, dict[str, Entry]]]:
-    """Entries by group, groups in the order of their first name in the registry."""
+    """Returns entries by group, groups in the order of their first name in the registry."""
     entries = {name: registry.entry(name) for name in registry.in_order()}
     for group in dict.fromkeys(entry.group for entry in entries.values()):
         yield group, {name: entry for name, entry in entries.items() if entry.group == group}
 
 
 def _print_line(console: Console, depth: int, name: str, text: str, width: int) -> None:
-    """A name and what it is: side by side on a wide terminal, the one below the other on a narrow one, and elsewhere a
-    line that is never broken."""
+    """Prints a name and its summary: side by side on a wide terminal, below each other on a narrow one, and elsewhere
+    on one unbroken line."""
     indent = "  " * depth
     if not name:
         console.print(Text(indent + text, style="italic"), soft_wrap=not console.is_terminal)

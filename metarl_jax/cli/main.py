@@ -1,5 +1,5 @@
-"""`metarl`: the command line. Exit codes: 0 done, 1 something is wrong (doctor), 2 bad input, 3 diverged,
-130 interrupted."""
+"""`metarl`: the command line. Exit codes: 0 success, 1 problem found (doctor), 2 bad input, 3 diverged, 130
+interrupted."""
 
 import contextlib
 import io
@@ -45,10 +45,10 @@ COMMANDS = {
     "bias": ("metarl_jax.cli.bias:main", "meta-gradient estimators, against the exact one"),
     "doctor": ("metarl_jax.cli.doctor:main", "versions, devices, and known bad combinations"),
 }
-"""Name to `"module:function"`, imported when it is called for, and a line of help."""
+"""Commands by name: `"module:function"`, imported on use, and a line of help."""
 
 PLAIN = ("list",)
-"""Commands that import JAX themselves, where they need it."""
+"""Commands that import JAX themselves, if they need it."""
 
 DONE, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 2, 3, 130
 
@@ -56,8 +56,7 @@ DONE, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 2, 3, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `metarl` with these words; returns the exit code.
 
-    When they are not given, they are those of the process, which then is all about this command: signals end it with
-    one line.
+    By default these are the arguments of the process; signals then end it with one line.
     """
     if isinstance(
         sys.stdout, io.TextIOWrapper
@@ -77,9 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Ends the process where nothing is to be saved: training has handlers of its own.
-
-    An exception might be swallowed: what is imported or compiled just now catches many.
+    """Ends the process if nothing needs saving; training has its own handlers. An exception might be caught by code
+    that imports or compiles at that moment.
     """
     del number, frame
     show_cursor = "\x1b[?25h" if sys.stderr and sys.stderr.isatty() else ""  # a spinner hides it
@@ -88,7 +86,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _guarded(args: list[str]) -> int:
-    """The exit code of a command, with errors as one line."""
+    """Runs a command and returns its exit code; prints errors as one line."""
     try:
         return _dispatch(args)
     except SystemExit as exit_:  # tyro leaves so after --help
@@ -108,7 +106,7 @@ def _guarded(args: list[str]) -> int:
 
 
 def run_preset(name: str) -> None:
-    """`python experiments/….py --…` as `metarl train PRESET --…`."""
+    """Runs `python experiments/….py --…` as `metarl train PRESET --…`."""
     sys.argv[1:1] = ["train", name]
     sys.exit(main())
 
@@ -130,7 +128,7 @@ def _dispatch(args: list[str]) -> int:
 
 
 def _run(command: Callable[[list[str]], int], args: list[str]) -> int:
-    """The command's exit code, also where training stopped early."""
+    """Returns the exit code of a command, also if training stopped early."""
     from metarl_jax.core.jax_settings import fixed_settings
 
     try:

@@ -1,4 +1,4 @@
-"""`metarl structure`: what a modular run has learned, printed, saved and drawn."""
+"""`metarl structure`: prints, saves and draws the routing and connections of a modular run."""
 
 import dataclasses
 import json
@@ -32,15 +32,15 @@ class ShowOptions:
     """Options of `metarl structure`."""
 
     runtime: RuntimeConfig
-    """Devices and blocks. Those of training that are not here are told, and those that are here are used."""
+    """Devices and blocks. If those of training are not available, a message says so, and available ones are used."""
     checkpoint: Which = "last"
-    """The `best` by held-out return, the `last`, or that of a meta-step."""
+    """Checkpoint: `best` by held-out return, `last`, or the number of a meta-step."""
     num_tasks: int = bounded(200, at_least=2)
-    """Held-out tasks whose routing is looked at."""
+    """Number of held-out tasks to measure the routing in."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder for the files; that of the run when not given."""
+    """Folder for the files; the folder of the run when not given."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print structure.json and nothing else on stdout."""
+    """Print only structure.json on stdout."""
 
 
 def main(args: list[str]) -> int:
@@ -71,7 +71,7 @@ def main(args: list[str]) -> int:
 
 
 def print_structure(summary: dict[str, Any]) -> None:
-    """The routing as a table, and the connections by layer."""
+    """Prints the routing as a table, and the connections by layer."""
     places = [
         (layer, module)
         for layer, weights in enumerate(summary["routing"])

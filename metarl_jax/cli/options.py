@@ -1,4 +1,4 @@
-"""From the words of a command line to options and configurations."""
+"""Parses command lines into options and configurations."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ RENAMED = {
     "outer_name": "--outer",
     "from_run": "--from",
 }
-"""Fields whose flag has another name."""
+"""Fields whose flag has a different name."""
 
 
 def parse(
@@ -36,7 +36,7 @@ def parse(
     description: str,
     default: Options | None = None,
 ) -> Options:
-    """`tyro.cli`, with its errors as one line and the `~` of paths expanded.
+    """Calls `tyro.cli`, with errors on one line and `~` in paths expanded.
 
     Raises:
       UserError: for an unknown flag, with the nearest name, or a bad value, or a path on another machine.
@@ -62,7 +62,7 @@ def parse(
 
 
 def _unwrapped_docstrings() -> ConstructorRegistry:
-    """tyro's rules, with the docstring of each field as paragraphs that are filled anew in any width."""
+    """tyro's rules, with the docstring of each field unwrapped into paragraphs, so that help fits any width."""
     registry, is_within = ConstructorRegistry(), False
 
     @registry.struct_rule
@@ -94,7 +94,7 @@ def _unwrapped(text: str | Callable[[], str | None] | None) -> str | None:
 def split_positional(
     args: Sequence[str], is_meant: Callable[[str], bool]
 ) -> tuple[str | None, list[str]]:
-    """What a command is about, and the other words; it is the first word, or any that is meant to be that."""
+    """Splits off the subject of a command from the other arguments: the first argument, or any that names a subject."""
     if args and not args[0].startswith("-"):
         return args[0], list(args[1:])
     for index, word in enumerate(args):
@@ -104,7 +104,7 @@ def split_positional(
 
 
 def last_value(args: Sequence[str], flag: str) -> str | None:
-    """The value of the last `flag value` or `flag=value`, or None where the flag is absent."""
+    """Returns the value of the last `flag value` or `flag=value`; None if the flag is absent."""
     value = None
     for word, following in itertools.zip_longest(args, args[1:]):
         name, equals, attached = word.partition("=")
@@ -114,7 +114,7 @@ def last_value(args: Sequence[str], flag: str) -> str | None:
 
 
 def _flags(options: Any, prefix: str = "") -> set[str]:
-    """The flags that tyro makes of a dataclass, without their values."""
+    """Returns the flags that tyro makes for a dataclass, without their values."""
     cls = options if isinstance(options, type) else type(options)
     hints = typing.get_type_hints(cls)
     flags = set()
@@ -143,7 +143,7 @@ def _check_flags(args: Sequence[str], known: list[str]) -> None:
 
 
 def _one_line(message: str) -> str:
-    """The message proper within tyro's frame, which is drawn with blanks where there is no UTF-8.
+    """Extracts the message from tyro's frame, which is drawn with blanks without UTF-8.
 
     tyro has no public interface to the error itself: it prints, and raises `SystemExit`.
     """

@@ -1,4 +1,4 @@
-"""Files that a command writes for its user: examined before the work, and named after it."""
+"""Output files of commands: checked before the work, and reported after it."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from metarl_jax.core.errors import UserError
 
 
 def check_output(field: str, path: Path | None) -> None:
-    """Raises `UserError` where a file could not be written at `path`; nothing is written."""
+    """Raises `UserError` if a file could not be written at `path`; nothing is written."""
     if path is None:
         return
     if path.is_dir():
@@ -23,14 +23,14 @@ def check_output(field: str, path: Path | None) -> None:
 
 
 def check_picture(field: str, path: Path | None) -> None:
-    """`check_output`, and raises `UserError` where no picture can have a name that ends so."""
+    """Calls `check_output`, and raises `UserError` if the ending is not that of a figure format."""
     check_output(field, path)
     if path is not None and path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UserError(f"{field}={str(path)!r} must end in .png, .pdf or .svg")
 
 
 def check_folder(field: str, path: Path) -> None:
-    """Makes a folder for files that come later; raises `UserError` where it is none or cannot be written to."""
+    """Creates a folder for later output; raises `UserError` if it is not a folder or cannot be written to."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -43,6 +43,6 @@ def check_folder(field: str, path: Path) -> None:
 
 
 def say_written(*paths: Path) -> None:
-    """Says where files lie, on stderr, so that stdout holds the results alone."""
+    """Prints the paths of written files to stderr, so that stdout contains only results."""
     console = Console(stderr=True, soft_wrap=True)
     console.print(f"Written: {', '.join(map(str, paths))}", markup=False, highlight=False)

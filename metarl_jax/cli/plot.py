@@ -28,7 +28,7 @@ class PlotOptions:
     run_dirs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN_DIR")]
     """Folders of runs and sweeps."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("curves.png")
-    """File to write, whose ending is .png, .svg or .pdf."""
+    """File to write: .png, .svg or .pdf."""
 
 
 def main(args: list[str]) -> int:

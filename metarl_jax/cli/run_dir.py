@@ -16,7 +16,7 @@ Options = TypeVar("Options")
 
 
 def config_of(run_dir: Path) -> Config:
-    """The configuration of a run; raises `UserError` where there is none."""
+    """Returns the configuration of a run; raises `UserError` if there is none."""
     return open_existing(run_dir)[1]
 
 
@@ -27,14 +27,11 @@ def read_run_dir(
     default: Callable[[Config], Options],
     read_config: Callable[[Path], Config] = config_of,
 ) -> tuple[Path, Options]:
-    """The folder that a command is about, and the command's options.
+    """Returns the folder of a run from the arguments of a command, and the command's options.
 
     Args:
-      command: its name.
-      args: the words after it.
-      what: its help.
-      default: from the configuration of the run to the options before any flag.
-      read_config: reads that configuration.
+      command: its name. args: its arguments. what: its help. default: maps the configuration of the run to the default
+        options. read_config: reads that configuration.
 
     Raises:
       UserError: if no folder is named, or for an unknown flag or a bad value.
@@ -55,7 +52,7 @@ def read_run_dir(
 
 
 def _usage(command: str, what: str) -> str:
-    """Help while no folder is named."""
+    """Returns the help text for a call without a folder."""
     return (
         f"usage: metarl {command} RUN_DIR [OPTIONS]\n\n{what}\n\n"
         f"`metarl {command} RUN_DIR --help` shows every option, with the values of the run."

@@ -24,14 +24,14 @@ from metarl_jax.learners.base import LearnerConfig
 from metarl_jax.runs.folder import open_existing
 
 NAMING_FLAGS = ("--env", "--learner", "--outer", "--from")
-"""Flags whose value may look like what the command is about."""
+"""Flags whose value may look like the subject of the command."""
 
 SUBJECTS = "PRESET | LEARNER --env ENV | FILE.py:CONFIG | --from RUN_DIR"
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions(Config):
-    """The fields of a configuration as flags, and the flags that choose a part of it by name."""
+    """The fields of a configuration as flags, and flags that choose parts of it by name."""
 
     name: tyro.conf.Suppress[str] = "custom"
     env_name: Annotated[str, tyro.conf.arg(name="env", metavar="ENV")] = ""
@@ -41,13 +41,12 @@ class RunOptions(Config):
     outer_name: Annotated[str, tyro.conf.arg(name="outer", metavar="METHOD")] = ""
     """Outer method: a name of `metarl list`, path/to/file.py:CLASS or package.module:CLASS."""
     from_run: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN_DIR")] = None
-    """Begin with the configuration of this run, and nothing else of it (see `init-from`)."""
+    """Folder of a run whose configuration is the starting point; its parameters are not used (see `init-from`)."""
 
     def config(self, hint: str = "") -> Config:
-        """The configuration, checked.
+        """Returns the configuration, checked.
 
-        Args:
-          hint: is added to what is wrong.
+        Args: hint: added to the message of an error.
 
         Raises:
           UserError: naming the field, the value and the remedy.
@@ -69,10 +68,9 @@ class Subject(NamedTuple):
     """The subject of a command.
 
     Attributes:
-      title: as the user wrote it.
-      config: the configuration before any flag but those that choose a part.
-      has_defaults: whether it is made of defaults, which follow the options of the environment.
-      hint: where flags have chosen a learner of another kind than that of a preset: what would be simpler.
+      title: as the user wrote it. config: the configuration, with parts chosen by flags, before other flags.
+        has_defaults: whether it consists of defaults, which depend on the options of the environment. hint: a simpler
+        call, if flags replace the learner of a preset by one of another kind.
     """
 
     title: str
@@ -82,13 +80,10 @@ class Subject(NamedTuple):
 
 
 def read_run(cls: type[Run], command: str, args: Sequence[str], what: str) -> tuple[Run, Config]:
-    """The options of a command that is about a run, and the configuration among them, checked.
+    """Parses the options of a command about a run; the configuration in them is checked.
 
     Args:
-      cls: the options.
-      command: its name.
-      args: the words after it.
-      what: its help, in which `{prog}` is how it was called.
+      cls: the options. command: its name. args: its arguments. what: its help, in which `{prog}` stands for the call.
 
     Raises:
       UserError: naming the flag or field, the value and the remedy.
@@ -107,9 +102,8 @@ def read_run(cls: type[Run], command: str, args: Sequence[str], what: str) -> tu
 
 
 def split_subject(args: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The word that names a preset, a learner or a configuration, and the other words.
-
-    It is the first word, or any other that names a preset.
+    """Splits off the argument that names a preset, a learner or a configuration: the first argument, or any that names
+    a preset.
     """
     words = list(args)
     for index, (before, word) in enumerate(itertools.pairwise(["", *words])):
@@ -124,18 +118,16 @@ def find_subject(command: str, word: str | None, args: Sequence[str]) -> Subject
 
     Args:
       command: for messages.
-      word: a preset, a learner, or the configuration or learner of a file or module; or None.
-      args: the other words, of which `--from`, `--learner`, `--env` and `--outer` are read.
+      word: a preset, a learner, or the configuration or learner of a file or module; or None. args: the other
+        arguments, of which `--from`, `--learner`, `--env` and `--outer` are read.
 
     Raises:
-      UserError: if nothing is named, or something that there is not.
+      UserError: if nothing is named, or the name is unknown.
     """
     run = last_value(args, "--from")
     if run is not None:
         if word is not None:
-            raise UserError(
-                f"metarl {command} is about {word!r} and about --from {run}: give one of them"
-            )
+            raise UserError(f"metarl {command} got both {word!r} and --from {run}: give only one")
         config = open_existing(local_path(run))[1]
         return _with_parts(f"--from {run}", config, args)
     if word is None:
@@ -158,12 +150,12 @@ def find_subject(command: str, word: str | None, args: Sequence[str]) -> Subject
         raise UserError(f"unknown preset or learner {word!r}{hint or '; `metarl list` shows all'}")
     again = last_value(args, "--learner")
     if again is not None and again != word:
-        raise UserError(f"metarl {command} is about {word!r} and --learner {again}: give one")
+        raise UserError(f"metarl {command} got both {word!r} and --learner {again}: give only one")
     return _default(command, word, args)
 
 
 def _default(command: str, learner: str, args: Sequence[str]) -> Subject:
-    """A learner with the defaults of the environment that `--env` names."""
+    """Returns a learner with the defaults for the environment that `--env` names."""
     cls = learners.get(learner)
     env = last_value(args, "--env")
     if env is None:
@@ -176,7 +168,7 @@ def _default(command: str, learner: str, args: Sequence[str]) -> Subject:
 
 
 def _with_parts(title: str, config: Config, args: Sequence[str]) -> Subject:
-    """A configuration with the parts that flags name, each with its own defaults where it is another."""
+    """Returns a configuration with the parts that flags name; replaced parts start from their own defaults."""
     before = config.learner
     for field, registry in REGISTRIES.items():
         name = last_value(args, f"--{field}")
@@ -201,7 +193,7 @@ def _name_of_reference(reference: str) -> str:
 def parse_run(
     cls: type[Run], subject: Subject, args: Sequence[str], *, prog: str, description: str
 ) -> Run:
-    """The flags `args` on top of what a command is about, as a `cls`.
+    """Applies the flags `args` to the subject of a command, and returns a `cls`.
 
     Raises:
       UserError: for an unknown part, flag or a bad value, with the nearest name.
@@ -225,7 +217,7 @@ def _parse(cls: type[Run], config: Config, args: Sequence[str], prog: str, descr
 
 
 def subject_help(command: str, what: str) -> str:
-    """Help of a command that is about a run, while nothing is named."""
+    """Returns the help text for a call without a subject."""
     return (
         f"usage: metarl {command} {SUBJECTS} [OPTIONS]\n\n{what}\n\n"
         f"Learners: {', '.join(learners.names())}.\n\n"
@@ -238,12 +230,12 @@ def subject_help(command: str, what: str) -> str:
 
 
 def asks_for_help(word: str | None, args: Sequence[str]) -> bool:
-    """Whether `--help` is asked for before it is clear what the command is about."""
+    """Whether `--help` is requested without a subject."""
     is_named = word is not None or any(last_value(args, flag) for flag in ("--from", "--learner"))
     is_learner = word in learners.names() and last_value(args, "--env") is None
     return bool({"-h", "--help"} & set(args)) and (not is_named or is_learner)
 
 
 def folder_name(config: Config) -> str:
-    """The name of a configuration as that of a folder."""
+    """Returns a folder name for the name of a configuration."""
     return re.sub(r"[^\w.-]+", "-", config.name).strip("-.") or "run"

@@ -33,12 +33,12 @@ class SweepOptions(RunOptions):
     grid: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="FIELD=VALUE,VALUE,…")
     ] = ()
-    """A float field and the values to try; once for each field, and all combinations are trained."""
+    """A float field and its values, as FIELD=VALUE,VALUE. Repeat it for more fields; all combinations are trained."""
     seeds: int = bounded(1, at_least=1)
-    """Seeds of each combination, from `seed` on."""
+    """Number of seeds per combination, starting at `seed`."""
     group_size: Annotated[int | None, tyro.conf.arg(metavar="INT")] = bounded(None, at_least=1)
-    """Members that a device trains side by side, the others after them: fewer need less memory. When not given, one
-    on a CPU, which is fastest there, and all on an accelerator."""
+    """Number of members that a device trains side by side; smaller groups need less memory. When not given, one on a
+    CPU, which is fastest there, and all on an accelerator."""
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """New or empty folder for the sweep; when not given, runs/NAME-sweep, with -2, -3, … if that exists."""
 

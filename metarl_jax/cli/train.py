@@ -47,7 +47,7 @@ and those that are here are used. Options that are given are kept in config.json
 was edited in what is learned, the run is not gone on with."""
 
 RUNS = Path("runs")
-"""Where runs lie that were given no folder."""
+"""Default parent folder of runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TrainOptions(RunOptions):
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """New or empty folder for the run; when not given, runs/NAME-seedN, with -2, -3, … if that exists."""
     seeds: int = bounded(1, at_least=1)
-    """Seeds to train, from `seed` on; several are one program, and have the folder of a sweep."""
+    """Number of seeds, starting at `seed`. Several seeds train in one program, in the folder of a sweep."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class ResumeOptions:
     """Options of `metarl resume`."""
 
     num_meta_steps: int = bounded(1, at_least=1)
-    """Meta-steps to train for, in all."""
+    """Total number of meta-steps, including those already done."""
     runtime: RuntimeConfig = RuntimeConfig()
     """Devices and blocks."""
 
@@ -121,5 +121,5 @@ def resume(args: list[str]) -> int:
 
 
 def _config_of(path: Path) -> Config:
-    """The configuration of a run, or what the members of a sweep have in common."""
+    """Returns the configuration of a run, or the common configuration of a sweep."""
     return folder.open_existing(path)[1].config if folder.is_sweep(path) else config_of(path)

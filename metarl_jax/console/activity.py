@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 SECONDS_BETWEEN_SIGNS = 20.0
-"""Seconds between lines while something runs and the output is not a terminal."""
+"""Seconds between lines during a long call if the output is not a terminal."""
 
 
 class Activity:
-    """Shows what is being done while its context lasts.
+    """Shows the current activity while its context lasts.
 
     On a terminal that is a spinner with the seconds since the last `update`; elsewhere a line at every update, and
     further lines with the elapsed time.
@@ -30,7 +30,7 @@ class Activity:
         self._task = TaskID(0)
 
     def update(self, what: str) -> None:
-        """Shows something else from now on."""
+        """Changes the shown activity."""
         self._what, self._started = what, time.monotonic()
         if self._spinner is not None:
             self._spinner.reset(self._task, description=what)

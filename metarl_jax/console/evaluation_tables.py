@@ -8,11 +8,11 @@ import numpy as np
 from metarl_jax.console.tables import Column, Table, interval, number
 
 MAX_ROWS = 20
-"""Rounds that a printed table shows at most."""
+"""Largest number of rounds in a printed table."""
 
 
 def curve_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table:
-    """Returns by round and their sum, with intervals, beside the controls.
+    """Makes a table of returns by round and their sum, with intervals, beside the controls.
 
     Args:
       evaluation: the content of `eval.json`.
@@ -47,7 +47,7 @@ def curve_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table:
 
 
 def told_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table | None:
-    """How near the returns come to those of a learner that is told the task; None where there is none."""
+    """Makes a table of returns relative to a learner that observes the task; None without one."""
     told = evaluation.get("told")
     if told is None:
         return None
@@ -67,7 +67,7 @@ def told_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table | None
 
 
 def percentile_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table:
-    """Percentiles of the return over tasks, by round and of the sum over the rounds."""
+    """Makes a table of percentiles of the return over tasks, by round and of the sum over the rounds."""
     total, rows = _rows(evaluation, shown)
     columns = [Column(evaluation["round_label"], rows)]
     for percent, values in evaluation["return_percentiles"].items():
@@ -91,14 +91,15 @@ def metrics_table(evaluation: dict[str, Any], shown: Sequence[int]) -> Table | N
 
 
 def shown_rounds(num_rounds: int) -> list[int]:
-    """Indices of at most `MAX_ROWS` rounds, the first and the last among them, ever further apart."""
+    """Returns indices of at most `MAX_ROWS` rounds, including the first and the last, with growing gaps."""
     if num_rounds <= MAX_ROWS:
         return list(range(num_rounds))
     return sorted({round(x) - 1 for x in np.geomspace(1, num_rounds, MAX_ROWS)})
 
 
 def trained_for(evaluation: dict[str, Any]) -> str:
-    """Which checkpoint was evaluated, as in `best checkpoint, step 30 (last: 60)`; in old files, its step alone."""
+    """Describes the evaluated checkpoint, as in `best checkpoint, step 30 (last: 60)`; for old files, its step
+    alone."""
     step, which = evaluation["step"], evaluation.get("checkpoint")
     if which is None:
         return f"after {step} meta-steps"
@@ -108,17 +109,17 @@ def trained_for(evaluation: dict[str, Any]) -> str:
 
 
 def moved(parameters: dict[str, int]) -> str:
-    """How many numbers a new task changes, as a sentence."""
+    """Says in a sentence how many numbers adapt to a new task."""
     every, adapted, stay = (parameters[name] for name in ("all", "adapted", "stay"))
     if not adapted:
         return f"Adapts 0 of the {every:,} parameters; the task is inferred in the recurrent state."
     if stay == every:
-        return f"Infers {adapted:,} numbers from a new task; all {every:,} parameters stay."
-    return f"Adapts {adapted:,} of the {every:,} parameters to a new task; {stay:,} stay."
+        return f"Infers {adapted:,} numbers from a new task; all {every:,} parameters stay fixed."
+    return f"Adapts {adapted:,} of the {every:,} parameters to a new task; {stay:,} stay fixed."
 
 
 def _rows(evaluation: dict[str, Any], shown: Sequence[int]) -> tuple[list[int], list[str]]:
-    """The index of the row of sums, in a list that is empty where there is none, and the names of the rows."""
+    """Returns the index of the row of sums, in a list that is empty without one, and the names of the rows."""
     rows = [str(index + 1) for index in shown]
     if len(evaluation["return_mean"]) == 1:
         return [], rows

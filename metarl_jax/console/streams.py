@@ -1,4 +1,4 @@
-"""Output that may be lost without harm: neither a reader that has left nor a full disk ends training."""
+"""Output streams whose failure does not end training, as with a closed pipe or a full disk."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Tables of results for a terminal of any width, a pipe or a log file. No number is ever cut."""
+"""Tables of results for a terminal of any width, a pipe or a log file. Numbers are never truncated."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,12 +11,11 @@ from rich.table import Table as Drawn
 from rich.text import Text
 
 LONG_WORD, LEAST_TEXT = 30, 4
-"""Characters of a word that text is wrapped without breaking, and to which text is narrowed before a number that stands
-alone beside it is broken."""
+"""Longest word, in characters, that wrapping leaves whole; also the smallest width of a text column."""
 BORDERS = 3
-"""Characters that a column takes beside its content; a table has one more."""
+"""Width of the borders of a column in characters; a table has one more."""
 UNLIMITED = 100_000
-"""Width where there is no terminal: everything fits."""
+"""Width without a terminal: everything fits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +24,8 @@ class Column:
 
     Attributes:
       name: its heading.
-      cells: one a row. A newline is a place to break the line where room is short, and a blank elsewhere.
-      is_text: whether it stands at the left and may be wrapped; numbers never are.
-      may_go: whether it is left out where the others fit without it.
+      cells: one per row. A newline marks a possible line break, and is a blank otherwise. is_text: whether it is
+        left-aligned and may be wrapped; numbers never are. may_go: whether it may be left out to fit the width.
     """
 
     name: str
@@ -44,11 +42,9 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table whose rows are named by its first column.
-
-    Where it is wider than the terminal, cells are broken at their newlines, then text is wrapped, then columns that
-    `may_go` are left out, the last first, and the table says so. Should that not do, the columns that do not fit stand
-    below the others, beside the first column again.
+    """A table whose first column names the rows. If it is wider than the terminal, cells are broken at their newlines,
+    then text is wrapped, then columns that `may_go` are left out, the last first, with a note. If that is not enough,
+    the remaining columns form further tables below, each with the first column.
 
     Attributes:
       title: printed above.
@@ -87,7 +83,7 @@ class Table:
 
 
 def show(thing: RenderableType, console: Console | None = None) -> None:
-    """Prints to a terminal as wide as it is, and elsewhere without a limit: no line is wrapped or cut.
+    """Prints at the width of the terminal, and elsewhere without wrapping or truncation.
 
     Args:
       thing: a table or text.
@@ -104,7 +100,7 @@ def show(thing: RenderableType, console: Console | None = None) -> None:
 
 
 def fit(columns: Sequence[Column], width: int) -> tuple[list[list[Column]], bool]:
-    """Lays columns out in so many characters.
+    """Lays out columns within a width in characters.
 
     Returns:
       The columns of each table, one below the other, and whether lines are broken at newlines.
@@ -129,7 +125,7 @@ def fit(columns: Sequence[Column], width: int) -> tuple[list[list[Column]], bool
 
 
 def _least(column: Column) -> int:
-    """Characters, with borders, that a column needs at least."""
+    """Returns the smallest width of a column in characters, with borders."""
     if not column.is_text:
         return column.width(stacked=True) + BORDERS
     words = [word for text in (column.name, *column.cells) for word in text.split()]
@@ -137,7 +133,7 @@ def _least(column: Column) -> int:
 
 
 def _widths(block: Sequence[Column], stacked: bool, width: int) -> list[int]:
-    """Characters of each column without borders; text takes what numbers leave."""
+    """Returns the width of each column in characters, without borders; text takes the room that numbers leave."""
     widths = [column.width(stacked=stacked) for column in block]
     over = sum(widths) + BORDERS * len(widths) + 1 - width
     texts = [index for index, column in enumerate(block) if column.is_text]
@@ -158,12 +154,12 @@ def _laid(text: str, stacked: bool) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number of results, `nan` for JSON's null."""
+    """Formats a number of results, `nan` for JSON's null."""
     return "nan" if value is None else f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def thousands(count: float) -> str:
-    """A count in three or four digits, as in `12.3k` or `4.56M`."""
+    """Formats a count in three or four digits, as in `12.3k` or `4.56M`."""
     if count >= 1e6:
         return f"{count / 1e6:.2f}M"
     return f"{count / 1e3:.1f}k" if count >= 1e3 else f"{count:.0f}"

@@ -1,4 +1,4 @@
-"""Prose for a terminal of any width."""
+"""Wraps prose for a terminal of any width."""
 
 import itertools
 import shutil
@@ -6,7 +6,7 @@ import textwrap
 
 
 def reflow(text: str, width: int | None = None) -> str:
-    """The text with its paragraphs filled anew; indented lines, which are examples, stay as they are.
+    """Rewraps the paragraphs of a text; indented lines, which are examples, stay unchanged.
 
     Args:
       text: paragraphs, with blank lines between.

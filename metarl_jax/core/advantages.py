@@ -1,13 +1,13 @@
-"""Advantages: from the rewards of a trial to what the policy gradient weighs its log-likelihoods with.
+"""Advantage estimators, from the rewards of a trial to the weights of log-likelihoods in the policy gradient.
 
 Credit has one of two scopes. Within the *episode*, as in MAML: each episode is judged alone, and advantages are ready
-when a round ends, because the inner step needs them. Over the *trial*, as in RL²: the trial is one long episode, and
-an exploratory action is credited with the rewards of later episodes. Normalisation likewise has a scope: `round` (one
-task and round), `trial`, `batch` (all tasks), or `none`. So an estimator is three functions, for the three moments at
-which something can be known.
+when a round ends, because the inner step needs them. Over the *trial*, as in RL²: the trial is one long episode, and an
+exploratory action is credited with the rewards of later episodes. Normalisation likewise has a scope: `round` (one task
+and round), `trial`, `batch` (all tasks), or `none`. An estimator is therefore three functions: one runs when a round
+ends, one when a trial ends, one on the whole batch.
 
-What follows the last step of an episode, or of a trial, is worth zero where the horizon is part of the task, and the
-value of the last observation where it merely cuts the record (`AdvantageConfig.timeout`).
+At a time limit, the return to go is zero where the horizon is part of the task. Where the limit merely cuts the
+episode, it is bootstrapped from the value of the last observation (`AdvantageConfig.timeout`).
 """
 
 import dataclasses
@@ -30,38 +30,40 @@ class AdvantageConfig:
     """How rewards become advantages."""
 
     discount: float = bounded(0.99, at_least=0, at_most=1)
-    """Discount γ of one step."""
+    """Discount factor γ per step."""
     gae_lambda: float = bounded(1.0, at_least=0, at_most=1)
     """λ of generalised advantage estimation; 1 is the discounted return minus the baseline."""
     reward_scaling: float = bounded(1.0, above=0)
-    """Rewards are multiplied by this before advantages and targets are made of them, so that a value function learns
-    numbers of moderate size. Reported returns are not scaled."""
+    """Factor of rewards before advantages and value targets are computed. Choose it so that value targets are of order
+    1. Reported returns are not scaled."""
     baseline: Literal["linear", "value", "none"] = "linear"
-    """`linear`: features of state and time, fitted anew to each task and round; `value`: the learner's own value
-    head; `none`."""
+    """`linear`: linear regression on features of observation and time, fitted to each task and round; `value`: the
+    learner's value head; `none`: no baseline."""
     credit: Literal["episode", "trial"] = "episode"
-    """`episode`: each episode alone (MAML); `trial`: across the episodes of a trial (RL²)."""
+    """How far back rewards are credited: `episode`, within an episode (MAML), or `trial`, across all episodes of a
+    trial (RL²)."""
     training_reward: Literal["reward", "regret"] = "reward"
-    """What a step counts for: its `reward` or, where the task distribution knows it, the negative of its `regret`, what
-    the action costs by itself in the task at hand. Policies are trained for the same, with far less noise; only
-    training is told the task."""
+    """Signal that advantages are computed from: the `reward`, or the negative `regret` V*(s) − Q*(s, a) of the action,
+    where the environment knows it. Both have the same optimal policy; regret has far less noise, but uses the task
+    during training. Evaluation never sees it."""
     timeout: Literal["env", "terminal", "bootstrap"] = "env"
-    """What follows the last step of an episode that was not terminated (of a trial, with `credit=trial`): nothing
-    (`terminal`), or what the value head expects of its last observation (`bootstrap`). `env` bootstraps where the
-    environment says that its horizon is no part of the task."""
+    """Return to go at the time limit of an episode that has not terminated (of a trial, with `credit=trial`): 0
+    (`terminal`), or the value of the last observation (`bootstrap`). `env` bootstraps where the environment declares
+    that its horizon is not part of the task."""
     normalization: Literal["round", "trial", "batch", "none"] = "round"
-    """Scope over which advantages get mean 0 and deviation 1: `round`, `trial`, `batch` or `none`."""
+    """Scope over which advantages are standardised to mean 0 and standard deviation 1: `round` (one task and round),
+    `trial`, `batch` (all tasks), or `none`."""
 
 
 PLAIN_RETURNS = AdvantageConfig(baseline="none", normalization="none")
-"""Advantages that are the discounted returns themselves: where trials are recorded, and nobody trains on them."""
+"""Advantages equal to discounted returns, for trials that are recorded and not trained on."""
 
 
 class Quantile(NamedTuple):
-    """Where rewards stop to count, for an objective that is about the worst trials alone.
+    """The return above which rewards no longer count, for an objective on the worst trials alone.
 
     Attributes:
-      earned: what a trial has earned before each step, of the shape of its rewards.
+      earned: the sum of rewards of a trial before each step, of the shape of its rewards.
       bound: the return q of a trial above which nothing counts, `[]`.
     """
 
@@ -70,12 +72,12 @@ class Quantile(NamedTuple):
 
 
 class AdvantageEstimator(NamedTuple):
-    """Fills `advantage` and `target` of a record, each at its own clock, from the training rewards of its steps.
+    """Functions that fill `advantage` and `target` of a record at the end of a round, of a trial, and on the batch.
 
-    `training_reward` is what a step counts for in the units of advantages, scaled but not discounted, and
-    `episode_training_reward` the discounted sum of an episode. `up_to_quantile` gives the advantages of a trial where
-    training rewards count until it has earned so much. `uses_regret` says that training rewards are regrets, and
-    `bootstraps` that what follows the last step has a value.
+    `training_reward` returns the training reward of each step, scaled but not discounted, and `episode_training_reward`
+    its discounted sum over an episode. `up_to_quantile` returns the advantages of a trial whose training rewards count
+    only until their sum reaches the quantile. `uses_regret` says that training rewards are negative regrets, and
+    `bootstraps` that the return to go at a time limit is bootstrapped.
     """
 
     on_round_end: Callable[

@@ -20,12 +20,12 @@ PLAIN = (bool, int, float, str, type(None))
 
 
 def is_foreign(part: Any) -> bool:
-    """Whether the class of an object is defined outside of this library, and so has no test of ours."""
+    """Whether the class of an object is defined outside this library, so that the library's tests do not cover it."""
     return not type(part).__module__.startswith("metarl_jax.")
 
 
 def instance(cls: type[T]) -> T:
-    """An instance of a class of options with the defaults of all fields.
+    """Returns an instance of a class of options, with all fields at their defaults.
 
     Raises:
       UserError: naming the first field without a default.
@@ -94,7 +94,7 @@ def _check_attributes(cls: type) -> None:
         if name in fields or name not in constants:
             hint = type(value).__name__
             raise UserError(
-                f"{cls.__name__}.{name} = {value!r} has no annotation, so that it is no option of the class: write "
+                f"{cls.__name__}.{name} = {value!r} has no annotation, so that it is not an option: write "
                 f"{name}: {hint} = {value!r}, or {name}: ClassVar[{hint}] = {value!r} for a constant"
             )
 
@@ -107,7 +107,7 @@ def _check_value(cls: type, name: str, value: Any) -> None:
         )
     if isinstance(value, list):
         raise UserError(
-            f"{cls.__name__}.{name} is a list, which config.json cannot give back: make it a tuple, "
+            f"{cls.__name__}.{name} is a list, which config.json cannot restore: make it a tuple, "
             f"{name}: tuple[…, ...] = {tuple(value)!r}"
         )
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Values in words, for messages about what a user's code returned."""
+"""Descriptions of values, for messages about the return values of a user's code."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ LONGEST = 60
 
 
 def describe(value: Any) -> str:
-    """A value in words, such as `a float32 array of shape (1,)`, `the float 0.0` or `a tuple of 3`."""
+    """Describes a value, as in `a float32 array of shape (1,)`, `the float 0.0` or `a tuple of 3`."""
     if value is None:
         return "None"
     if isinstance(value, jax.Array | jax.ShapeDtypeStruct | np.ndarray):

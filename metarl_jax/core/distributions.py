@@ -37,18 +37,19 @@ class Distribution(Protocol):
 
 
 class _Sampled:
-    """`sample`, of distributions that say what their noise is and how it becomes a sample."""
+    """Implements `sample` for distributions that define `noise` and `transform`."""
 
     def noise(self, key: jax.Array) -> jax.Array:
-        """The noise of one sample. Also where only the shapes of the distribution are known (`jax.eval_shape`)."""
+        """Draws the noise of one sample. Only the shapes of the distribution are used, so that `jax.eval_shape`
+        suffices."""
         raise TypeError(f"{type(self).__name__} must define noise")
 
     def transform(self, noise: jax.Array) -> jax.Array:
-        """The sample that this noise is."""
+        """Maps noise to a sample."""
         raise TypeError(f"{type(self).__name__} must define transform")
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """An action."""
+        """Draws an action."""
         return self.transform(self.noise(key))
 
 
@@ -58,7 +59,7 @@ class Categorical(_Sampled, struct.PyTreeNode):
     logits: jax.Array
 
     def masked(self, mask: jax.Array) -> "Categorical":
-        """The distribution given that the action is one where `mask` `[..., A]` is True.
+        """Returns the distribution conditioned on actions where `mask` `[..., A]` is True.
 
         Masked logits are so low that their probability is 0 in float32, and finite, so that 0 · log 0 is 0 in the
         entropy, in a divergence and in their derivatives.
@@ -70,11 +71,11 @@ class Categorical(_Sampled, struct.PyTreeNode):
         return jax.random.gumbel(key, self.logits.shape, self.logits.dtype)
 
     def transform(self, noise: jax.Array) -> jax.Array:
-        """The int32 action `[...]` with the greatest perturbed logit."""
+        """Returns the int32 action `[...]` with the greatest perturbed logit."""
         return jnp.argmax(self.logits + noise, axis=-1).astype(jnp.int32)
 
     def mode(self) -> jax.Array:
-        """The most likely action `[...]`."""
+        """Returns the most likely action `[...]`."""
         return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
@@ -104,11 +105,11 @@ class DiagonalGaussian(_Sampled, struct.PyTreeNode):
         return jax.random.normal(key, self.mean.shape, self.mean.dtype)
 
     def transform(self, noise: jax.Array) -> jax.Array:
-        """A float action `[..., A]`, not clipped: environments clip."""
+        """Returns a float action `[..., A]`, not clipped: environments clip."""
         return self.mean + jnp.exp(self.log_std) * noise
 
     def mode(self) -> jax.Array:
-        """The mean, `[..., A]`."""
+        """Returns the mean, `[..., A]`."""
         return self.mean
 
     def log_prob(self, action: jax.Array) -> jax.Array:
@@ -138,11 +139,11 @@ class Uniform(_Sampled, struct.PyTreeNode):
         return jax.random.uniform(key, self.low.shape, self.low.dtype)
 
     def transform(self, noise: jax.Array) -> jax.Array:
-        """A float action `[..., A]`."""
+        """Returns a float action `[..., A]`."""
         return self.low + (self.high - self.low) * noise
 
     def mode(self) -> jax.Array:
-        """The middle of the box, `[..., A]`."""
+        """Returns the middle of the box, `[..., A]`."""
         return 0.5 * (self.low + self.high)
 
     def log_prob(self, action: jax.Array) -> jax.Array:

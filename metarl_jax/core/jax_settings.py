@@ -18,7 +18,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 KEY_IMPL = "threefry2x32"
-"""The generator of all keys: the only one of JAX whose draws do not depend on how arrays lie on devices."""
+"""PRNG implementation of all keys: the only one of JAX whose draws do not depend on the sharding of arrays."""
 
 SETTINGS: dict[str, Any] = {
     "enable_x64": False,
@@ -33,7 +33,7 @@ default, and mix ranks."""
 
 @contextmanager
 def fixed_settings() -> Iterator[None]:
-    """A context in which JAX has `SETTINGS`, on this thread."""
+    """Returns a context manager under which JAX uses `SETTINGS`, on this thread."""
     with ExitStack() as stack:
         for name, value in SETTINGS.items():
             stack.enter_context(getattr(jax, name)(value))
@@ -41,7 +41,7 @@ def fixed_settings() -> Iterator[None]:
 
 
 def under_fixed_settings(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """`function`, called or traced under `SETTINGS`."""
+    """Wraps `function` to be called or traced under `SETTINGS`."""
 
     @wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -52,7 +52,7 @@ def under_fixed_settings(function: Callable[Arguments, Result]) -> Callable[Argu
 
 
 def make_key(seed: int) -> jax.Array:
-    """The key of a seed, of the generator `KEY_IMPL`."""
+    """Returns the key of a seed, with the implementation `KEY_IMPL`."""
     return jax.random.key(seed, impl=KEY_IMPL)
 
 

@@ -1,4 +1,4 @@
-"""The machine that a figure was read on."""
+"""Descriptions of the machine on which a figure was measured."""
 
 import os
 import platform
@@ -30,7 +30,7 @@ def describe(machine: dict[str, Any]) -> str:
 
 
 def processor() -> str:
-    """The name of the CPU, as far as the system tells it."""
+    """Returns the name of the CPU, as far as the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     for line in cpuinfo.read_text().splitlines() if cpuinfo.is_file() else ():
         name, _, value = line.partition(":")
@@ -40,7 +40,7 @@ def processor() -> str:
 
 
 def memory_bytes(devices: Sequence[Device]) -> int | None:
-    """The memory of these devices together, or None where it is not told; on a CPU that of the machine."""
+    """Returns the total memory of these devices in bytes, or None if unknown; on a CPU, the memory of the machine."""
     if devices[0].platform == "cpu":
         try:
             return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -52,7 +52,7 @@ def memory_bytes(devices: Sequence[Device]) -> int | None:
 
 
 def num_usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Returns the number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,9 +1,9 @@
 """Running statistics of observations, exact over any number of batches.
 
-`brax.training.acme.running_statistics` does the same for a batch at a time; here moments are made per task, on the
+`brax.training.acme.running_statistics` does the same for a batch at a time; here moments are computed per task, on the
 task's device, and merged afterwards (Chan et al. 1979), so that the sharding of the tasks does not matter. Means and
-variances are moved by increments, never made anew from totals: a float32 total of 10⁸ observations has lost what a
-meta-step adds to it.
+variances are updated by increments, not recomputed from totals: a float32 total of 10⁸ observations is too coarse for
+the contribution of one meta-step.
 """
 
 import math
@@ -51,12 +51,13 @@ class RunningStatistics(struct.PyTreeNode):
 
 
 def init(size: int) -> RunningStatistics:
-    """Statistics of nothing, with which `normalize` only clips."""
+    """Returns statistics of no observations; with these, `normalize` only clips."""
     return _of_one_pass(jnp.zeros((), jnp.uint32), *jnp.zeros((2, size), jnp.float32))
 
 
 def from_batch(batch: jax.Array, valid: jax.Array) -> RunningStatistics:
-    """Statistics of the rows of `batch` `[..., O]` where `valid` `[...]` is true; other rows may hold anything."""
+    """Computes the statistics of the rows of `batch` `[..., O]` where `valid` `[...]` is true; other rows are
+    ignored."""
     axes = tuple(range(valid.ndim))
     # Moments about a row of the batch: what is far from 0 and hardly varies keeps its digits.
     first = batch.reshape(valid.size, batch.shape[-1])[jnp.argmax(valid.reshape(-1))]
@@ -84,7 +85,7 @@ def merge(statistics: RunningStatistics) -> RunningStatistics:
 
 
 def update(running: RunningStatistics, batches: RunningStatistics) -> RunningStatistics:
-    """`running` after it has also seen `batches`, which are stacked on a leading axis.
+    """Updates `running` with the statistics `batches`, which are stacked on a leading axis.
 
     With s the share of the batches in all that was then seen and δ = μ_new − mean, the mean moves by s δ and the
     central moment M by s (M_new − M + (1 − s) δ²).
@@ -115,7 +116,7 @@ def float_entries(observation: Observation, num_leading: int) -> jax.Array:
 def normalize_floats(
     statistics: RunningStatistics, observation: Observation, num_leading: int
 ) -> Observation:
-    """An observation with `normalize` applied to its floats; integers stay as they are."""
+    """Applies `normalize` to the floats of an observation, and leaves its integers unchanged."""
     vector = normalize(statistics, float_entries(observation, num_leading))
     start, leaves = 0, []
     for x in jax.tree.leaves(observation):
@@ -152,7 +153,7 @@ def _of_one_pass(count: jax.Array, mean: jax.Array, moment: jax.Array) -> Runnin
 
 
 def _sum_counts(high: jax.Array, low: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The sum over the leading axis of counts in two uint32, by halves of 16 bits, whose sums do not overflow."""
+    """Sums counts of two uint32 over the leading axis, by halves of 16 bits, whose sums do not overflow."""
     small = (low & 0xFFFF).sum(0, dtype=jnp.uint32)
     large = (low >> 16).sum(0, dtype=jnp.uint32) + (small >> 16)
     return high.sum(0, dtype=jnp.uint32) + (large >> 16), (large << 16) | (small & 0xFFFF)

@@ -1,4 +1,4 @@
-"""Paths that a user gives: of this machine, with their `~` expanded."""
+"""Checks of paths that a user gives: local, with `~` expanded."""
 
 import dataclasses
 import glob
@@ -16,7 +16,7 @@ _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def local_path(path: str | os.PathLike[str], name: str = "run_dir") -> Path:
-    """The path with its `~` expanded.
+    """Returns the path with `~` expanded.
 
     Args:
       path: as the user gave it.
@@ -40,7 +40,7 @@ def local_path(path: str | os.PathLike[str], name: str = "run_dir") -> Path:
 
 
 def with_local_paths(options: Options) -> Options:
-    """`options`, a dataclass, with `local_path` applied to every field that is a path or a tuple of paths.
+    """Applies `local_path` to every field of the dataclass `options` that is a path or a tuple of paths.
 
     Raises:
       UserError: as in `local_path`.
@@ -56,7 +56,7 @@ def with_local_paths(options: Options) -> Options:
 
 
 def check_plain(path: Path) -> None:
-    """Checks that the absolute path is no pattern of file names, which Orbax would take it for.
+    """Checks that the absolute path contains no wildcard, which Orbax would expand.
 
     Raises:
       UserError: if there is one of `*`, `?` and `[` in it.
@@ -70,7 +70,7 @@ def check_plain(path: Path) -> None:
 
 
 def unwritable(path: Path, error: BaseException) -> UserError:
-    """The error where a folder of a run cannot be written, with the reason of the operating system."""
+    """Returns the error for a run folder that cannot be written, with the reason given by the operating system."""
     reason = getattr(error, "strerror", None) or str(error)
     return UserError(
         f"run_dir={str(path)!r} cannot be written ({reason}): choose a folder that you may write to"

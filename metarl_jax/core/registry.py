@@ -1,4 +1,4 @@
-"""Named things that users choose from, and classes of their own by file or module; loaded when they are asked for."""
+"""Registries: from names, files or modules to classes, which are imported on first use."""
 
 import dataclasses
 import difflib
@@ -12,11 +12,11 @@ from metarl_jax.core.user_code import find, is_reference, reference_of
 T = TypeVar("T")
 
 MANY = 20
-"""Names beyond which an error does not list them all."""
+"""Largest number of names that an error message lists."""
 
 
 class Entry(NamedTuple):
-    """A registered name, described without importing what it stands for.
+    """A registered name with its description; the class behind it is not imported.
 
     Attributes:
       target: `"module:attribute"`, imported when it is first asked for.
@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 
 
 class Named:
-    """A base of classes that users choose by `name`: one that declares none has its own name in Python."""
+    """The base of classes that users choose by `name`; by default the name of the Python class."""
 
     name: ClassVar[str]
 
@@ -43,7 +43,7 @@ class Named:
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:
-    """`"; did you mean 'x'?"` for the nearest known name, upper and lower case alike, or nothing."""
+    """Returns `"; did you mean 'x'?"` for the nearest known name, ignoring case, or an empty string."""
     folded = {known_name.casefold().lstrip("-"): known_name for known_name in known}
     near = difflib.get_close_matches(name.casefold().lstrip("-"), folded, n=1, cutoff=0.6)
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
@@ -53,7 +53,7 @@ class Registry(Generic[T]):
     """A table from names to classes, or to presets.
 
     What the library ships is imported on first use, so that a run on a bandit does not pay for importing a physics
-    engine. Besides names, `get` takes references to things of the user: `"path/to/file.py:Class"` and
+    engine. Besides names, `get` accepts references to a user's own classes: `"path/to/file.py:Class"` and
     `"package.module:Class"`.
     """
 
@@ -73,11 +73,11 @@ class Registry(Generic[T]):
     def register(self, thing: T) -> T:
         """Adds a thing under its `name`; usable as a decorator of classes.
 
-        A class that is defined anew (the same module and qualified name, as when the cell of a notebook runs again)
-        takes the place of the old one.
+        A redefinition of a class (the same module and qualified name, as when a notebook cell runs again) replaces the
+        old one.
 
         Raises:
-          UserError: if the name belongs to another thing.
+          UserError: if the name is already taken.
         """
         name = _name(thing)
         if name in self._entries or not _is_anew(self._loaded.get(name, thing), thing):
@@ -100,7 +100,7 @@ class Registry(Generic[T]):
         return Entry("", first_paragraph(getattr(self.get(name), "__doc__", "") or ""), "your own")
 
     def get(self, name: str) -> T:
-        """The thing of this name, or of this reference.
+        """Returns the entry of a name or reference.
 
         Raises:
           UserError: for an unknown name, with the nearest one, or for a reference that cannot be followed.
@@ -118,7 +118,7 @@ class Registry(Generic[T]):
         raise UserError(f"unknown {self.kind} {name!r}{suggestion(name, names) or known}")
 
     def make(self, name: str, **options: Any) -> Any:
-        """An instance of the class of this name or reference, with its fields set by keyword."""
+        """Returns an instance of the class of a name or reference, with its fields set by keyword."""
         cls: Any = self.get(name)
         return cls(**options)
 
@@ -133,7 +133,7 @@ class Registry(Generic[T]):
         return iter(self.names())
 
     def _checked(self, thing: Any, reference: str) -> T:
-        """A thing of the user; raises `UserError` where it is of another kind."""
+        """Returns a user's object, after checking its type; raises `UserError` if it has the wrong one."""
         module, _, base_name = self._base.partition(":")
         base = getattr(import_module(module), base_name)
         is_instance = isinstance(thing, base)
@@ -145,7 +145,7 @@ class Registry(Generic[T]):
 
 
 def first_paragraph(text: str) -> str:
-    """The first paragraph of a docstring, on one line."""
+    """Returns the first paragraph of a docstring, on one line."""
     return " ".join(text.strip().split("\n\n")[0].split())
 
 
@@ -155,7 +155,7 @@ def _name(thing: Any) -> str:
 
 
 def _is_anew(before: Any, thing: Any) -> bool:
-    """Whether a thing may take the place of the one before: the same, or a class that was defined once more."""
+    """Whether a new entry may replace the old one: it is the same object, or a redefinition of the same class."""
     if before is thing:
         return True
     if dataclasses.is_dataclass(before) and not isinstance(before, type):

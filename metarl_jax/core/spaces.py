@@ -63,36 +63,36 @@ class Integers:
 
 
 def space_leaves(space: ObservationSpace) -> list[Array | Integers]:
-    """The leaves of an observation space, in the order of `jax.tree.leaves`."""
+    """Returns the leaves of an observation space, in the order of `jax.tree.leaves`."""
     return jax.tree.leaves(space, is_leaf=is_space)
 
 
 def flatten(space: ObservationSpace, observation: Observation) -> jax.Array:
-    """An observation, with any leading axes, as one float32 vector `[..., F]`; integers are one-hot."""
+    """Flattens an observation, with any leading axes, into one float32 vector `[..., F]`; integers become one-hot."""
     parts = [leaf.flatten(x) for leaf, x in pairs(space, observation)]
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
 
 
 def flat_size(space: ObservationSpace) -> int:
-    """F, the number of entries of `flatten`."""
+    """Returns F, the number of entries of `flatten`."""
     return sum(leaf.flat_size for leaf in space_leaves(space))
 
 
 def blank(space: ObservationSpace, *leading: int) -> Observation:
-    """An observation of zeros, with these leading axes."""
+    """Returns an observation of zeros, with these leading axes."""
     return jax.tree.map(
         lambda leaf: jnp.zeros((*leading, *leaf.shape), leaf.dtype), space, is_leaf=is_space
     )
 
 
 def space_of(observation: Observation) -> ObservationSpace:
-    """The space of an observation: floats are an `Array`, booleans are `Integers` of two values.
+    """Returns the space of an observation: `Array` for floats, `Integers` of two values for booleans.
 
     Args:
       observation: a pytree of arrays, or of their shapes and types.
 
     Raises:
-      UserError: for integers, whose number of values nobody can see.
+      UserError: for integers, because their number of values cannot be inferred.
     """
 
     def of_leaf(path: Any, x: Any) -> Array | Integers:
@@ -112,7 +112,7 @@ def space_of(observation: Observation) -> ObservationSpace:
 def pairs(
     space: ObservationSpace, observation: Observation
 ) -> list[tuple[Array | Integers, jax.Array]]:
-    """The leaves of a space, each with the array of an observation that belongs to it."""
+    """Returns pairs of a leaf of the space and the array of the observation that belongs to it."""
     structure = jax.tree.structure(space, is_leaf=is_space)
     return list(zip(space_leaves(space), structure.flatten_up_to(observation), strict=True))
 
@@ -155,12 +155,12 @@ class Box:
 
     @property
     def centre(self) -> float:
-        """The middle of the box: the mean of the first policy."""
+        """The middle of the box, `[]`: the mean of a policy before training."""
         return 0.5 * (self.low + self.high)
 
     @property
     def half_width(self) -> float:
-        """Half of high − low: the unit of means and deviations about the centre."""
+        """Half of high − low: the unit of a policy's means and standard deviations."""
         return 0.5 * (self.high - self.low)
 
 
@@ -168,9 +168,8 @@ ActionSpace = Discrete | Box
 
 
 def encode_action(action_space: ActionSpace, action: jax.Array) -> jax.Array:
-    """The action as a learner sees it at the next step, `[..., A]` float32.
-
-    One-hot for `Discrete`; for `Box` what was done of it, from −1 at the lower bound to 1 at the upper one.
+    """Encodes an action as the learner reads it at the next step, `[..., A]` float32. `Discrete` actions become
+    one-hot; `Box` actions are clipped and scaled, from −1 at the lower bound to 1 at the upper one.
     """
     if isinstance(action_space, Discrete):
         return jax.nn.one_hot(action, action_space.num_actions, dtype=jnp.float32)
@@ -178,7 +177,7 @@ def encode_action(action_space: ActionSpace, action: jax.Array) -> jax.Array:
 
 
 def encoded_action_size(action_space: ActionSpace) -> int:
-    """The number of entries of `encode_action`."""
+    """Returns the number of entries of `encode_action`."""
     if isinstance(action_space, Discrete):
         return action_space.num_actions
     return action_space.size

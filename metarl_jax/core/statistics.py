@@ -7,7 +7,7 @@ import numpy as np
 from scipy import special
 
 PERCENTILES = (10, 25, 50, 75, 90)
-"""Percentiles of the return over tasks that are reported: what rare tasks cost is not seen in a mean."""
+"""Reported percentiles of the return over tasks; a mean hides failures in rare tasks."""
 
 
 def interquartile_mean(returns: np.ndarray) -> np.ndarray:
@@ -22,9 +22,9 @@ def interquartile_mean(returns: np.ndarray) -> np.ndarray:
 
 
 def bootstrap_ci95(returns: np.ndarray, num_samples: int = 1000, seed: int = 0) -> np.ndarray:
-    """Percentile bootstrap interval of the mean over tasks: `[tasks, K]` to `[2, K]`; of one task, its own return.
+    """95% percentile bootstrap interval of the mean over tasks: `[tasks, K]` to `[2, K]`.
 
-    A round in which a return is nan has none: both ends are nan.
+    With a single task, both ends are its return. In a round with a nan return, both ends are nan.
     """
     from scipy import stats  # takes half a second to import
 
@@ -59,9 +59,8 @@ def ci95_over_seeds(returns: Sequence[np.ndarray]) -> np.ndarray:
     A t interval over the means of the S seeds. Each seed has its own tasks, so that the variation between tasks is
     in it. (A percentile bootstrap over three or five seeds holds the true mean far less often than in 95% of cases.)
 
-    Means are over the tasks that are not broken and, of each round, in which an episode came to its end.
-
-    One seed says nothing of other seeds: the interval is then `bootstrap_ci95`, over the tasks alone.
+    Broken tasks are left out, and so are, in each round, tasks in which no episode ended. A single seed carries no
+    information about other seeds: the interval is then `bootstrap_ci95`, over the tasks alone.
     """
     if len(returns) == 1:
         return _by_round(bootstrap_ci95, returns[0])
@@ -69,7 +68,7 @@ def ci95_over_seeds(returns: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def mean_over_tasks(values: np.ndarray) -> np.ndarray:
-    """The mean over the tasks that are not broken, `[tasks, K]` to `[K]`; nan where no episode came to its end."""
+    """Mean over the tasks that are not broken, `[tasks, K]` to `[K]`; nan where no episode ended."""
     return _by_round(lambda x: x.mean(axis=0), finite_tasks(values))
 
 
@@ -105,21 +104,20 @@ def relative_returns(
 
 
 def is_broken(returns: np.ndarray) -> np.ndarray:
-    """Tasks of `[tasks, K]` with a return that is infinite, or without any that is a number: `[tasks]`.
-
-    A return that is nan beside others that are not is that of an episode which did not come to its end.
+    """Returns which tasks of `[tasks, K]` are broken: `[tasks]` bool. A task is broken if a return is infinite or all
+    are nan. A single nan means that no episode of that round ended.
     """
     return np.asarray(np.isinf(returns).any(axis=1) | np.isnan(returns).all(axis=1))
 
 
 def finite_tasks(returns: np.ndarray) -> np.ndarray:
-    """The tasks of `[tasks, K]` that are not broken; nan for every task where all are."""
+    """Returns the tasks of `[tasks, K]` that are not broken; if all are, nan for every task."""
     broken = is_broken(returns)
     return np.full_like(returns, np.nan) if broken.all() else returns[~broken]
 
 
 def sum_over_rounds(returns: np.ndarray) -> np.ndarray:
-    """`[tasks, K]` to `[tasks, 1]`, without rounds in which no episode came to its end; nan where all are missing."""
+    """Sums `[tasks, K]` over rounds to `[tasks, 1]`, leaving out rounds in which no episode ended; nan if none did."""
     is_missing = np.isnan(returns)
     whole = returns if is_missing.all() else np.where(is_missing, 0.0, returns)
     return whole.sum(axis=1, keepdims=True)
@@ -128,7 +126,7 @@ def sum_over_rounds(returns: np.ndarray) -> np.ndarray:
 def summarize(returns: np.ndarray) -> dict[str, Any]:
     """Statistics of returns `[tasks, K]` by round and of their sum over the rounds, ready for JSON.
 
-    Broken tasks are left out, where there are others, and counted in `num_nonfinite_tasks`.
+    Broken tasks are left out, unless all are broken, and counted in `num_nonfinite_tasks`.
     """
     num_broken = int(is_broken(returns).sum())
     returns = finite_tasks(returns)
@@ -148,7 +146,7 @@ def summarize(returns: np.ndarray) -> dict[str, Any]:
 
 
 def _by_round(statistic: Callable[[np.ndarray], np.ndarray], returns: np.ndarray) -> np.ndarray:
-    """A statistic of `[tasks, K]`, of each round over the tasks in which an episode came to its end."""
+    """Computes a statistic of `[tasks, K]` for each round, over the tasks in which an episode ended."""
     missing = np.isnan(returns)
     if not missing.any() or missing.all():
         return statistic(returns)

@@ -1,4 +1,4 @@
-"""The axis of the tasks: spread over devices, and gone through in blocks on each of them.
+"""The task axis `N`: sharded over devices, and processed in blocks on each of them.
 
 Everything in the meta-step that has an axis `N` goes through `TaskAxis.map`, `mean` or `mean_gradient`. Neither the
 number of devices nor the size of a block changes a result, but for the order in which floats are summed.
@@ -26,7 +26,7 @@ MEMBERS = "members"
 
 
 class TaskAxis(NamedTuple):
-    """How functions of one task become functions of all `N`. (The members of a sweep have such an axis too.)
+    """Maps functions of one task over all `N` tasks. (The members of a sweep have such an axis too.)
 
     Attributes:
       mesh: the devices, in one axis; None for one device.
@@ -41,14 +41,14 @@ class TaskAxis(NamedTuple):
         return 1 if self.mesh is None else self.mesh.shape[self.name]
 
     def map(self, fn: Callable, shared: PyTree, *args: PyTree, block: int | None = None) -> PyTree:
-        """`fn(shared, task)` of every task: arguments `[N, ...]` to results `[N, ...]`.
+        """Computes `fn(shared, task)` for every task: arguments `[N, ...]` to results `[N, ...]`.
 
         Args:
-          fn: a function of what is shared and of one task.
-          shared: what is the same for all tasks, such as the meta-parameters.
+          fn: a function of the shared arguments and of one task.
+          shared: arguments that are the same for all tasks, such as the meta-parameters.
           args: arrays `[N, ...]`.
-          block: how many tasks of a device are done side by side by `vmap`, one block after another; None for all.
-            Rounded down to a divisor of the tasks of a device.
+          block: the number of tasks of a device that `vmap` runs side by side; blocks run one after another. None for
+            all. Rounded down to a divisor of the tasks of a device.
         """
 
         def local(shared, *args):
@@ -60,7 +60,7 @@ class TaskAxis(NamedTuple):
         return self._sharded(local, P(self.name), shared, args)
 
     def mean(self, fn: Callable, shared: PyTree, *args: PyTree, block: int | None = None) -> PyTree:
-        """The mean of `fn(shared, task)` over all tasks, accumulated from block to block. Arguments as in `map`."""
+        """Returns the mean of `fn(shared, task)` over all tasks, accumulated over blocks. Arguments as in `map`."""
 
         def block_sum(shared, xs):
             return jax.tree.map(lambda x: x.sum(0), _over_block(partial(fn, shared), xs))
@@ -75,7 +75,7 @@ class TaskAxis(NamedTuple):
         *args: PyTree,
         block: int | None = None,
     ) -> tuple[PyTree, PyTree]:
-        """The gradient in `params` of the mean loss over all tasks, and the means of its metrics.
+        """Returns the gradient in `params` of the mean loss over all tasks, and the means of its metrics.
 
         It is the gradient of the sum over a block, accumulated from block to block. A sum of the gradients of single
         tasks would be the same number, but weights that tasks share would then have a gradient `[N, ...]`.
@@ -104,7 +104,7 @@ class TaskAxis(NamedTuple):
         return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, P(self.name)))
 
     def _mean(self, block_sum: Callable, shared: PyTree, args: PyTree, block: int | None) -> PyTree:
-        """The sums of the blocks, (shared, tasks of a block) to a pytree, added up and divided by N."""
+        """Returns the sums of the blocks, (shared, tasks of a block) to a pytree, added up and divided by N."""
         num_tasks = jax.tree.leaves(args)[0].shape[0]
 
         def local(shared, *args):
@@ -134,7 +134,7 @@ class TaskAxis(NamedTuple):
 
 
 def make_task_axis(devices: list[Device], name: str = TASKS) -> TaskAxis:
-    """The axis over these devices."""
+    """Returns the task axis over these devices."""
     if len(devices) == 1:
         return TaskAxis(None, name)
     mesh = jax.make_mesh((len(devices),), (name,), devices=devices, axis_types=(AxisType.Auto,))
@@ -142,7 +142,8 @@ def make_task_axis(devices: list[Device], name: str = TASKS) -> TaskAxis:
 
 
 def _over_block(fn: Callable, xs: PyTree) -> PyTree:
-    """`fn` of every task of a block side by side. One alone is spared the axis, with which products are slower."""
+    """Maps `fn` over the tasks of a block with `vmap`. A single task is computed without a batch axis, which slows down
+    products."""
     if jax.tree.leaves(xs)[0].shape[0] > 1:
         return jax.vmap(fn)(*xs)
     return jax.tree.map(lambda y: y[None], fn(*jax.tree.map(lambda x: x[0], xs)))

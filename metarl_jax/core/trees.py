@@ -1,4 +1,4 @@
-"""Arrays and pytrees of them: reshaped and chosen by leading axes, and averaged over valid entries."""
+"""Helpers for arrays and pytrees: reshaping and selection by leading axes, and means over valid entries."""
 
 import math
 
@@ -34,12 +34,12 @@ def where_leading(condition: Array, x: PyTree, y: PyTree) -> PyTree:
 
 
 def largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is not above `limit`."""
+    """Returns the largest divisor of `number` that is not above `limit`."""
     return max(d for d in range(1, min(number, limit) + 1) if number % d == 0)
 
 
 ROUNDING = 1e-5
-"""Differences of float32 numbers, in proportion to their size, that sums over an episode may have by rounding alone."""
+"""Relative differences of float32 sums over an episode that rounding alone may cause."""
 
 
 def standardize(values: Array, valid: Array, scale: float | Array = 1.0) -> Array:

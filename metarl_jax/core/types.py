@@ -29,7 +29,7 @@ from metarl_jax.core.spaces import Observation
 Array = jax.Array
 PyTree = Any
 Device = Any
-"""A `jax.Device`, which type checkers take for a variable."""
+"""A `jax.Device`; an alias, because type checkers take that name for a variable."""
 Key = jax.Array
 """A typed PRNG key (`jax.random.key`)."""
 
@@ -83,7 +83,7 @@ class PolicyOut(struct.PyTreeNode):
     latent: PyTree = ()
 
     def with_mask(self, mask: Array | None) -> "PolicyOut":
-        """The answer in which actions that are False in `mask` `[..., A]` have probability zero."""
+        """Returns the answer with probability zero for actions that are False in `mask` `[..., A]`."""
         if mask is None:
             return self
         if not isinstance(self.distribution, Categorical):
@@ -100,10 +100,10 @@ class Transition(struct.PyTreeNode):
       policy: what the learner answered when the step was recorded.
       log_prob: `[...]` log-likelihood of `action` under `policy`.
       reward: `[...]`, zero on invalid steps.
-      terminated: `[...]` bool, whether the action ended the episode by termination. An episode whose time is out was
-        not terminated.
-      training_reward: `[...]`, what advantages are made of (`advantage.training_reward`): the reward, or minus the
-        regret of the action. Zero on invalid steps.
+      terminated: `[...]` bool, whether the action ended the episode by termination. Reaching the time limit is not
+        termination.
+      training_reward: `[...]`, the signal that advantages are computed from (`advantage.training_reward`): the reward,
+        or minus the regret of the action. Zero on invalid steps.
       advantage: `[...]`, zero on invalid steps (see `metarl_jax.core.advantages`).
       target: `[...]` regression target of the value function.
     """
@@ -140,9 +140,9 @@ class Trial(struct.PyTreeNode):
     Attributes:
       rollout: `Transition` of `[K, T, E]`.
       key: the key that `begin` was given.
-      observation_statistics: count and moments of the raw observations of the valid steps; None where the run does
-        not normalise.
-      last: `TimeStep` of `[K, E]`, what would be seen after the last step of each round: the observation that the last
+      observation_statistics: count and moments of the raw observations at valid steps; None if the run does not
+        normalise observations.
+      last: `TimeStep` of `[K, E]`, the timestep after the last step of each round, with the observation that the last
         action led to. `valid` is False where the episode had terminated.
       last_value: `[K, E]`, the value of `last` where the episode was cut there, and 0 where it had ended; None where
         advantages take every round to end with its last step.
@@ -166,13 +166,13 @@ class Trial(struct.PyTreeNode):
     env_states: PyTree = None
 
     def episode_returns(self) -> Array:
-        """Undiscounted return of every episode, `[..., K, E]`; of a trial by steps, of what was seen of it."""
+        """Undiscounted return of every episode, `[..., K, E]`; in a trial by steps, of its recorded part."""
         if self.episode_index is None:
             return self.rollout.reward.sum(axis=-2)
         return sum_by_episode(self.rollout.reward, self.episode_index, self.num_rounds)
 
     def take_rounds(self, start: int, stop: int) -> "Trial":
-        """The trial with the record of the rounds [start, stop) alone."""
+        """Returns the trial restricted to the rounds [start, stop)."""
 
         def cut(tree: PyTree) -> PyTree:
             return jax.tree.map(lambda x: x[start:stop], tree)
@@ -182,7 +182,8 @@ class Trial(struct.PyTreeNode):
         )
 
     def is_finished(self) -> Array:
-        """Whether an episode came to its end, `[..., K, E]` bool: all do, but in a trial by steps."""
+        """Whether an episode ended within the trial, `[..., K, E]` bool. In a trial by steps, the last one may be cut,
+        and later ones may not have begun."""
         if self.num_finished is None:
             reward = self.rollout.reward
             return jnp.ones((*reward.shape[:-2], reward.shape[-1]), bool)
@@ -190,7 +191,7 @@ class Trial(struct.PyTreeNode):
 
 
 def sum_by_episode(values: Array, episode_index: Array, num_episodes: int) -> Array:
-    """The sums over the steps of each episode: `[..., 1, S, E]` to `[..., K, E]`."""
+    """Returns the sums over the steps of each episode: `[..., 1, S, E]` to `[..., K, E]`."""
     is_mine = episode_index[..., 0, None, :, :] == jnp.arange(num_episodes)[:, None, None]
     return jnp.where(is_mine, values[..., 0, None, :, :], 0).sum(axis=-2)
 
@@ -215,10 +216,10 @@ class TrainState(struct.PyTreeNode):
 
     Attributes:
       step: int32, meta-steps done.
-      meta: what the learner brings into a new task.
+      meta: the learned state with which the learner begins a new task.
       opt_state: the outer method's state.
       key: the key from which every later draw of the run descends.
-      consecutive_skips: int32, how many updates up to now were skipped one after another for not being finite.
+      consecutive_skips: int32, the number of latest updates in a row that were skipped because they were not finite.
     """
 
     step: Array

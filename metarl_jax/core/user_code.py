@@ -1,4 +1,4 @@
-"""Classes of the user, by `path/to/file.py:Class` or `package.module:Class`."""
+"""Imports a user's own classes, named as `path/to/file.py:Class` or `package.module:Class`."""
 
 import difflib
 import hashlib
@@ -15,31 +15,31 @@ from typing import Any
 from metarl_jax.core.errors import UserError
 
 _PREFIX = "metarl_user"
-"""The beginning of the names of modules that were imported from files."""
+"""Prefix of the names of modules that were imported from files."""
 
 _FILES: dict[str, Path] = {}
-"""The path by which each module was asked for, by the name of the module."""
+"""The requested path of each imported module, by the name of the module."""
 
 
 def is_reference(text: str) -> bool:
-    """Whether this names a file or a module, and something in it, rather than something that is registered."""
+    """Whether this is a reference to a class in a file or module, rather than a registered name."""
     return ":" in text or text.endswith(".py")
 
 
 def file_of(reference: str) -> Path | None:
-    """The file that a reference names; None where it names a module."""
+    """Returns the file that a reference names; None if it names a module."""
     path, _, _ = reference.rpartition(":")
     return Path(path) if path.endswith(".py") else None
 
 
 def module_of(reference: str) -> str | None:
-    """The module that a reference names; None where it names a file, or is no reference."""
+    """Returns the module that a reference names; None if it names a file or is not a reference."""
     place, colon, _ = reference.rpartition(":")
     return place if colon and not place.endswith(".py") else None
 
 
 def file_of_module(name: str) -> Path | None:
-    """Where the text of a module is; None if there is no such module, or it is no text."""
+    """Returns the source file of a module; None if there is no such module or it has no Python source."""
     _search_here()
     try:
         spec = importlib.util.find_spec(name)
@@ -58,7 +58,7 @@ def find(reference: str) -> Any:
     place, colon, attribute = reference.rpartition(":")
     if not colon or not attribute.isidentifier() or not place:
         raise UserError(
-            f"{reference!r} does not say what to take: write path/to/file.py:NAME or package.module:NAME"
+            f"{reference!r} does not name a class: write path/to/file.py:NAME or package.module:NAME"
         )
     path = file_of(reference)
     module = _import_module(place) if path is None else import_file(path)
@@ -77,13 +77,11 @@ def find(reference: str) -> Any:
 
 
 def import_file(path: Path, copy: Path | None = None) -> ModuleType:
-    """The module of a file, imported once in a process.
-
-    Its folder is searched for what it imports, after everything else.
+    """Imports a file as a module, once per process. The file's folder is appended to the import path.
 
     Args:
-      path: by which it is known from then on.
-      copy: is read where there is no file at `path`.
+      path: the file; also the key under which the module is remembered.
+      copy: read if there is no file at `path`.
 
     Raises:
       UserError: if there is neither, or if the file cannot be imported, with the line.
@@ -103,7 +101,7 @@ def import_file(path: Path, copy: Path | None = None) -> ModuleType:
 
 
 def import_as(name: str, source: Path) -> None:
-    """Imports a file as the module of a name that is not there any more.
+    """Imports a file under the name of a module that no longer exists.
 
     Raises:
       UserError: if it cannot be imported, with the line.
@@ -127,14 +125,15 @@ def _run_file(name: str, source: Path) -> ModuleType:
 
 
 def source_of(path: Path) -> Path:
-    """Where the text of a file is: at its path or, where that is gone, the copy that was imported in its place."""
+    """Returns the source file that was imported for a path: the path itself or, if it no longer exists, the copy."""
     module = sys.modules.get(_module_name(Path(os.path.abspath(path))))
     copy = None if module is None else module.__file__
     return path if path.is_file() or copy is None else Path(copy)
 
 
 def reference_of(thing: Any) -> str | None:
-    """The file or module by which another process finds a class; None for one from a prompt or inside a function."""
+    """Returns the reference by which another process finds a class; None for a class of a prompt or inside a
+    function."""
     name, module = getattr(thing, "__qualname__", ""), getattr(thing, "__module__", "")
     if not name.isidentifier() or not module:
         return None
@@ -157,7 +156,7 @@ def _module_name(path: Path) -> str:
 
 
 def _search_here() -> None:
-    """Modules of the working folder are found, after everything else."""
+    """Appends the working folder to the import path."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
 
@@ -177,7 +176,7 @@ def _import_module(name: str) -> ModuleType:
 
 
 def _describe(error: Exception, source: Path) -> str:
-    """An error in the import of a user's file, with file and line, on one line."""
+    """Describes an error in the import of a user's file, with file and line, on one line."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}: correct it"
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""Bad options found before anything is compiled: bounds and choices stand beside the fields that they are about."""
+"""Validation of options before compilation; bounds and choices are declared beside the fields."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ def bounded(
     at_most: float | None = None,
     above: float | None = None,
 ) -> Any:
-    """A dataclass field with a default and the bounds of its value (of every entry, if it is a tuple)."""
+    """Returns a dataclass field with a default and the bounds of its value (of every entry, if it is a tuple)."""
     bounds = {"at_least": at_least, "at_most": at_most, "above": above}
     return dataclasses.field(
         default=default, metadata={name: x for name, x in bounds.items() if x is not None}
@@ -28,14 +28,14 @@ def bounded(
 
 
 def is_off(coefficient: Any) -> bool:
-    """Whether a weight is known to be zero. One that is traced may have any value."""
+    """Whether a weight is known to be zero; a traced weight may have any value, so it is not."""
     return isinstance(coefficient, int | float) and coefficient == 0
 
 
 def check_fields(config: Any, prefix: str = "") -> None:
     """Checks type, choice and bounds of every concrete field of a dataclass, and of the dataclasses in it.
 
-    Tracers and arrays, which a sweep puts in the place of floats, pass.
+    Tracers and arrays, which a sweep substitutes for floats, are not checked.
 
     Raises:
       UserError: naming the field, the value and the remedy.

@@ -1,4 +1,4 @@
-"""Writes to disk of which none fails silently, and none leaves half a file under its name."""
+"""Writes to disk that report every failure and never leave a partial file under the final name."""
 
 import contextlib
 import os
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SWEEP, MEMBERS = "sweep.json", "members"
-"""The file by which the folder of a sweep is recognised, and the folder of its runs."""
+"""The file that marks the folder of a sweep, and the folder of its runs."""
 
 
 class WriteError(OSError):
-    """A file of a run that could not be written. The message says how to go on."""
+    """A file of a run could not be written. The message says how to continue the run."""
 
     def __init__(self, path: Path, error: BaseException | str):
         run = _run_around(path)
@@ -48,7 +48,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields the path of a file to write, which takes the place of `path` when the block ends well.
+    """Yields the path of a temporary file, which replaces `path` if the block succeeds.
 
     Raises:
       WriteError: if it cannot be written; `path` holds what it held before.
@@ -65,7 +65,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def append(path: Path, content: str | bytes) -> None:
-    """Appends to a file, which is open for no longer than that.
+    """Appends to a file, and closes it again.
 
     Raises:
       WriteError: if it cannot be written.
@@ -76,7 +76,7 @@ def append(path: Path, content: str | bytes) -> None:
 
 
 def sweep_around(path: Path) -> Path | None:
-    """The folder of the sweep that the run in this folder is a member of, if it is one."""
+    """Returns the folder of the sweep that the run in this folder is a member of, if it is one."""
     members = path.parent if path.parent.name else path.absolute().parent
     is_member = members.name == MEMBERS and (members.parent / SWEEP).is_file()
     return members.parent if is_member else None

@@ -20,7 +20,7 @@ GRADIENT, MEMORY, STRUCTURE = "by gradient", "by memory", "by structure"
 ANY, DISCRETE, RECURRING = (
     "any environment",
     "discrete actions",
-    "any; made for tasks that come back",
+    "any; made for recurring tasks",
 )
 
 registry: "Registry[type[LearnerConfig]]" = Registry(
@@ -38,7 +38,7 @@ registry: "Registry[type[LearnerConfig]]" = Registry(
         ),
         "cavia": Entry(
             "metarl_jax.learners.gradient:CAVIA",
-            "gradient steps on a few numbers beside the observation",
+            "gradient steps on a context vector beside the observation",
             GRADIENT,
             ANY,
         ),
@@ -56,43 +56,43 @@ registry: "Registry[type[LearnerConfig]]" = Registry(
         ),
         "symmetric_rl2": Entry(
             "metarl_jax.learners.symmetric:SymmetricRL2",
-            "RL² to which discrete actions are exchangeable",
+            "RL² for exchangeable discrete actions",
             MEMORY,
             DISCRETE,
         ),
         "key_value": Entry(
             "metarl_jax.learners.key_value:KeyValue",
-            "an external memory that is filled within the trial",
+            "an external memory that is written within the trial",
             MEMORY,
             ANY,
         ),
         "episodic": Entry(
             "metarl_jax.learners.episodic:Episodic",
-            "RL² with a store that outlives trials, for tasks that come back",
+            "RL² with a store that persists across trials, for recurring tasks",
             MEMORY,
             RECURRING,
         ),
         "varibad": Entry(
             "metarl_jax.learners.varibad:VariBAD",
-            "a policy on a belief over tasks, which is trained to predict",
+            "a policy on a belief over tasks, trained to predict rewards and observations",
             MEMORY,
             ANY,
         ),
         "hypernetwork": Entry(
             "metarl_jax.learners.structured:Hypernetwork",
-            "a memory of the trial that generates the weights of the policy",
+            "a recurrent encoder of the trial generates the weights of the policy",
             STRUCTURE,
             ANY,
         ),
         "modular": Entry(
             "metarl_jax.learners.structured:Modular",
-            "a memory of the trial that routes through modules",
+            "a recurrent encoder of the trial routes through modules",
             STRUCTURE,
             ANY,
         ),
         "tuned_hypernetwork": Entry(
             "metarl_jax.learners.structured:TunedHypernetwork",
-            "gradient steps on the code from which weights are generated",
+            "gradient steps on the code that generates the weights",
             STRUCTURE,
             ANY,
         ),

@@ -30,15 +30,15 @@ AuxLoss = Callable[[MetaParams, Memory, PolicyOut, Trial], tuple[Array, Metrics]
 
 
 class ParameterGroup(NamedTuple):
-    """Meta-parameters whose gradient is clipped by its own norm, and stepped on by an Adam of its own.
+    """Meta-parameters whose gradient is clipped by its own norm and applied by an Adam of their own.
 
-    For parameters that one loss alone moves: as one vector with the others, the norm of the greater gradient would
-    scale the smaller one down.
+    Use it for parameters that only one of several losses trains. Clipped together with the others, the larger gradient
+    would scale the smaller one down.
 
     Attributes:
       name: of the group.
       pattern: a regular expression that is found in the paths of its arrays, such as `params/encoder/Dense_0/kernel`.
-      learning_rate: step size of its Adam; that of the outer method when None.
+      learning_rate: step size of its Adam; None for the step size of the outer method.
     """
 
     name: str
@@ -47,7 +47,7 @@ class ParameterGroup(NamedTuple):
 
 
 ParameterGroups = tuple[ParameterGroup, ...]
-"""Groups in order: an array belongs to the first that matches, and otherwise to the rest, which is a group too."""
+"""Parameter groups in order: an array belongs to the first that matches. All others form one more group."""
 
 
 class MetaLearner(NamedTuple):
@@ -106,7 +106,7 @@ class Setup(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class LearnerConfig(Named):
-    """Options of a learner; subclasses add theirs as fields and build the learner.
+    """Options of a learner. Subclasses add fields and build the learner in `make`.
 
     `name` is how users call it. The other class variables say what kind of learner it is; checks, defaults, reports
     and pictures go by them. The defaults are those of a learner to which a trial is one sequence.
@@ -115,9 +115,9 @@ class LearnerConfig(Named):
     needs_round_advantages: ClassVar[bool] = False
     """Whether `adapt` needs the advantages of a round when the round ends, as an inner gradient step does."""
     has_value: ClassVar[bool] = True
-    """Whether `act` answers a value, so that `advantage.baseline` may be `value`."""
+    """Whether `act` returns a value, so that `advantage.baseline` may be `value`."""
     result_rounds: ClassVar[Literal["last", "all"]] = "all"
-    """Which rounds of a trial are the result: the `last`, where the others are data to adapt to, or `all`."""
+    """Rounds whose return is the result of a trial: the `last`, if the others are data for adaptation, or `all`."""
     round_label: ClassVar[Literal["round", "episode"]] = "episode"
     """Name of a round in tables: `round` for parallel episodes between two inner steps, or `episode`."""
 
@@ -126,32 +126,32 @@ class LearnerConfig(Named):
         raise TypeError(f"{type(self).__name__} must define make")
 
     encoder: str | None = None
-    """How observations are read: `flat` (one vector, integers one-hot), `grid` (integer grids by embeddings and small
-    convolutions), or a flax module of your own, `file.py:Class`; as the environment says when not given."""
+    """Encoder of observations: `flat` (one vector, integers one-hot), `grid` (embeddings and small convolutions for
+    integer grids), or a flax module of your own as `file.py:Class`. The environment's default when not given."""
 
     def make_encoder(self, env: TaskDistribution) -> nn.Module:
-        """The module that reads the observations of `env`."""
+        """Returns the module that encodes the observations of `env`."""
         return make_encoder(self.encoder or env.encoder, env.observation_space)
 
     def num_adapted(self, env: TaskDistribution) -> int:
-        """Numbers of the policy that a new task moves: fast parameters, or entries of an inferred code of the task."""
+        """Returns how many numbers of the policy adapt to a new task: fast parameters, or entries of an inferred task
+        code."""
         del env
         return 0
 
     def filled_parameters(self) -> dict[str, str]:
-        """Fields whose value fills meta-parameters before training, as the first value of what is learned.
+        """Returns the fields that set the initial value of meta-parameters.
 
-        By the name of the field, a regular expression that is found in the paths of those meta-parameters and of no
-        others. A run that begins with what another has learned (`Config.init_from`) fills them anew where it asks for
-        another value.
+        Maps the name of a field to a regular expression that matches the paths of exactly those meta-parameters. A run
+        that starts from another one (`Config.init_from`) resets them if its value of the field differs.
         """
         return {}
 
     def suited_to(self, env: TaskDistribution) -> "LearnerConfig":
-        """These options with the defaults that suit the actions of `env`; for `metarl_jax.defaults`.
+        """Returns these options with defaults that suit the actions of `env`, for `metarl_jax.defaults`.
 
         Raises:
-          UserError: where the learner makes no sense in `env`, with the reason and what to choose instead.
+          UserError: if the learner cannot work in `env`, with the reason and an alternative.
         """
         del env
         return self
@@ -162,7 +162,7 @@ class LearnerConfig(Named):
 
 
 def check_advantages(learner: LearnerConfig, setup: Setup) -> None:
-    """Checks that advantages are such as this kind of learner can use.
+    """Checks that the advantage options fit this kind of learner.
 
     Raises:
       UserError: naming the field, the value and the remedy.
@@ -172,7 +172,7 @@ def check_advantages(learner: LearnerConfig, setup: Setup) -> None:
         _check_round_advantages(learner, advantage)
         if setup.num_rounds < 2:
             raise UserError(
-                f"num_rounds={setup.num_rounds} leaves learner {learner.name!r} no step to adapt: choose 2 or more"
+                f"num_rounds={setup.num_rounds} leaves learner {learner.name!r} no inner step: choose 2 or more"
             )
     if advantage.baseline == "value" and not learner.has_value:
         raise UserError(
@@ -210,14 +210,14 @@ def _check_round_advantages(learner: LearnerConfig, advantage: AdvantageConfig) 
     if advantage.training_reward == "regret":
         raise UserError(
             f"advantage.training_reward='regret' does not fit learner {learner.name!r}, whose inner step would "
-            "be told the task: choose advantage.training_reward='reward'"
+            "use the hidden task: choose advantage.training_reward='reward'"
         )
 
 
 def unroll(
     learner: MetaLearner, meta_params: MetaParams, inner_state: InnerState, timesteps: TimeStep
 ) -> tuple[PolicyOut, InnerState]:
-    """The learner's `unroll` over timesteps `[T, E]`, or a scan of its `act`."""
+    """Runs the learner's `unroll` over timesteps `[T, E]`, or else a scan of its `act`."""
 
     def step(inner_state, timestep):
         out, inner_state = learner.act(meta_params, inner_state, timestep)
@@ -231,7 +231,8 @@ def unroll(
 
 
 def rematerialized(learner: MetaLearner) -> MetaLearner:
-    """The learner, whose `adapt` and `unroll` keep only their arguments for a backward pass, and compute again."""
+    """Returns the learner with `adapt` and `unroll` rematerialised: the backward pass stores only their arguments, and
+    recomputes the rest."""
     adapt = learner.adapt
     return learner._replace(
         adapt=None if adapt is None else jax.checkpoint(adapt),

@@ -1,4 +1,4 @@
-"""Adaptation by episodic memory: what was learned in a task is there when the task comes back."""
+"""Adaptation by episodic memory: the learner recalls its earlier state when a task recurs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Recall(struct.PyTreeNode):
     Attributes:
       slot: `[...]` int32, the nearest entry of the store.
       age: `[...]` int32, how many entries were written after it; −1 for an empty slot.
-      familiarity: `[...]`, how similar its key is to the observation, from 0 to 1.
+      familiarity: `[...]`, the similarity of its key to the observation, from 0 to 1.
       share: `[...]`, the mean share of the recurrent state that the recalled one replaced, from 0 to 1; 0 where
         recall is an input.
     """
@@ -106,11 +106,12 @@ class Episodic(RL2):
 
       max_{θ, M} E_task E_{trajectory ~ π_θ(·|M)} Σ_t γ^t r_t
 
-    Every observation is a query. The recurrent state of the most similar entry is put back into the network, through a
+    Every observation is a query. The recurrent state of the most similar entry is reinstated in the network through a
     learned gate (`EpisodicPolicy`). If nothing similar is stored, nothing changes, and the policy has to explore. When
-    a trial ends, its first observation is written as a key, with the recurrent state after all of the trial, the last
-    reward included. Where several trials of a meta-step are of the same task, the one with the highest return stays.
-    Within a meta-step the store is frozen, and so are the states in it: no gradient passes from one trial to another.
+    a trial ends, its first observation is written as a key; the value is the recurrent state at the end of the trial,
+    after the last reward. Where several trials of a meta-step are of the same task, the one with the highest return
+    stays. Within a meta-step the store is frozen, and so are the states in it: no gradient passes from one trial to
+    another.
 
     Differences from Ritter et al. (2018), whose agent is an LSTM trained by A2C on one task after another: keys are the
     observation itself, not an embedding of it, and the gate is multiplied by the similarity of the key.
@@ -123,18 +124,18 @@ class Episodic(RL2):
     name: ClassVar[str] = "episodic"
 
     recall: Literal["gate", "input"] = "gate"
-    """How recall reaches the policy: through a learned `gate` into the recurrent state of `gru` or `lstm`, or as an
-    `input` beside the observation."""
+    """How the recalled state reaches the policy: through a learned `gate` into the recurrent state of `gru` or `lstm`,
+    or as an `input` beside the observation."""
     capacity: int = bounded(1024, at_least=1)
-    """Entries of the store."""
+    """Number of entries in the store."""
     num_neighbors: int = bounded(1, at_least=1)
-    """Entries that are read."""
+    """Number of nearest entries that a query reads."""
     bandwidth: float = bounded(0.3, above=0)
-    """Distance at which a key is no longer similar, in the units of observations."""
+    """Length scale h of the similarity exp(−d²/2h²) of a key at distance d, in the units of observations."""
     merge_distance: float = bounded(0.1, at_least=0)
-    """Distance up to which two keys are the same task, in the units of observations."""
+    """Keys at most this far apart are treated as the same task; in the units of observations."""
     store_enabled: bool = True
-    """Write to the store. Without it this is RL²."""
+    """Write to the store. If disabled, the learner is RL²."""
 
     def validate(self, setup: Setup) -> None:
         super().validate(setup)

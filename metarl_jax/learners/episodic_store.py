@@ -1,6 +1,6 @@
-"""A key–value store that outlives trials: what a learner remembers of the tasks that it has met.
+"""A key–value store that persists across trials, for what a learner has found out about earlier tasks.
 
-All sizes are fixed. Reading never changes the store; writing answers a new one.
+All sizes are fixed. Reading never changes the store; writing returns a new one.
 """
 
 import jax
@@ -16,9 +16,9 @@ class Store(struct.PyTreeNode):
     Attributes:
       keys: `[C, D]`.
       values: `[C, V]`.
-      used_at: `[C]` int32, the number of the last write to a slot, or near it; −1 where there was none.
-      written_at: `[C]` int32, the number of the last write to a slot; −1 where there was none.
-      num_writes: `[]` int32, all writes up to now, or less after 2³⁰ of them.
+      used_at: `[C]` int32, index of the last write to a slot or near its key; −1 if none. written_at: `[C]` int32,
+        index of the last write to a slot; −1 if none. num_writes: `[]` int32, number of writes so far; renumbered after
+        2³⁰.
     """
 
     keys: Array
@@ -29,7 +29,7 @@ class Store(struct.PyTreeNode):
 
 
 def empty(capacity: int, key_size: int, value_size: int) -> Store:
-    """A store in which nothing was written."""
+    """Returns an empty store."""
     return Store(
         keys=jnp.zeros((capacity, key_size), jnp.float32),
         values=jnp.zeros((capacity, value_size), jnp.float32),
@@ -42,10 +42,10 @@ def empty(capacity: int, key_size: int, value_size: int) -> Store:
 def recall(
     store: Store, query: Array, num_neighbors: int, bandwidth: float | Array
 ) -> tuple[Array, Array, Array]:
-    """Returns what the nearest keys hold, weighed by their similarity to the query.
+    """Returns the values of the nearest keys, weighted by their similarity to the query.
 
     With κ_i = exp(−‖q − k_i‖² / 2h²) over the slots that were written, the value is Σ κ_i v_i / max(Σ κ_i, 1) over the
-    n largest κ: the mean of what is near, and next to nothing where nothing is.
+    n largest κ: a mean of near values, and almost zero if no key is near.
 
     Args:
       query: `[..., D]`.
@@ -53,8 +53,7 @@ def recall(
       bandwidth: h, in the units of the keys.
 
     Returns:
-      The value `[..., V]`; the slot of the nearest key, int32 `[...]`; and its κ `[...]`, which says how familiar the
-      query is.
+      The value `[..., V]`; the slot of the nearest key, int32 `[...]`; and its κ `[...]`, the familiarity of the query.
 
     References:
       Pritzel et al., "Neural Episodic Control", ICML 2017.
@@ -68,7 +67,8 @@ def recall(
 
 
 def age(store: Store, slot: Array) -> Array:
-    """Returns how many writes followed that to a slot, int32 of the shape of `slot`; −1 where nothing was written."""
+    """Returns how many writes happened after the last one to a slot, int32 of the shape of `slot`; −1 for an empty
+    slot."""
     written_at = store.written_at[slot]
     return jnp.where(written_at >= 0, store.num_writes - 1 - written_at, -1)
 
@@ -80,11 +80,11 @@ def write(
     merge_distance: float | Array,
     use_distance: float | Array = 0.0,
 ) -> Store:
-    """The store after W writes, one after another.
+    """Returns the store after W writes, one after another.
 
     A key within `merge_distance` of one that is stored takes its slot: the newer value of the same task replaces the
-    older. Any other key goes to an empty slot or, where there is none, to the one whose last use is the longest ago:
-    a use is a write to it, or of a key within `use_distance` of its own, which has read it.
+    older. Any other key goes to an empty slot or, if there is none, to the least recently used one. A slot is used by a
+    write to it, or by a write of a key within `use_distance` of its own, whose trial has read it.
 
     Args:
       keys: `[W, D]`.
@@ -112,7 +112,7 @@ def write(
 
 
 def _largest(x: Array, count: int) -> tuple[Array, Array]:
-    """The largest entries of `[..., C]` and where they are, both `[..., count]`."""
+    """Returns the largest entries of `[..., C]` and their indices, both `[..., count]`."""
     if count > 1:
         return jax.lax.top_k(x, count)
     # A CPU would sort for a top-k, even for one.
@@ -129,7 +129,7 @@ def _squared_distance(query: Array, keys: Array) -> Array:
 
 
 def _renumbered(store: Store) -> Store:
-    """The store with smaller numbers of writes, of the same order, before they no longer fit into an int32.
+    """Renumbers the writes of a store in the same order, before their number overflows an int32.
 
     Slots that were not used in the last 2²⁹ writes become equally old.
     """

@@ -1,4 +1,4 @@
-"""Which part of the parameters adapts: nested dictionaries cut in two by the paths of their arrays.
+"""Splits parameters, as nested dictionaries, into a fast part that adapts and the rest, by the paths of arrays.
 
 The fast part and the rest are flat dictionaries from paths such as `params/MLP_0/Dense_0/kernel` to arrays.
 """
@@ -17,29 +17,30 @@ FlatParams = dict[str, Array]
 LearnedInnerLR = Literal["none", "scalar", "layer", "array", "parameter"]
 
 SHARPNESS = 4.0
-"""How near zero learned step sizes bend away from it: below the first one divided by this."""
+"""Learned step sizes bend away from zero below their initial value divided by this number."""
 
 
 def flatten(params: Any) -> FlatParams:
-    """Nested dictionaries as one, by path."""
+    """Flattens nested dictionaries into one, keyed by path."""
     flat: Any = flatten_dict(params, sep="/")
     return flat
 
 
 def merge(*parts: FlatParams) -> Any:
-    """Nested dictionaries again; later parts replace earlier ones."""
+    """Merges flat dictionaries into nested ones; later parts replace earlier ones."""
     return unflatten_dict({path: x for part in parts for path, x in part.items()}, sep="/")
 
 
 def select(params: Any, pattern: str) -> tuple[FlatParams, FlatParams]:
-    """The arrays whose path has a match of the regular expression in it, and the others."""
+    """Splits arrays into those whose path contains a match of the regular expression, and the others."""
     flat = flatten(params)
     fast = {path: x for path, x in flat.items() if re.search(pattern, path)}
     return fast, {path: x for path, x in flat.items() if path not in fast}
 
 
 def init_inner_lr(kind: LearnedInnerLR, fast: FlatParams, value: float | Array) -> FlatParams:
-    """The meta-parameters of step sizes that are all `value` at first: one for each group of arrays or each number."""
+    """Returns meta-parameters for step sizes that all start at `value`: one for each group of arrays, or for each
+    number."""
     if kind == "parameter":
         return {path: jnp.full_like(x, value) for path, x in fast.items()}
     first = jnp.asarray(inverse_squareplus(SHARPNESS) / SHARPNESS * value, jnp.float32)
@@ -47,11 +48,11 @@ def init_inner_lr(kind: LearnedInnerLR, fast: FlatParams, value: float | Array) 
 
 
 def step_sizes(kind: LearnedInnerLR, inner_lr: FlatParams, value: float | Array) -> FlatParams:
-    """The step sizes that the meta-parameters of `init_inner_lr` with the same `value` stand for.
+    """Returns the step sizes that meta-parameters of `init_inner_lr` with the same `value` represent.
 
-    Those of a `parameter` are the numbers themselves, and may change their sign (Meta-SGD). Others are above zero: with
-    the scale s = value/4 and a number x, s·squareplus(x/s), which is x but near zero. Whole arrays would come to
-    *ascend* the inner loss.
+    For `parameter` they are the numbers themselves, and may change sign (Meta-SGD). All others stay positive, because
+    whole arrays would otherwise come to *ascend* the inner loss: with scale s = value/4 and number x, the step size is
+    s·squareplus(x/s), which is close to x except near zero.
     """
     if kind == "parameter":
         return inner_lr
@@ -60,7 +61,7 @@ def step_sizes(kind: LearnedInnerLR, inner_lr: FlatParams, value: float | Array)
 
 
 def expand_inner_lr(kind: LearnedInnerLR, fast: FlatParams, sizes: FlatParams) -> FlatParams:
-    """The step size of each array of the fast part, from those of `step_sizes`."""
+    """Returns the step size of each array of the fast part, from those of `step_sizes`."""
     return {path: sizes[_group(kind, path)] for path in fast}
 
 
@@ -71,17 +72,18 @@ def _group(kind: LearnedInnerLR, path: str) -> str:
 
 
 def check_pattern(params: Any, pattern: str) -> None:
-    """Raises `UserError` where the expression is none, or no path of the parameters (of shapes) matches it."""
+    """Raises `UserError` if the regular expression is invalid, or matches no path of the parameters (a tree of
+    shapes)."""
     paths = ", ".join(flatten(params))
     try:
         fast, _ = select(params, pattern)
     except re.error as error:
         raise UserError(
-            f"learner.adapts={pattern!r} is no regular expression ({error}): choose 'all', 'head', 'context', or "
-            f"an expression that is found in some of {paths}"
+            f"learner.adapts={pattern!r} is not a regular expression ({error}): choose 'all', 'head', 'context', or "
+            f"an expression that matches some of {paths}"
         ) from error
     if not fast:
         raise UserError(
             f"learner.adapts={pattern!r} matches no parameter: choose 'all', 'head', 'context', or an expression "
-            f"that is found in some of {paths}"
+            f"that matches some of {paths}"
         )

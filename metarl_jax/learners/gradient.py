@@ -29,7 +29,7 @@ from metarl_jax.learners.surrogates import SurrogateName, make_surrogate
 from metarl_jax.networks.layers import MIN_LOG_STD, Activation, MLPPolicy
 
 PATTERNS = {"all": "", "head": "PolicyHead", "context": "context"}
-"""Names for parts of the policy of `MAML`."""
+"""Named parts of the policy of `MAML`."""
 
 
 class FastState(struct.PyTreeNode):
@@ -59,21 +59,21 @@ class GradientLearner(LearnerConfig):
     round_label: ClassVar[Literal["round", "episode"]] = "round"
 
     log_std_init: float = bounded(0.0, above=MIN_LOG_STD)
-    """First log standard deviation of continuous actions, in units of half the width of the action box."""
+    """Initial log standard deviation of continuous actions, in units of half the width of the action box."""
     inner_lr: float = bounded(0.1, at_least=0)
-    """Step size of the inner gradient step."""
+    """Step size of inner gradient steps."""
     learn_inner_lr: LearnedInnerLR = "none"
     """Meta-learn step sizes, starting from `inner_lr`: `none`, one `scalar`, one for each `layer`, for each `array` of
-    parameters, or for each `parameter` (Meta-SGD). All but those of a `parameter` stay above zero."""
+    parameters, or for each `parameter` (Meta-SGD). Step sizes stay positive, except those of `parameter`."""
     inner_lr_factors: tuple[float, ...] = bounded((1.0,), at_least=0)
-    """What step sizes are multiplied by in the first inner step, in the second and so on; the last factor holds for all
-    later steps. `1 0.5` halves them after the first step, as Finn et al. (2017) do at test time."""
+    """Factors of the step size in the first inner step, in the second, and so on; the last factor holds for all later
+    steps. `1 0.5` halves them after the first step, as Finn et al. (2017) do at test time."""
     first_order: bool = False
     """Treat the inner gradient as a constant in the outer one (FOMAML)."""
     surrogate: SurrogateName = "likelihood_ratio"
     """Inner objective: `likelihood_ratio` (LVC, as ProMP), `log_likelihood` (as MAML), `dice` or `loaded_dice`."""
     loaded_dice_lambda: float = bounded(0.5, at_least=0, at_most=1)
-    """λ of `loaded_dice`: from 0, low variance, to 1, no bias."""
+    """λ of `loaded_dice`, from 0 (low variance) to 1 (no bias)."""
 
     def validate(self, setup: Setup) -> None:
         super().validate(setup)
@@ -83,12 +83,14 @@ class GradientLearner(LearnerConfig):
             )
         if self.learn_inner_lr not in ("none", "parameter") and is_off(self.inner_lr):
             raise UserError(
-                f"learner.inner_lr={self.inner_lr} is no first value of step sizes that stay above zero, as with "
-                f"learner.learn_inner_lr={self.learn_inner_lr!r}: choose 0.1 for example, or learn_inner_lr='parameter'"
+                f"learner.inner_lr={self.inner_lr} cannot be the initial value of step sizes that stay positive, "
+                f"as with learner.learn_inner_lr={self.learn_inner_lr!r}: choose 0.1 for example, or "
+                "learn_inner_lr='parameter'"
             )
 
     def suited_to(self, env: TaskDistribution) -> "GradientLearner":
-        """Less noise in a box, where full noise hides the goal, and step sizes that are learned."""
+        """Returns these options with learned step sizes and, for a box, less action noise: full noise hides the
+        goal."""
         is_discrete = isinstance(env.action_space, Discrete)
         return dataclasses.replace(
             self,
@@ -98,21 +100,22 @@ class GradientLearner(LearnerConfig):
 
     @property
     def fast_pattern(self) -> str:
-        """A regular expression that is found in the paths of what adapts."""
+        """Regular expression that matches the paths of the parameters that adapt."""
         raise TypeError(f"{type(self).__name__} must define fast_pattern")
 
     @property
     def inner_lr_unit(self) -> float:
-        """The unit of learned step sizes among the meta-parameters, which an optimizer moves by its own step size."""
+        """Unit of the meta-parameters of learned step sizes; an optimizer step changes them by its step size, in this
+        unit."""
         return 1.0
 
     @property
     def starts_at_zero(self) -> bool:
-        """Whether what adapts starts a trial from zeros, not from meta-parameters."""
+        """Whether the fast parameters start a trial at zero, instead of from meta-parameters."""
         return False
 
     def make_policy(self, env: TaskDistribution) -> nn.Module:
-        """The policy, a module from observations `[..., *]` to `PolicyOut`."""
+        """Returns the policy, a module from observations `[..., *]` to `PolicyOut`."""
         raise TypeError(f"{type(self).__name__} must define make_policy")
 
     def num_adapted(self, env: TaskDistribution) -> int:
@@ -196,17 +199,17 @@ class GradientLearner(LearnerConfig):
 
     @property
     def _first_lr(self) -> float:
-        """The first value of learned step sizes, as it is among the meta-parameters."""
+        """Initial value of the meta-parameters of learned step sizes."""
         return self.inner_lr / self.inner_lr_unit
 
     def _learned_sizes(self, meta_params: MetaParams) -> FlatParams:
-        """Learned step sizes by group of parameters."""
+        """Returns the learned step sizes by group of parameters."""
         learned = meta_params["inner_lr"]
         sizes = fast_parameters.step_sizes(self.learn_inner_lr, learned, self._first_lr)
         return {group: self.inner_lr_unit * x for group, x in sizes.items()}
 
     def _step_sizes(self, meta_params: MetaParams, state: FastState) -> FlatParams:
-        """Step sizes of the next inner step, by path of what adapts."""
+        """Returns the step sizes of the next inner step, by path of the fast parameters."""
         factors = self.inner_lr_factors
         factor = factors[0]
         if len(factors) > 1:
@@ -242,10 +245,10 @@ class MAML(GradientLearner):
     activation: Activation = "tanh"
     """Activation of the hidden layers."""
     context_size: int = bounded(0, at_least=0)
-    """Entries of a context vector that the network is given beside the observation."""
+    """Entries of a context vector that the network reads beside the observation; 0 for none."""
     adapts: str = "all"
-    """The part that adapts: `all`, the `head`, the `context`, or the parameters in whose path (such as
-    `params/MLP_0/Dense_0/kernel`) this regular expression is found."""
+    """The part that adapts: `all`, the `head`, the `context`, or the parameters whose path (such as
+    `params/MLP_0/Dense_0/kernel`) matches this regular expression."""
 
     def suited_to(self, env: TaskDistribution) -> GradientLearner:
         suited = super().suited_to(env)
@@ -307,11 +310,11 @@ class CAVIA(MAML):
     name: ClassVar[str] = "cavia"
 
     context_size: int = bounded(5, at_least=0)
-    """Entries of the context vector that the network is given beside the observation."""
+    """Entries of the context vector that the network reads beside the observation."""
     adapts: str = "context"
     """The part that adapts: the `context`."""
     inner_lr: float = bounded(1.0, at_least=0)
-    """Step size of the inner gradient step."""
+    """Step size of inner gradient steps."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""An inner gradient step that an outer gradient runs through, with less memory than by reverse over reverse."""
+"""An inner gradient step that an outer gradient differentiates, with less memory than reverse over reverse."""
 
 from collections.abc import Callable
 from functools import partial

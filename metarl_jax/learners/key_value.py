@@ -1,4 +1,4 @@
-"""Adaptation by an external memory that is filled within a trial."""
+"""Adaptation by an external memory that is written within a trial."""
 
 import dataclasses
 from typing import ClassVar
@@ -14,8 +14,8 @@ from metarl_jax.networks.sequence.key_value import KeyValueCore
 class KeyValue(SequenceLearner):
     """A policy with a key–value memory of a fixed number of slots, empty when a trial begins.
 
-    Every step writes what it saw to the slot that was used least, and reads by the similarity of keys to a query; the
-    policy acts on what was read and on the state of the recurrent controller. See `KeyValueCore`.
+    Every step writes a key and a value to the least used slot, and reads by the similarity of keys to a query. The
+    policy acts on the values that were read and on the state of the recurrent controller. See `KeyValueCore`.
 
     References:
       Santoro et al., "Meta-Learning with Memory-Augmented Neural Networks", ICML 2016.
@@ -24,13 +24,13 @@ class KeyValue(SequenceLearner):
     name: ClassVar[str] = "key_value"
 
     num_slots: int = bounded(16, at_least=1)
-    """Slots of the memory."""
+    """Number of slots of the memory."""
     slot_size: int = bounded(32, at_least=1)
     """Entries of a key, and of a value."""
     num_heads: int = bounded(2, at_least=1)
-    """Reads of a step."""
+    """Number of reads per step."""
     usage_decay: float = bounded(0.95, at_least=0, at_most=1)
-    """Factor by which the usage of a slot falls with every step."""
+    """Factor by which the usage of a slot decays at every step."""
 
     def make_core(self) -> nn.Module:
         return KeyValueCore(

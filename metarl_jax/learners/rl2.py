@@ -14,7 +14,7 @@ from metarl_jax.networks.sequence import CoreName, make_core
 
 @dataclasses.dataclass(frozen=True)
 class RL2(SequenceLearner):
-    """RL²: a policy whose carry, kept over the episodes of a trial, is the fast learner.
+    """RL²: a recurrent policy whose carry persists over the episodes of a trial, and so learns the task.
 
     References:
       Duan et al., "RL²: Fast Reinforcement Learning via Slow Reinforcement Learning", 2016.
@@ -24,14 +24,14 @@ class RL2(SequenceLearner):
     name: ClassVar[str] = "rl2"
 
     core: CoreName = "gru"
-    """What carries information from step to step: `gru`, `lstm`, or one that trains in parallel over the trial,
-    `min_gru` or `transformer`."""
+    """Sequence model: `gru` or `lstm`, or `min_gru` or `transformer`, which train in parallel over the steps of a
+    trial."""
     num_layers: int = bounded(1, at_least=1)
-    """Layers of `min_gru` and `transformer`."""
+    """Number of layers of `min_gru` and `transformer`."""
     num_heads: int = bounded(4, at_least=1)
-    """Attention heads of `transformer`."""
+    """Number of attention heads of `transformer`."""
     context_length: int = bounded(128, at_least=1)
-    """Steps that `transformer` looks back on."""
+    """Number of latest steps that `transformer` attends to."""
 
     def validate(self, setup: Setup) -> None:
         super().validate(setup)

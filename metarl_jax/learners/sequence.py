@@ -19,12 +19,12 @@ from metarl_jax.networks.layers import MIN_LOG_STD, MLP, Activation, NarrowDense
 
 
 class SequenceState(struct.PyTreeNode):
-    """The inner state of a trial that is being read.
+    """The inner state of a learner that reads a trial as one sequence.
 
     Attributes:
       carry: what the core carries, of `[E, ...]`.
       previous: the observation of the last valid step, `[E, *]`; None where the learner does not read it.
-      memory: what outlives trials, as it was when this one began; the learner only reads it.
+      memory: the memory that persists across trials, as of the start of this one; the learner only reads it.
     """
 
     carry: PyTree
@@ -76,7 +76,7 @@ class SequencePolicy(nn.Module):
         return PolicyOut(self.policy_head(features), self.value_head(features)[..., 0])
 
     def init_all(self, state: SequenceState, timestep: TimeStep) -> Any:
-        """Uses every part once, so that all have parameters."""
+        """Calls every part once, so that flax creates all parameters."""
         return self(state, timestep)
 
     def __call__(self, state: SequenceState, timestep: TimeStep) -> tuple[PolicyOut, SequenceState]:
@@ -90,37 +90,39 @@ class SequencePolicy(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class SequenceLearner(LearnerConfig):
-    """Options of the learners that read a trial as one sequence, and how they are built.
+    """The base of options of learners that read a trial as one sequence; builds these learners.
 
     They read the observation, the last action and reward, whether an episode begins and, with
-    `reads_previous_observation`, the observation before. The trial is one long episode
-    for credit: set `advantage.credit` to `trial`.
+    `reads_previous_observation`, the previous observation. The trial is one long episode for credit: set
+    `advantage.credit` to `trial`.
     """
 
     hidden_size: int = bounded(128, at_least=1)
-    """Entries of the features that the core answers."""
+    """Number of features that the core outputs; the size of its recurrent state."""
     encoder_sizes: tuple[int, ...] = bounded((64,), at_least=1)
-    """Layers between the inputs and the core."""
+    """Sizes of the hidden layers between the inputs and the core."""
     activation: Activation = "tanh"
     """Activation of the encoder."""
     log_std_init: float = bounded(0.0, above=MIN_LOG_STD)
-    """First log standard deviation of continuous actions, in units of half the width of the action box."""
+    """Initial log standard deviation of continuous actions, in units of half the width of the action box."""
     reads_previous_observation: bool = False
-    """Also read the observation in which the last action was taken, so that one step shows a whole transition. A core
-    whose keys or gates see one step alone (a layer of `transformer` or `min_gru`) cannot join a reward with the
-    observation before it; `gru`, `lstm` and the controller of `key_value` can learn to keep it."""
+    """Also read the observation in which the last action was taken, so that one step contains a whole transition. A
+    core whose keys or gates depend on one step alone (a layer of `transformer` or `min_gru`) cannot relate a reward to
+    the previous observation; `gru`, `lstm` and the controller of `key_value` can learn to store it."""
 
     reward_input: Literal["raw", "symlog"] = "raw"
-    """How rewards are read: `raw`, or as `symlog`, sign(r) log(1 + |r|), where they are of very different sizes."""
+    """How the core reads rewards: `raw`, or `symlog`, which is sign(r) log(1 + |r|), for rewards of very different
+    sizes."""
     reward_input_scale: float = bounded(1.0, above=0)
-    """Factor of rewards before they are read. Rewards much larger than 1 saturate the core.
-    `advantage.reward_scaling` changes what is learned of rewards, and not how they are read."""
+    """Factor of rewards as inputs of the core, which rewards much larger than 1 saturate. It does not change the
+    training objective; `advantage.reward_scaling` does."""
     init_timescale: float | None = bounded(None, above=2)
-    """Steps over which the slowest entries of a gated core remember before training; the fastest forget within two.
-    The length of a trial is a good choice. When not given, 256 in `min_gru`, and `gru` and `lstm` forget at once."""
+    """Initial time scale, in steps, of the slowest entries of a gated core; the fastest forget within two steps. The
+    length of a trial is a good choice. When not given, 256 for `min_gru`, and no such initialisation for `gru` and
+    `lstm`, which then forget within a few steps."""
 
     def see_reward(self, reward: Array) -> Array:
-        """Rewards as the learner reads them, of any shape."""
+        """Transforms rewards, of any shape, to inputs of the learner."""
         scaled = self.reward_input_scale * reward
         if self.reward_input == "raw":
             return scaled
@@ -132,11 +134,11 @@ class SequenceLearner(LearnerConfig):
         return dataclasses.replace(self, log_std_init=-0.7)
 
     def make_core(self) -> nn.Module:
-        """The core of this learner."""
+        """Builds the core of this learner."""
         raise TypeError(f"{type(self).__name__} must define make_core")
 
     def make_policy(self, env: TaskDistribution) -> SequencePolicy:
-        """The networks of this learner."""
+        """Builds the networks of this learner."""
         return SequencePolicy(**self.policy_options(env))
 
     def policy_options(self, env: TaskDistribution) -> dict[str, Any]:
@@ -155,7 +157,7 @@ class SequenceLearner(LearnerConfig):
         return {"log_std_init": "log_std$"}
 
     def init_memory(self, env: TaskDistribution) -> Memory:
-        """Returns an empty memory, for what outlives trials."""
+        """Returns the empty memory that persists across trials."""
         del env
         return ()
 
@@ -217,7 +219,7 @@ def previous_observations(
     """Returns the observation of the valid step before each of `[S, E]`, and of the last valid one.
 
     Args:
-      first: `[E, *]`, the observation before the first step; None for a learner that has no use of it.
+      first: `[E, *]`, the observation before the first step; None if the learner does not read it.
       observations: `[S, E, *]`.
       valid: `[S, E]`.
 
@@ -237,7 +239,7 @@ def previous_observations(
 
 
 def blank_timestep(env: TaskDistribution) -> TimeStep:
-    """A timestep `[1]` in which nothing is seen."""
+    """Returns a timestep `[1]` of zeros."""
     return TimeStep(
         observation=blank(env.observation_space, 1),
         previous_action=jnp.zeros((1, encoded_action_size(env.action_space))),

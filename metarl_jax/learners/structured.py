@@ -1,7 +1,7 @@
 """Adaptation by network structure: a code of the task chooses the weights or the modules of the policy.
 
-Two ways to a code, for any structure of `metarl_jax.networks.structures`: a recurrent encoder *infers* it at every step
-from what the trial has shown, or it is *tuned* on the task by gradient while everything else stays.
+There are two ways to obtain the code, for any structure of `metarl_jax.networks.structures`: a recurrent encoder
+*infers* it at every step from the trial so far, or gradient steps on the task *tune* it while all weights stay fixed.
 """
 
 import dataclasses
@@ -70,20 +70,20 @@ class StructureOptions(LearnerConfig):
     def make_structure(
         self, env: TaskDistribution, log_std_init: float, has_value: bool
     ) -> Structure:
-        """The structure (see `metarl_jax.networks.structures`)."""
+        """Builds the structure (see `metarl_jax.networks.structures`)."""
         raise TypeError(f"{type(self).__name__} must define make_structure")
 
     def make(self, env: TaskDistribution) -> MetaLearner:
         return self.with_losses(super().make(env))
 
     def with_losses(self, learner: MetaLearner) -> MetaLearner:
-        """The learner, with what the structure wants beside the reward."""
+        """Returns the learner with the auxiliary losses of the structure."""
         return learner
 
 
 @dataclasses.dataclass(frozen=True)
 class Inferred(StructureOptions, RL2):
-    """Learners that infer the code at every step with the core of an RL²."""
+    """The base of learners that infer the code at every step with the sequence model of RL²."""
 
     def make_policy(self, env: TaskDistribution) -> SequencePolicy:
         structure = self.make_structure(env, self.log_std_init, has_value=True)
@@ -95,10 +95,10 @@ class Inferred(StructureOptions, RL2):
 
 @dataclasses.dataclass(frozen=True)
 class Tuned(StructureOptions, GradientLearner):
-    """Learners that descend on the code, and on nothing else, after every round."""
+    """The base of learners that take gradient steps on the code alone, after every round."""
 
     inner_lr: float = bounded(10.0, above=0)
-    """Step size of the inner gradient step."""
+    """Step size of inner gradient steps."""
 
     @property
     def fast_pattern(self) -> str:
@@ -130,8 +130,8 @@ class HypernetworkOptions(StructureOptions):
     by piece), `low_rank` (the code scales a few directions of a shared layer), `film` (it scales and shifts the outputs
     of one), or, as a control, `concat` (it is one more input of a shared layer)."""
     hyper_init: HyperInit = "bias"
-    """Initialisation of the generator: `bias`, by which the policy starts as an ordinary one whatever the code,
-    `small`, by which it starts near one, or `normal`, by which the generator starts as any network would."""
+    """Initialisation of the generator: `bias` (the policy starts as an ordinary one, whatever the code), `small` (it
+    starts close to one), or `normal` (the generator starts as an ordinary network)."""
 
     def make_structure(
         self, env: TaskDistribution, log_std_init: float, has_value: bool
@@ -161,7 +161,7 @@ class Hypernetwork(HypernetworkOptions, Inferred):
 
 @dataclasses.dataclass(frozen=True)
 class TunedHypernetwork(HypernetworkOptions, Tuned):
-    """A hypernetwork whose code, from a learned start, takes the inner gradient steps; all weights stay.
+    """A hypernetwork whose code adapts by inner gradient steps from a learned start; all weights stay fixed.
 
     References:
       Zintgraf et al., "Fast Context Adaptation via Meta-Learning", ICML 2019, for steps on a context alone.
@@ -171,45 +171,45 @@ class TunedHypernetwork(HypernetworkOptions, Tuned):
     name: ClassVar[str] = "tuned_hypernetwork"
 
     hyper_init: HyperInit = "small"
-    """Initialisation of the generator, `bias`, `small` or `normal`. With `bias`, codes have no gradient at first."""
+    """Initialisation of the generator: `bias`, `small` or `normal`. With `bias`, codes have no gradient at first."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModularOptions(StructureOptions):
     """Options of policies made of modules, and the costs that shape them.
 
-    Beside the policy's loss they minimise c_b M/L Σ_lm f_lm w_lm + c_s mean σ(10 gate). The first keeps modules alive:
-    f is the routing averaged over tasks, a running mean kept in the memory of the run, and taken as constant. The
-    second cuts connections.
+    Beside the policy's loss they minimise c_b M/L Σ_lm f_lm w_lm + c_s mean σ(10 gate). The first keeps all modules in
+    use: f is the routing averaged over tasks, a running mean in the memory of the run, treated as a constant. The
+    second removes connections.
 
     References:
       Fedus, Zoph & Shazeer, "Switch Transformers", JMLR 2022, for the first cost.
     """
 
     num_layers_of_modules: int = bounded(2, at_least=1)
-    """Layers L of modules."""
+    """Number of layers L of modules."""
     num_modules: int = bounded(4, at_least=1)
-    """Modules M of a layer."""
+    """Number of modules M per layer."""
     module_size: int = bounded(32, at_least=1)
-    """Units of a module."""
+    """Number of units per module."""
     routing: Routing = "soft"
     """Weights of the modules of a layer: `soft`, the softmax of the code, or `top_k`, its largest entries, with the
     gradient of the softmax."""
     num_active: int = bounded(1, at_least=1)
-    """Modules of a layer that `top_k` routes through."""
+    """Number of modules per layer that `top_k` routes through."""
     balance_coefficient: float = bounded(0.01, at_least=0)
     """Weight c_b of the cost of routing that favours the same modules in all tasks."""
     sparsity_coefficient: float = bounded(0.0, at_least=0)
-    """Weight c_s of the cost of connections between modules; 0 leaves them as strong as the policy wants them."""
+    """Weight c_s of the cost of connections between modules; 0 adds no cost."""
     discrete_connections: bool = False
-    """Connections are cut or whole, by the gates that the run begins with (`init_from`), and gates learn no more: the
-    weights are trained on for the structure that was found."""
+    """Fix the connections, each either cut or at full strength, by the gates of the run in `init_from`. Gates are no
+    longer trained; the weights are trained further for this fixed structure."""
 
     def validate(self, setup: Setup) -> None:
         super().validate(setup)
         if self.discrete_connections and not is_off(self.sparsity_coefficient):
             raise UserError(
-                f"learner.sparsity_coefficient={self.sparsity_coefficient} cuts nothing with "
+                f"learner.sparsity_coefficient={self.sparsity_coefficient} has no effect with "
                 "learner.discrete_connections: choose 0"
             )
         if self.routing == "top_k" and self.num_active > self.num_modules:
@@ -265,13 +265,13 @@ class ModularOptions(StructureOptions):
 
 
 def mean_routing(weights: Array, valid: Array) -> Array:
-    """The mean over valid steps `[...]` of routing weights `[..., L, M]`: `[L, M]`."""
+    """Mean over valid steps `[...]` of routing weights `[..., L, M]`: `[L, M]`."""
     counted = jnp.where(valid[..., None, None], weights, 0.0)
     return counted.sum(axis=tuple(range(valid.ndim))) / jnp.maximum(valid.sum(), 1)
 
 
 def connection_gates(meta_params: MetaParams) -> Array:
-    """The gates of the connections of a modular learner, `[L − 1, M, M]`."""
+    """Returns the gates of the connections of a modular learner, `[L − 1, M, M]`."""
     flat = fast_parameters.flatten(meta_params)
     return next(x for path, x in flat.items() if path.endswith("/structure/gates"))
 
@@ -289,7 +289,7 @@ class Modular(ModularOptions, Inferred):
 
 @dataclasses.dataclass(frozen=True)
 class TunedModular(ModularOptions, Tuned):
-    """A modular policy whose routing takes the inner gradient steps; all weights and connections stay.
+    """A modular policy whose routing adapts by inner gradient steps; all weights and connections stay fixed.
 
     References:
       Alet, Lozano-Pérez & Kaelbling, "Modular Meta-Learning", CoRL 2018, for choosing modules in a new task.

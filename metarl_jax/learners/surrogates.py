@@ -1,4 +1,4 @@
-"""Meta-gradient estimators: what is differentiated in the inner step, and whose gradient that estimates.
+"""Surrogates of the inner step, each of which gives an estimator of the meta-gradient.
 
 The objective of gradient-based meta-RL is J(θ) = E over tasks, and over the data τ ~ π_θ of the inner step, of the
 return of the adapted policy π_θ′, θ′ = θ + α ĝ(θ, τ). Its gradient has two parts: the derivative of θ′ at fixed data,
@@ -49,11 +49,11 @@ from metarl_jax.core.types import Array, Transition
 
 SurrogateName = Literal["likelihood_ratio", "log_likelihood", "dice", "loaded_dice"]
 Surrogate = Callable[[Array, Transition], Array]
-"""(log π(a|s) `[T, E]`, rollout `[T, E]`) to a scalar that the inner step descends on."""
+"""A function of (log π(a|s) `[T, E]`, rollout `[T, E]`) to the scalar loss of the inner step."""
 
 
 def make_surrogate(name: SurrogateName, loaded_dice_lambda: float | Array) -> Surrogate:
-    """The surrogate of this name."""
+    """Returns the surrogate of this name."""
     surrogates: dict[str, Surrogate] = {
         "log_likelihood": log_likelihood_surrogate,
         "likelihood_ratio": likelihood_ratio_surrogate,

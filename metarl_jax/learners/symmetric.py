@@ -1,4 +1,4 @@
-"""RL² that knows that actions are exchangeable."""
+"""RL² for exchangeable actions: it is equivariant to permutations of the actions."""
 
 import dataclasses
 from collections.abc import Callable
@@ -62,10 +62,10 @@ class PerAction(nn.Module):
 class SymmetricPolicy(SequencePolicy):
     """A policy with a state f_a for every action, and a score of each that does not depend on their order.
 
-    The core reads, for each action a, whether it was the last one (1 or 0; an entry of the action, in a box), what it
-    brought (that times the last reward), and what all see. With ⊕ for the mean and the maximum over actions, side by
-    side, h_a = tanh(f_a W + (⊕_i f_i) U + c) gives the score w·h_a of the action, and ⊕_a h_a the value. A permutation
-    of the actions permutes the scores.
+    For each action a, the core reads whether it was the last one (1 or 0; for a box, the entry of the action), that
+    number times the last reward, and the inputs that all actions share. With ⊕ for the mean and the maximum over
+    actions, side by side, h_a = tanh(f_a W + (⊕_i f_i) U + c) gives the score w·h_a of the action, and ⊕_a h_a the
+    value. A permutation of the actions permutes the scores.
 
     References:
       Zaheer et al., "Deep Sets", NeurIPS 2017, for the layer.
@@ -106,9 +106,10 @@ def pool(features: Array) -> Array:
 class SymmetricRL2(RL2):
     """RL² with one small core for each action, all of the same weights, for tasks whose actions are exchangeable.
 
-    Where tasks stay what they are when their actions are permuted, as arms of a bandit and actions of random MDPs do,
-    what is learned of one action holds for all: an RL² has to learn it for each. Of actions in a box the entries are
-    taken for exchangeable. Elsewhere it is the wrong learner: nothing tells it up from down but the trial.
+    If the distribution of tasks does not change when actions are permuted, as with arms of a bandit and actions of
+    random MDPs, one set of weights serves all actions; RL² has to learn each separately. In a box, the entries of the
+    action are treated as exchangeable. Do not use it elsewhere: it can tell actions apart only by what happens in the
+    trial.
 
     References:
       Duan et al., "RL²: Fast Reinforcement Learning via Slow Reinforcement Learning", 2016.
@@ -118,14 +119,14 @@ class SymmetricRL2(RL2):
     name: ClassVar[str] = "symmetric_rl2"
 
     hidden_size: int = bounded(16, at_least=1)
-    """Entries of the features of one action."""
+    """Number of features per action."""
     encoder_sizes: tuple[int, ...] = bounded((16,), at_least=1)
-    """Layers between the inputs and the core."""
+    """Sizes of the hidden layers between the inputs and the core."""
 
     def suited_to(self, env: TaskDistribution) -> SequenceLearner:
         if not isinstance(env.action_space, Discrete):
             raise UserError(
-                f"learner {self.name!r} takes actions for exchangeable, and the continuous actions of env "
+                f"learner {self.name!r} treats actions as exchangeable, which the continuous actions of env "
                 f"{env.name!r} are not: choose learner 'rl2', or an env with discrete actions"
             )
         return super().suited_to(env)

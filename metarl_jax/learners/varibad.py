@@ -37,14 +37,15 @@ from metarl_jax.networks.layers import MLP, Dense, NarrowDense
 from metarl_jax.networks.sequence.gated import GRU
 
 BELIEF = "^params/(encoder|core|posterior_head|(reward|transition)_(decoder|head))(/|$)"
-"""The paths of what the variational loss moves: encoder, posterior and decoders."""
+"""Regular expression for the parameters that the variational loss trains: encoder, posterior and decoders."""
 
 
 class BeliefPolicy(SequencePolicy):
     """An encoder of the trial into a posterior over a latent task, a policy that acts on it, and decoders.
 
-    The posterior after a step is N(μ, σ²), diagonal, of Z entries. The policy sees the observation, μ and log σ². The
-    encoder sees what each action led to, also the last one of an episode, and not the first observation of the next.
+    The posterior after a step is N(μ, σ²), diagonal, of Z entries. The policy sees the observation, μ and log σ². After
+    each action, including the last of an episode, the encoder reads the observation that the action led to, not the
+    first observation of the next episode.
     """
 
     latent_size: int
@@ -120,8 +121,8 @@ class VariBAD(SequenceLearner):
       mean over t of  Σ_s [½ (r̂(m, o_s, a_s) − r_s)² + w_o ½ ‖ô(m, o_s, a_s) − o_{s+1}‖²] + w_KL KL(q_t ‖ q_{t−1})
 
     with q_{−1} = N(0, I), the sum over *all* steps s of the trial, those after t included, and `num_posteriors` steps t
-    drawn for each meta-step. The policy's gradient stops at the posterior. Where the source trains the encoder on a
-    buffer of older trials, this one sees those of the meta-batch.
+    drawn for each meta-step. The policy's gradient stops at the posterior. The source trains the encoder on a buffer of
+    older trials; this implementation uses the trials of the meta-batch.
 
     References:
       Zintgraf et al., "VariBAD: A Very Good Method for Bayes-Adaptive Deep RL via Meta-Learning", ICLR 2020.
@@ -132,25 +133,25 @@ class VariBAD(SequenceLearner):
     latent_size: int = bounded(5, at_least=1)
     """Entries Z of the latent task."""
     policy_sizes: tuple[int, ...] = bounded((128, 64), at_least=1)
-    """Layers of the policy that acts on the belief."""
+    """Sizes of the hidden layers of the policy that acts on the belief."""
     decoder_sizes: tuple[int, ...] = bounded((64, 32), at_least=1)
-    """Layers of the decoders of reward and of transition."""
+    """Sizes of the hidden layers of the reward and transition decoders."""
     elbo_coefficient: float = bounded(1.0, at_least=0)
-    """Weight of the variational loss beside the policy's."""
+    """Weight of the variational loss relative to the policy's."""
     kl_coefficient: float = bounded(0.1, at_least=0)
-    """Weight w_KL of the divergence of a posterior from the one before."""
+    """Weight w_KL of the KL divergence between successive posteriors."""
     transition_coefficient: float = bounded(0.0, at_least=0)
-    """Weight w_o of the predicted observations; 0 where tasks differ in their rewards alone."""
+    """Weight w_o of the prediction of observations; choose 0 if tasks differ in rewards alone."""
     num_posteriors: int = bounded(8, at_least=1)
-    """Steps whose posteriors are decoded at an outer step."""
+    """Number of time steps whose posteriors are decoded in an outer step."""
     policy_trains_encoder: bool = False
-    """Let the policy's gradient into the encoder."""
+    """Propagate the policy's gradient into the encoder."""
     belief_learning_rate: float | None = bounded(None, above=0)
-    """Step size of Adam for encoder and decoders, which have an optimizer of their own; `outer.learning_rate` when not
-    given."""
+    """Step size of the separate Adam optimizer of encoder and decoders; `outer.learning_rate` when not given."""
 
     def suited_to(self, env: TaskDistribution) -> SequenceLearner:
-        """The policy's gradient in the encoder too, which is sooner useful, and a loss that does not drown it out."""
+        """Returns these options with the policy's gradient in the encoder, which becomes useful sooner, and a
+        variational loss that does not dominate it."""
         suited = super().suited_to(env)
         changed: dict[str, Any] = {"policy_trains_encoder": True, "elbo_coefficient": 0.02}
         return dataclasses.replace(suited, **changed)
@@ -217,7 +218,7 @@ class VariBAD(SequenceLearner):
 
 
 def steps_of(env: TaskDistribution, trial: Trial) -> Steps:
-    """The steps of a trial, as the decoders see them."""
+    """Returns the steps of a trial, as the decoders read them."""
     rollout = trial.rollout
     timestep, valid = rollout.timestep, rollout.timestep.valid
     outcome, last = (flatten(env.observation_space, x.outcome) for x in (timestep, trial.last))

@@ -1,7 +1,7 @@
-"""How learners read observations: modules from a pytree of arrays to one vector of features.
+"""Encoders of observations: modules from a pytree of arrays to one vector of features.
 
-`learner.encoder` names one, or else the environment does (`TaskDistribution.encoder`). A module of your own is a flax
-module with a field `space`, the observation space, which answers observations `[..., *]` with features `[..., F]`.
+`learner.encoder` names one, or else the environment does (`TaskDistribution.encoder`). To write your own, define a flax
+module with a field `space`, the observation space, that maps observations `[..., *]` to features `[..., F]`.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ registry: Registry[type[nn.Module]] = Registry(
 
 
 def make_encoder(name: str, space: spaces.ObservationSpace) -> nn.Module:
-    """The encoder of this name for observations of this space.
+    """Returns the encoder of this name for observations of this space.
 
     Raises:
       UserError: for an unknown name, or a space that the encoder cannot read.
@@ -43,7 +43,7 @@ def make_encoder(name: str, space: spaces.ObservationSpace) -> nn.Module:
 
 
 class HashableSpace:
-    """An observation space as an attribute of a flax module, which would turn a dictionary into another type."""
+    """An observation space as an attribute of a flax module; flax would convert a plain dictionary to another type."""
 
     def __init__(self, space: spaces.ObservationSpace):
         self.value = space
@@ -59,7 +59,8 @@ class FlatEncoder(nn.Module):
 
 
 class GridEncoder(nn.Module):
-    """Grids of integers `[H, W]` or `[H, W, C]`, embedded and read by small convolutions; all else is flattened.
+    """Encodes integer grids `[H, W]` or `[H, W, C]` by embeddings and small convolutions; all other entries are
+    flattened.
 
     Every channel of integers has an embedding table of its own. The convolutions are 2×2 and, written as dense layers
     over patches, seven times as fast on a CPU as XLA's for so few channels.
@@ -74,7 +75,7 @@ class GridEncoder(nn.Module):
     sizes: Sequence[int] = (16, 32, 64)
 
     def check_space(self) -> None:
-        """Raises `UserError` where there is no grid of integers."""
+        """Raises `UserError` if the space has no integer grid."""
         if not any(map(_is_grid, spaces.space_leaves(self.space.value))):
             raise UserError(
                 f"encoder='grid' needs Integers of shape (H, W) or (H, W, C) in observation_space, which is "

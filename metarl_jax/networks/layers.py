@@ -94,8 +94,8 @@ MIN_LOG_STD = -6.0
 def squareplus(x: Array) -> Array:
     """(x + √(x² + 1)) / 2: above 0 everywhere, close to x where x is large, and to 1/(4|x|) far below 0.
 
-    For learned quantities that have a bound. One that is clipped has no gradient beyond the bound, and never comes
-    back; the gradient of a softplus vanishes exponentially, this one's as 1/(4x²).
+    Use it for learned quantities with a lower bound. Beyond a clip the gradient is zero and the quantity stays there;
+    the gradient of softplus vanishes exponentially, that of squareplus as 1/(4x²).
 
     References:
       Barron, "Squareplus: A Softplus-Like Algebraic Rectifier", 2021.
@@ -106,19 +106,19 @@ def squareplus(x: Array) -> Array:
 
 
 def inverse_squareplus(y: float | Array) -> Any:
-    """The x with squareplus(x) = y, for y > 0."""
+    """Returns the x with squareplus(x) = y, for y > 0."""
     return y - 0.25 / y
 
 
 class ActionDistribution(nn.Module):
-    """Outputs of a network, as many as `num_outputs` says, to a distribution over actions.
+    """Maps the `num_outputs` outputs of a network to a distribution over actions.
 
     `Discrete` gives a `Categorical`; `Box` a `DiagonalGaussian` whose mean is centre + half-width · output and whose
     deviation, a parameter of its own for each entry or for all of them, does not depend on the state. `log_std_init`
     is in half-widths: the first deviation of an action in ±0.1 or in [1, 1.2] is 0.1·exp(log_std_init).
 
-    The log deviation is m + squareplus(p − m) with the lower bound m = `MIN_LOG_STD` and p the parameter, which is it
-    but near the bound.
+    The log deviation is m + squareplus(p − m) with the lower bound m = `MIN_LOG_STD` and p the parameter; away from the
+    bound it is close to p.
     """
 
     action_space: ActionSpace
@@ -145,12 +145,12 @@ class ActionDistribution(nn.Module):
 
 
 def num_outputs(space: ActionSpace) -> int:
-    """Outputs of a network that `ActionDistribution` reads."""
+    """Returns the number of outputs of a network that `ActionDistribution` reads."""
     return space.num_actions if isinstance(space, Discrete) else space.size
 
 
 class PolicyHead(nn.Module):
-    """Features `[..., H]` to a distribution over actions, uniform or centred at first."""
+    """Maps features `[..., H]` to a distribution over actions; before training, uniform or centred."""
 
     action_space: ActionSpace
     log_std_init: float = 0.0
@@ -164,7 +164,7 @@ class PolicyHead(nn.Module):
 class MLPPolicy(nn.Module):
     """A feed-forward policy without a value function, from observations `[..., *]` that an encoder reads.
 
-    With `context_size` it is given the entries of a parameter `context`, zero at first, beside every observation.
+    With `context_size`, it also reads a parameter `context` of that size, initially zero, beside every observation.
     """
 
     action_space: ActionSpace

@@ -1,4 +1,4 @@
-"""Outer methods: how the experience of a meta-step becomes an update of the meta-parameters, by name.
+"""Outer methods, by name: algorithms that update the meta-parameters from the experience of a meta-step.
 
 To add one, subclass `metarl_jax.OuterConfig`; `outer.register(MyMethod)` gives it a name in this process.
 """

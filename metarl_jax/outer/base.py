@@ -33,7 +33,7 @@ class MetaBatch(NamedTuple):
     Attributes:
       collect: (meta_params, key) to the trials `[N, K, T, E]` of all tasks. On-policy methods call it once, evolution
         once for each perturbation.
-      memory: what the learner keeps beyond trials, as it was when the meta-step began.
+      memory: the memory that persists across trials, as of the start of the meta-step.
       replay: (meta_params, memory, trial of one task, first round) to the answers in the rounds from that one on,
         `[K', T, E]`, differentiable in the meta-parameters.
       adapted: (meta_params, memory, trial of one task) to the inner state after all of its rounds, the last included.
@@ -65,8 +65,8 @@ class Outer(NamedTuple):
 
     Attributes:
       init: meta_params to the state of the optimizer.
-      update: (key, meta_params, opt_state, batch) to (meta_params, opt_state, trials, metrics). Where it collected more
-        than these trials, the metrics have the number of all `env_steps`.
+      update: (key, meta_params, opt_state, batch) to (meta_params, opt_state, trials, metrics). If it collected more
+        than these trials, the metrics contain the total number of `env_steps`.
       sharded: the state of the optimizer to a pytree of bools of the same structure: which of its arrays have a leading
         axis of tasks `[N, ...]`, such as a replay buffer of each task. These are spread over the devices with the
         tasks; all others are on every device. None where no array has one.
@@ -81,27 +81,27 @@ class Outer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class OuterConfig(Named):
-    """Options of an outer method; subclasses add theirs as fields and build it. `name` is how users call it."""
+    """Options of an outer method. Subclasses add fields and build the method in `make`; users choose it by `name`."""
 
     reads_advantages: ClassVar[bool] = True
-    """Whether updates are made of advantages; inner steps are in any case."""
+    """Whether updates are computed from advantages; inner steps always are."""
     learns_value: ClassVar[bool] = True
-    """Whether it trains a value function that advantages may be measured against."""
+    """Whether it trains a value function, which may serve as a baseline."""
     learns_step_sizes: ClassVar[bool] = True
-    """Whether it improves inner step sizes that are among the meta-parameters."""
+    """Whether it trains inner step sizes that are meta-parameters."""
 
     def make(self, num_meta_steps: int, parameter_groups: ParameterGroups = ()) -> Outer:
-        """Builds the outer method for a run of so many meta-steps (schedules end with the run).
+        """Builds the outer method for a run of `num_meta_steps` (schedules end with the run).
 
         Args:
           num_meta_steps: of the run.
-          parameter_groups: the parts of the meta-parameters that the learner wants optimised apart.
+          parameter_groups: the parts of the meta-parameters that the learner wants to be optimised separately.
         """
         raise TypeError(f"{type(self).__name__} must define make")
 
     @property
     def task_group(self) -> int:
-        """How many tasks stay together on a device; the number of tasks must be a multiple of it."""
+        """Number of tasks that stay together on a device; `num_tasks` must be a multiple of it."""
         return 1
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
@@ -109,7 +109,7 @@ class OuterConfig(Named):
 
 
 def schedule_progress(step: int | Array, num_meta_steps: int) -> Array:
-    """How far schedules are after `step` meta-steps: 0 in the first meta-step of the run, 1 in the last, `[]`."""
+    """Progress of schedules after `step` meta-steps, `[]`: 0 in the first meta-step of the run, 1 in the last."""
     if num_meta_steps == 1:
         return jnp.ones((), jnp.float32)
     return jnp.minimum(step / jnp.float32(num_meta_steps - 1), 1.0)
@@ -117,19 +117,20 @@ def schedule_progress(step: int | Array, num_meta_steps: int) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class AdamOptions:
-    """Options of Adam on gradients of bounded norm, for outer methods that take its steps."""
+    """Options of outer methods that take steps of Adam on gradients of bounded norm."""
 
     learning_rate: float = bounded(1e-3, above=0)
     """Step size of Adam."""
     final_learning_rate: float | None = bounded(None, at_least=0)
-    """Step size at the last meta-step, reached linearly; the same as the first when not given."""
+    """Step size at the last meta-step, reached linearly; constant when not given."""
     max_gradient_norm: float = bounded(1.0, above=0)
-    """The gradient is scaled down to this norm where it is longer; of each part that is optimised apart, by itself."""
+    """Gradients with a larger norm are scaled down to this norm, separately for each parameter group."""
 
     def make_optimizer(
         self, num_meta_steps: int, parameter_groups: ParameterGroups = ()
     ) -> optax.GradientTransformationExtraArgs:
-        """Adam for a run of so many meta-steps, one for each group of parameters and one for the rest.
+        """Returns Adam for a run of `num_meta_steps`, with separate moments and norms for each parameter group and for
+        the rest.
 
         Its `update` takes `meta_step`, the meta-steps done, by which schedules go: a step of which several updates are
         made, or none because it was skipped, is one step. When not given, every update is one.

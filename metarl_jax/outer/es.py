@@ -1,4 +1,4 @@
-"""Evolution strategies on the meta-parameters: collects for perturbed ones, and no derivative at all."""
+"""Evolution strategies on the meta-parameters: returns of perturbed meta-parameters, and no derivatives."""
 
 import dataclasses
 from typing import ClassVar, Literal
@@ -22,8 +22,8 @@ class ES(AdamOptions, OuterConfig):
 
     F is the return of the counted rounds over all tasks, adaptation included, so that no derivative passes through an
     inner step; with a gradient learner this is ES-MAML. The values of F are divided by their deviation over the
-    population. Both signs of a perturbation meet the same tasks and the same noise. One more collect, without
-    perturbation, gives the reported returns.
+    population. Both signs of a perturbation are evaluated on the same tasks with the same noise. One more collect,
+    without perturbation, gives the reported returns.
 
     A learner's own losses (`aux_loss`) are no part of it.
 
@@ -38,20 +38,20 @@ class ES(AdamOptions, OuterConfig):
     learning_rate: float = bounded(1e-2, above=0)
     """Step size of Adam."""
     num_perturbations: int = bounded(16, at_least=1)
-    """Perturbations ε of a meta-step, each tried with both signs."""
+    """Number n of perturbations ε per meta-step, each evaluated with both signs."""
     sigma: float = bounded(0.05, above=0)
-    """Deviation σ of the perturbed meta-parameters."""
+    """Standard deviation σ of the perturbations."""
     rounds: Literal["last", "all"] = "last"
-    """Rounds whose return counts: the `last` or `all`."""
+    """Rounds whose return F counts: the `last` or `all`."""
     max_gradient_norm: float = bounded(10.0, above=0)
-    """The gradient is scaled down to this norm where it is longer."""
+    """Gradients with a larger norm are scaled down to this norm."""
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         del learner
         if advantage.training_reward == "regret":
             raise UserError(
-                "advantage.training_reward='regret' does not fit outer method 'es', whose fitness is the return and "
-                "which makes no advantages of it: choose advantage.training_reward='reward'"
+                "advantage.training_reward='regret' does not fit outer method 'es', whose fitness is the return, "
+                "without advantages: choose advantage.training_reward='reward'"
             )
 
     def make(self, num_meta_steps: int, parameter_groups: ParameterGroups = ()) -> Outer:

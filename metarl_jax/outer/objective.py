@@ -1,4 +1,4 @@
-"""The objective that the outer methods which replay trials share: policy gradient, PPO and TRPO."""
+"""The objective shared by the outer methods that replay trials: policy gradient, PPO and TRPO."""
 
 import dataclasses
 from typing import Literal
@@ -29,8 +29,8 @@ from metarl_jax.outer.base import MetaBatch, OuterConfig
 class ReplayObjective(OuterConfig):
     """Options of an objective on replayed trials.
 
-    A replay answers with the *adapted* policies of the meta-parameters of the moment, and the gradient runs through
-    the adaptation. With ρ the ratio of replayed to recorded likelihoods, one task has the loss
+    A replay evaluates the *adapted* policies of the current meta-parameters, and the gradient passes through the
+    adaptation. With ρ the ratio of replayed to recorded likelihoods, one task has the loss
 
       −mean gain(ρ, A) − c_s (1/T) Σ_{k,t,e} gain(ρ, R − b) + c_v ½ mean (v − target)² − c_e mean f_k H
       + c_kl mean KL(recorded ‖ replayed) + c_in mean KL(recorded ‖ replayed before adaptation)
@@ -44,10 +44,10 @@ class ReplayObjective(OuterConfig):
 
     The objective is the expected return of a trial or, with `worst_fraction` ε < 1, its conditional value at risk, for
     learners that must not fail in rare tasks: the mean of the returns R that are at most their ε-quantile q. This is
-    E[min(R, q) − q]/ε + q, so that advantages are of what a trial earns up to q (`gae`). Where discount and λ
-    are 1 and advantages are not normalised, the gradient is E[(R − q) 1(R ≤ q) ∇log π]/ε, whatever the baseline. Each
-    of the E episodes side by side is a trial, in the counted rounds. The value function and the learner's own losses
-    see all rewards.
+    E[min(R, q) − q]/ε + q, so that advantages are computed from the return of a trial up to q (`gae`). Where discount
+    and λ are 1 and advantages are not normalised, the gradient is E[(R − q) 1(R ≤ q) ∇log π]/ε, whatever the baseline.
+    Each of the E episodes side by side is a trial, in the counted rounds. The value function and the learner's own
+    losses see all rewards.
 
     References:
       Rajeswaran et al., "EPOpt: Learning Robust Neural Network Policies Using Model Ensembles", ICLR 2017, and Tamar,
@@ -59,11 +59,12 @@ class ReplayObjective(OuterConfig):
     """
 
     rounds: Literal["last", "adapted", "all", "first"] = "last"
-    """Rounds of a trial that the objective counts: `last`, `adapted` (all but the first), `all`, or the `first`, which
-    trains one policy for all tasks and leaves adaptation out (pretraining)."""
+    """Rounds of a trial that the objective counts: `last`, `adapted` (all but the first), `all`, or `first`, which
+    trains one policy for all tasks without adaptation (pretraining)."""
     sampling_correction: float = bounded(0.0, at_least=0)
-    """Weight of the score of the data that adaptation saw (E-MAML). 1 is exact where advantages are not normalised;
-    below a discount of 1, in episodes of one step alone, because policy gradients leave the factor γ^t out."""
+    """Weight of the score-function term of the data that adaptation uses (E-MAML). With 1, the meta-gradient is
+    unbiased if advantages are not normalised and either the discount is 1 or episodes have one step: policy gradients
+    leave out the factor γ^t."""
     inner_kl_coefficient: float = bounded(0.0, at_least=0)
     """Weight of KL(recorded ‖ replayed policy) in the rounds before the last (ProMP)."""
     kl_coefficient: float = bounded(0.0, at_least=0)
@@ -71,34 +72,36 @@ class ReplayObjective(OuterConfig):
     entropy_coefficient: float = bounded(0.0, at_least=0)
     """Weight of the entropy of the policy in the counted rounds."""
     final_entropy_coefficient: float | None = bounded(None, at_least=0)
-    """Weight at the end of the run; constant when not given."""
+    """Weight of the entropy at the end of the run; constant when not given."""
     entropy_schedule: Literal["linear", "geometric"] = "linear"
-    """How that weight goes from the one to the other: by `linear` or by `geometric` interpolation, which takes as long
-    from 0.1 to 0.01 as from 0.01 to 0.001."""
+    """Interpolation of the entropy weight over the run: `linear`, or `geometric`, which takes as long from 0.1 to 0.01
+    as from 0.01 to 0.001."""
     first_round_entropy_factor: float = bounded(1.0, at_least=0)
-    """Factor of that weight in the first round of a trial, in which a learner explores. Above 1, it settles on a search
-    after it has learned what the later rounds make of one: till then, searches that find as much look alike."""
+    """Factor of the entropy weight in the first round of a trial, in which a learner explores. Above 1, the exploration
+    policy stays random until the later rounds have learned to use what it finds."""
     value_coefficient: float = bounded(0.0, at_least=0)
-    """Weight of the squared error of the learner's value function; 0 for learners without one."""
+    """Weight of the squared error of the learner's value function; choose 0 for learners without one."""
     worst_fraction: float = bounded(1.0, above=0, at_most=1)
-    """Share ε of the trials of a meta-batch that count, those with the lowest returns (EPOpt); 1 counts all alike."""
+    """Fraction ε of the trials of a meta-batch that the objective counts, those with the lowest returns (EPOpt); 1
+    counts all."""
     worst_fraction_anneal_steps: int = bounded(0, at_least=0)
-    """Meta-steps over which that share falls from 1, linearly: at first, failure says little."""
+    """Meta-steps over which that fraction falls linearly from 1. Early in training, low returns carry little
+    information."""
 
     def gain(self, ratio: Array, advantage: Array) -> Array:
         """Returns the contribution to the objective of a step with likelihood ratio ρ and advantage A."""
         return ratio * advantage
 
     def counted_rounds(self, num_rounds: int) -> tuple[int, int]:
-        """The first of K rounds that the objective counts, and the one after the last."""
+        """Returns the first counted round of K, and the one after the last."""
         first = {"last": num_rounds - 1, "adapted": min(1, num_rounds - 1), "all": 0, "first": 0}
         return first[self.rounds], 1 if self.rounds == "first" else num_rounds
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         if self.rounds != "all" and not learner.needs_round_advantages:
             raise UserError(
-                f"outer.rounds={self.rounds!r} does not fit learner {learner.name!r}, to which a trial is one "
-                "episode: choose outer.rounds='all'"
+                f"outer.rounds={self.rounds!r} does not fit learner {learner.name!r}, which reads a "
+                "trial as one sequence: choose outer.rounds='all'"
             )
         if advantage.baseline == "value" and is_off(self.value_coefficient):
             raise UserError(
@@ -116,8 +119,8 @@ class ReplayObjective(OuterConfig):
             self._validate_risk(learner, advantage)
         if not is_off(self.sampling_correction) and self.rounds != "last":
             raise UserError(
-                f"outer.sampling_correction={self.sampling_correction} pays the rounds before the last by the return "
-                f"of the last: choose outer.rounds='last' instead of {self.rounds!r}, or 0"
+                f"outer.sampling_correction={self.sampling_correction} credits earlier rounds with the return of the "
+                f"last: choose outer.rounds='last' instead of {self.rounds!r}, or 0"
             )
 
     def _validate_risk(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
@@ -134,7 +137,7 @@ class ReplayObjective(OuterConfig):
             )
         if not learner.needs_round_advantages and advantage.credit == "episode":
             raise UserError(
-                f"{fraction} is about the return of a trial, and does not fit advantage.credit='episode': choose "
+                f"{fraction} selects trials by their return, and does not fit advantage.credit='episode': choose "
                 "advantage.credit='trial'"
             )
 
@@ -174,7 +177,7 @@ def task_loss(
     trial: Trial,
     credit: Array,
 ) -> tuple[Array, Metrics]:
-    """The loss of one task, and its parts.
+    """Computes the loss of one task, and its parts.
 
     Args:
       trial: `[K, T, E]`, with the advantages that the outer objective counts (`counted_trials`).
@@ -203,7 +206,8 @@ def task_loss(
 
 
 def counted_trials(config: ReplayObjective, batch: MetaBatch, trials: Trial) -> tuple[Trial, Array]:
-    """Trials `[N, K, T, E]` with the advantages that the objective counts, and the credit of each task `[N]`."""
+    """Returns trials `[N, K, T, E]` with the advantages that the objective counts, and the credit of each task
+    `[N]`."""
     credit = last_round_credit(batch.advantages, trials)
     if not config.is_risk_averse:
         return trials, credit
@@ -240,7 +244,7 @@ def worst_quantile(returns: Array, fraction: float | Array) -> Array:
 def last_round_credit(advantages: AdvantageEstimator, trials: Trial) -> Array:
     """R_i − mean_{j≠i} R_j, with R_i the mean over the episodes of the last round of task i: `[N]`.
 
-    R is what advantages are made of: discounted, scaled training rewards.
+    R is the sum of discounted, scaled training rewards, as in advantages.
     """
     last = jax.tree.map(lambda x: x[:, -1], trials.rollout)
     returns = jax.vmap(advantages.episode_training_reward)(last).mean(-1)
@@ -252,7 +256,8 @@ def last_round_credit(advantages: AdvantageEstimator, trials: Trial) -> Array:
 def take_rounds(
     out: PolicyOut, trial: Trial, start: int, stop: int
 ) -> tuple[PolicyOut, Transition]:
-    """Answers and record of the rounds [start, stop) of a trial, whose last rounds were answered."""
+    """Returns the replayed answers and the record of the rounds [start, stop) of a trial; the replay covers its last
+    rounds."""
     num_rounds = trial.rollout.reward.shape[0]
     skipped = num_rounds - out.value.shape[0]
 
@@ -263,7 +268,7 @@ def take_rounds(
 
 
 def entropy_coefficient(config: ReplayObjective, progress: Array) -> float | Array:
-    """c_e after this share of a run."""
+    """Returns the entropy weight c_e at this fraction of a run."""
     first, last = config.entropy_coefficient, config.final_entropy_coefficient
     if last is None:
         return first
@@ -281,7 +286,7 @@ def round_factors(config: ReplayObjective, num_rounds: int) -> Array:
 def _counted_loss(
     config: ReplayObjective, entropy_weight: Array, out: PolicyOut, rollout: Transition
 ):
-    """The terms of the policy in the K counted rounds, and the parts of those and of the value function.
+    """Returns the loss of the policy in the K counted rounds, and metrics of it and of the value function.
 
     Args:
       entropy_weight: of each round, `[K]`.
@@ -304,7 +309,7 @@ def _counted_loss(
 
 
 def _early_loss(config: ReplayObjective, out: PolicyOut, rollout: Transition, credit: Array):
-    """The terms of the rounds whose data adaptation saw."""
+    """Returns the loss terms of the rounds whose data adaptation uses, and their metrics."""
     valid, num_steps = rollout.timestep.valid, rollout.reward.shape[1]
     gain = jnp.where(valid, config.gain(likelihood_ratio(out, rollout), credit), 0.0)
     inner_kl = padded_mean(rollout.policy.distribution.kl(out.distribution), valid)

@@ -14,7 +14,7 @@ from metarl_jax.outer.objective import ReplayObjective, counted_trials, task_los
 
 @dataclasses.dataclass(frozen=True)
 class PolicyGradient(AdamOptions, ReplayObjective):
-    """REINFORCE on the adapted policies: where trials were recorded, ρ = 1 and the gradient of ρA is A ∇log π.
+    """REINFORCE on the adapted policies: at the recorded meta-parameters ρ = 1, and the gradient of ρA is A ∇log π.
 
     References:
       Williams, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning", 1992.
@@ -43,7 +43,7 @@ class PolicyGradient(AdamOptions, ReplayObjective):
 def replayed_gradient(
     config: ReplayObjective, meta_params: MetaParams, batch: MetaBatch, trials: Trial
 ) -> tuple[MetaParams, Metrics]:
-    """The gradient of the objective over all trials `[N, ...]`, and the parts of its loss."""
+    """Returns the gradient of the objective over all trials `[N, ...]`, and the parts of its loss."""
     return counted_gradient(config, meta_params, batch, counted_trials(config, batch, trials))
 
 
@@ -53,7 +53,7 @@ def counted_gradient(
     batch: MetaBatch,
     counted: tuple[Trial, Array],
 ) -> tuple[MetaParams, Metrics]:
-    """The same from what `counted_trials` makes of the trials."""
+    """Returns the same as `replayed_gradient`, from the results of `counted_trials`."""
 
     def loss(meta_params, memory, trial, credit):
         return task_loss(config, batch, meta_params, memory, trial, credit)

@@ -29,11 +29,11 @@ class PPO(AdamOptions, ReplayObjective):
     name: ClassVar[str] = "ppo"
 
     num_epochs: int = bounded(5, at_least=1)
-    """Passes over the trials of a meta-step."""
+    """Number of passes over the trials of a meta-step."""
     num_minibatches: int = bounded(1, at_least=1)
-    """Parts into which the tasks of a meta-step are cut for an epoch, each with an optimizer step of its own."""
+    """Number of minibatches of tasks per epoch, each with one optimizer step."""
     clip_eps: float = bounded(0.2, above=0)
-    """The likelihood ratio counts within [1 − ε, 1 + ε]."""
+    """Clip range ε: the likelihood ratio is clipped to [1 − ε, 1 + ε]."""
 
     @property
     def task_group(self) -> int:
@@ -47,7 +47,7 @@ class PPO(AdamOptions, ReplayObjective):
         optimizer = self.make_optimizer(num_meta_steps, parameter_groups)
 
         def minibatch_step(carry, choice, batch: MetaBatch, groups: PyTree):
-            """One optimizer step on one task of each group; `choice` `[G]` says which."""
+            """Takes one optimizer step on one task of each group, chosen by `choice` `[G]`."""
             meta_params, opt_state = carry
 
             def loss(meta_params, memory, group, index):
@@ -82,7 +82,7 @@ class PPO(AdamOptions, ReplayObjective):
 
 
 def _minibatch_choices(key, num_epochs: int, num_minibatches: int, num_groups: int) -> Array:
-    """Which task of each group is in which minibatch: `[epochs × minibatches, G]`.
+    """Draws which task of each group is in which minibatch: `[epochs × minibatches, G]`.
 
     Every minibatch takes one task of each group, in an order drawn anew for each group and epoch. Tasks are
     independent draws, so this is as good as a shuffle of them all, and no trial has to change its device.
@@ -93,6 +93,6 @@ def _minibatch_choices(key, num_epochs: int, num_minibatches: int, num_groups: i
 
 
 def _summary(metrics: Metrics) -> Metrics:
-    """Means over the optimizer steps, but the divergences as the last one found them."""
+    """Returns means over the optimizer steps, and the divergences of the last step."""
     last = ("kl", "inner_kl")
     return {name: value[-1] if name in last else value.mean() for name, value in metrics.items()}

@@ -1,4 +1,4 @@
-"""Reptile: the meta-parameters follow where adaptation leads, without a derivative through it."""
+"""Reptile: the meta-parameters move towards the adapted parameters, without a derivative through adaptation."""
 
 import dataclasses
 from typing import ClassVar
@@ -26,18 +26,18 @@ class Reptile(AdamOptions, OuterConfig):
     learns_step_sizes: ClassVar[bool] = False
 
     max_gradient_norm: float = bounded(10.0, above=0)
-    """The mean displacement is scaled down to this norm where it is longer."""
+    """A mean displacement with a larger norm is scaled down to this norm."""
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         del advantage
         if getattr(learner, "fast_pattern", None) != "":
             raise UserError(
-                f"outer method 'reptile' moves the weights to where a task adapts them, and learner {learner.name!r} "
-                "does not adapt them all: choose learner 'maml' with adapts='all', or another outer method"
+                f"outer method 'reptile' needs a learner that adapts all parameters, and learner {learner.name!r} "
+                "does not: choose learner 'maml' with adapts='all', or another outer method"
             )
         if getattr(learner, "learn_inner_lr", "none") != "none":
             raise UserError(
-                "learner.learn_inner_lr does not fit outer method 'reptile', which has no derivative in a step size: "
+                "learner.learn_inner_lr does not fit outer method 'reptile', which does not train step sizes: "
                 "choose learn_inner_lr='none'"
             )
 

@@ -21,12 +21,12 @@ from metarl_jax.outer.policy_gradient import counted_gradient
 
 @dataclasses.dataclass(frozen=True)
 class TRPO(ReplayObjective):
-    """One natural-gradient step for every meta-batch, cut back until the loss falls and the divergence is in bounds.
+    """One natural-gradient step per meta-batch, shortened until the loss falls and the divergence is within its bound.
 
     The divergence is KL(recorded ‖ replayed) of the adapted policies, in the counted rounds. With F its Hessian where
     the trials were recorded and g the gradient of the loss, x = F⁻¹g by conjugate gradient; the step −√(2δ/xᵀFx) x is
-    tried at full length, then at `backtrack`, `backtrack`², … of it. Where none will do, the parameters stay: the
-    metric `step_size` is then 0.
+    tried at full length, then at `backtrack`, `backtrack`², … of it. If none is accepted, the parameters do not change,
+    and the metric `step_size` is 0.
 
     References:
       Schulman et al., "Trust Region Policy Optimization", ICML 2015.
@@ -37,24 +37,24 @@ class TRPO(ReplayObjective):
     learns_value: ClassVar[bool] = False
 
     max_kl: float = bounded(0.01, above=0)
-    """Bound δ of the divergence of one meta-step, in nats."""
+    """Bound δ of the KL divergence of one meta-step, in nats."""
     final_max_kl: float | None = bounded(None, above=0)
-    """Bound at the last meta-step, reached geometrically; the same as the first when not given."""
+    """Bound at the last meta-step, reached geometrically; constant when not given."""
     num_cg_steps: int = bounded(10, at_least=1)
-    """Steps of conjugate gradient, a Fisher-vector product each."""
+    """Iterations of conjugate gradient, with one Fisher-vector product each."""
     damping: float = bounded(1e-5, at_least=0)
-    """Added to the diagonal of F."""
+    """Damping: added to the diagonal of F."""
     backtrack: float = bounded(0.8, above=0, at_most=0.99)
-    """Factor of a step that was too long."""
+    """Factor by which the line search shortens a step that was too long."""
     num_backtracks: int = bounded(15, at_least=1)
-    """Lengths to try."""
+    """Number of step lengths that the line search tries."""
 
     def validate(self, learner: LearnerConfig, advantage: AdvantageConfig) -> None:
         super().validate(learner, advantage)
         if advantage.baseline == "value":
             raise UserError(
-                "advantage.baseline='value' does not fit outer method 'trpo', whose step has no place for a value "
-                "loss: choose 'linear' or 'none', or another outer method"
+                "advantage.baseline='value' does not fit outer method 'trpo', which does not train a value "
+                "function: choose 'linear' or 'none', or another outer method"
             )
 
     def max_kl_at(self, progress: Array) -> Array:
@@ -95,10 +95,10 @@ def fisher_vector_product(
     trials: Trial,
     vector: PyTree,
 ) -> PyTree:
-    """F v = Jᵀ M J v, mean over tasks, for a vector like the meta-parameters.
+    """Returns F v = Jᵀ M J v, mean over tasks, for a vector like the meta-parameters.
 
-    J is the derivative of what the adapted policies answer, M the Hessian of their divergence in that answer; where
-    the trials were recorded this is all of the Hessian. J v is the pullback of the pullback w ↦ Jᵀw, because the
+    J is the derivative of the outputs of the adapted policies, and M the Hessian of their divergence in these outputs;
+    at the recorded meta-parameters this is the whole Hessian. J v is the pullback of the pullback w ↦ Jᵀw, because the
     inner step has a reverse derivative of its own and no forward one.
     """
 
@@ -154,7 +154,7 @@ def _line_search(
     loss_before: Array,
     max_kl: Array,
 ) -> tuple[MetaParams, Metrics]:
-    """The longest step tried that lowers the loss within the bound, and what was found there."""
+    """Returns the longest tried step that lowers the loss within the bound, and the metrics there."""
 
     def loss_of(shared, trial, credit):
         meta_params, memory = shared

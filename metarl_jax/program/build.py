@@ -1,4 +1,4 @@
-"""`build`: from a configuration to the pure functions of a run."""
+"""`build` turns a configuration into the pure functions of a run."""
 
 import math
 from collections.abc import Callable
@@ -65,7 +65,7 @@ class Program(NamedTuple):
 
 
 def build(config: Config) -> Program:
-    """From a configuration to the functions of a run.
+    """Builds the functions of a run from its configuration.
 
     May be called inside a trace: float hyperparameters can be tracers, so that `vmap` over them is a sweep in one
     program. Only concrete values are validated.
@@ -92,7 +92,7 @@ def build(config: Config) -> Program:
 
 @under_fixed_settings
 def make_spec(config: Config) -> StepSpec:
-    """The parts and sizes of the meta-step of a configuration.
+    """Returns the parts and sizes of the meta-step of a configuration.
 
     Raises:
       UserError: naming the field, the value and the remedy.
@@ -135,9 +135,8 @@ def make_spec(config: Config) -> StepSpec:
 
 
 def check_memory(config: Config) -> None:
-    """Refuses to train on trials of which the record alone does not fit into memory.
-
-    What else a meta-step needs is known only when it is compiled.
+    """Raises an error if the record of the trials alone does not fit into memory. Other memory of a meta-step is known
+    only after compilation.
 
     Raises:
       UserError: naming the sizes and the remedy.
@@ -157,8 +156,8 @@ def check_memory(config: Config) -> None:
 
 
 def _step_bytes(config: Config) -> int:
-    """Bytes of what is kept of a step until the update: its reward, whether it is valid and, where it is replayed, what
-    the learner saw and did, with the likelihood and the advantage of that."""
+    """Returns the bytes stored per step until the update: reward, validity and, for replays, timestep, action,
+    log-likelihood and advantage."""
     space = config.env.action_space
     seen = flat_size(as_observed(config.env).observation_space) + encoded_action_size(space) + 1
     action = 1 if isinstance(space, Discrete) else space.size
@@ -195,7 +194,7 @@ def _make_trial(spec: StepSpec) -> Callable[..., Trial]:
 
 
 def evaluation_sizes(config: Config) -> dict[str, Any]:
-    """The sizes of the trials that are evaluated: `num_rounds`, `num_episodes`, `num_steps`."""
+    """Returns the sizes of evaluated trials: `num_rounds`, `num_episodes`, `num_steps`."""
     options = config.evaluation
     return {
         "num_rounds": options.num_rounds or config.num_rounds,
@@ -205,7 +204,7 @@ def evaluation_sizes(config: Config) -> dict[str, Any]:
 
 
 def _make_evaluations(config: Config, spec: StepSpec):
-    """`measure` and `evaluate` with the defaults of the configuration."""
+    """Returns `measure` and `evaluate` with the defaults of the configuration."""
     options = config.evaluation
     evaluated = spec
     if options.inner_lr_factors is not None:

@@ -17,7 +17,7 @@ from metarl_jax.outer.base import Outer
 
 
 def replicated(axis: TaskAxis, devices: Sequence[Device]) -> Sharding:
-    """Every device of the axis holds all."""
+    """Returns the sharding in which every device of the axis holds the whole array."""
     if axis.mesh is None:
         return SingleDeviceSharding(devices[0])
     return NamedSharding(axis.mesh, PartitionSpec())
@@ -26,7 +26,8 @@ def replicated(axis: TaskAxis, devices: Sequence[Device]) -> Sharding:
 def state_sharding(
     outer: Outer, axis: TaskAxis, devices: Sequence[Device], state: TrainState
 ) -> TrainState:
-    """The sharding of each array of a state: on every device, but for what `Outer.sharded` spreads with the tasks."""
+    """Returns the sharding of each array of a state: replicated, except the arrays that `Outer.sharded` spreads with
+    the tasks."""
     everywhere = replicated(axis, devices)
     shardings = jax.tree.map(lambda _: everywhere, state)
     if outer.sharded is None or axis.mesh is None:
@@ -39,12 +40,12 @@ def state_sharding(
 
 
 CACHED_BYTES = 4 * 2**20
-"""What the inner states of tasks that act side by side may have on a core of a CPU. A transformer's rings of 256 KiB a
-task took 2.0 s side by side for 48 tasks, and 0.5 s for 16 (docs/results/performance.md)."""
+"""Largest total size, in bytes, of the inner states of tasks that act side by side on a core of a CPU. A transformer's
+rings of 256 KiB a task took 2.0 s side by side for 48 tasks, and 0.5 s for 16 (docs/results/performance.md)."""
 
 
 def inner_state_bytes(learner: MetaLearner, num_episodes: int) -> int:
-    """Bytes of the inner state of one task, with so many episodes side by side; what outlives trials is shared."""
+    """Returns the bytes of the inner state of one task with this many parallel episodes, without the shared memory."""
 
     def begin(key: Key) -> InnerState:
         return learner.begin(learner.init(key), (), key, num_episodes)
@@ -54,10 +55,10 @@ def inner_state_bytes(learner: MetaLearner, num_episodes: int) -> int:
 
 
 def select_devices(config: Config) -> list[Device]:
-    """The devices of a run: those asked for, or as many as share the tasks evenly.
+    """Returns the devices of a run: the requested number, or the most that share the tasks evenly.
 
     Raises:
-      UserError: if the platform or the number of devices is not there.
+      UserError: if the platform or the number of devices is not available.
     """
     devices = allowed_devices(config)
     if config.runtime.num_devices is None:
@@ -67,10 +68,10 @@ def select_devices(config: Config) -> list[Device]:
 
 
 def allowed_devices(config: Config) -> list[Device]:
-    """The devices that a run may use: as many of its platform as it asks for, or all of them.
+    """Returns the devices that a run may use: the requested number on its platform, or all of them.
 
     Raises:
-      UserError: if the platform or the number of devices is not there.
+      UserError: if the platform or the number of devices is not available.
     """
     wanted, platform = config.runtime.num_devices, platform_of(config.runtime)
     devices = jax.devices(platform)
@@ -83,18 +84,19 @@ def allowed_devices(config: Config) -> list[Device]:
 
 
 def with_runtime(config: Config, asked: RuntimeConfig | None, say: Callable[[str], None]) -> Config:
-    """The configuration of a run that goes on here, wherever it was trained: devices are no part of what was learned.
+    """Returns the configuration of a run adapted to this machine; results do not depend on the devices of training.
 
     Args:
       config: as it was trained.
-      asked: where to compute now; as in training when not given. What differs from training must be there.
-      say: is told of a platform or devices of training that are not here; those that are here are used instead.
+      asked: where to compute now; as in training when not given. Values that differ from training must be available.
+        say: receives a message if the platform or devices of training are not available; available ones are used
+        instead.
     """
     trained = config.runtime
     runtime = trained if asked is None else asked
     if runtime.platform == trained.platform and not _has(runtime.platform):
         say(
-            f"trained with runtime.platform={trained.platform!r}, which is not here: computing on "
+            f"trained with runtime.platform={trained.platform!r}, which is not available here: computing on "
             f"{jax.default_backend()}"
         )
         runtime = dataclasses.replace(runtime, platform="auto")
@@ -120,7 +122,7 @@ def _has(platform: str) -> bool:
 
 
 def platform_of(runtime: RuntimeConfig) -> str:
-    """The platform of a run, checked to be there."""
+    """Returns the platform of a run, and checks that it is available."""
     wanted = runtime.platform
     if wanted == "auto":
         return jax.default_backend()

@@ -1,4 +1,4 @@
-"""Held-out evaluation: the adaptation curve of a learner, and what the environment reports of its episodes."""
+"""Held-out evaluation: the adaptation curve of a learner, and the metrics of the environment."""
 
 from collections.abc import Callable
 
@@ -13,11 +13,11 @@ from metarl_jax.program.rollout import collect_trial
 from metarl_jax.program.step import StepSpec, keys_by_index, mean_by_round, reported, sample_tasks
 
 RETURN = "return"
-"""The name of the return among what is measured; what the environment reports is `env/NAME`."""
+"""Name of the return among the measurements; metrics of the environment are named `env/NAME`."""
 
 Measured = dict[str, Array]
-"""By name, means over the parallel episodes of every task and round, `[tasks, K]`. Of a trial by steps, nan where no
-episode came to its end; what an episode gave that is not finite is infinite."""
+"""Measurements by name: means over the parallel episodes of every task and round, `[tasks, K]`. In a trial by steps,
+nan where no episode ended. An episode with a value that is not finite makes the mean infinite."""
 
 
 def make_measure(
@@ -28,7 +28,7 @@ def make_measure(
     num_steps: int | None,
     deterministic: bool,
 ) -> Callable[[TrainState, Key, str, int], Measured]:
-    """`measure(state, key, split, num_tasks)`: what a learner reaches in held-out tasks.
+    """Returns `measure(state, key, split, num_tasks)`, which measures a learner in held-out tasks.
 
     Nothing in `state` changes: the observation statistics are used, not updated, and no memory is written.
     """

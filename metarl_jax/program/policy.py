@@ -1,4 +1,4 @@
-"""A trained learner in a loop of your own: on a robot, in another library's simulator, in a service."""
+"""A trained learner for your own control loop: on a robot, in another library's simulator, or in a service."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ Carry = tuple[Array, ...]
 
 
 class Policy(NamedTuple):
-    """A learner with what it has learned, for one task and one episode at a time.
+    """A trained learner, for one task and one episode at a time.
 
     ```python
     carry = policy.init()  # a new task
@@ -56,7 +56,7 @@ class _State(struct.PyTreeNode):
 def make_policy(
     env: TaskDistribution, learner: MetaLearner, advantages: AdvantageEstimator, meta: MetaState
 ) -> Policy:
-    """The policy of a learner that brings `meta` into a task of `env`. Nothing of it simulates."""
+    """Returns the policy of a learner with learned state `meta`, for tasks of `env`. It does not simulate."""
     act_on = make_act(learner, meta)
     size = encoded_action_size(env.action_space)
 
@@ -128,7 +128,7 @@ def make_policy(
 
 
 def _timesteps(observations: Observation, rewards: Array, valid: Array, size: int) -> TimeStep:
-    """The timesteps `[T, E]` of a round, for a learner that reads the observation alone."""
+    """Returns the timesteps `[T, E]` of a round, for a learner that reads the observation alone."""
     shape = jnp.shape(rewards)
     if len(shape) != 2 or jnp.shape(valid) != shape:
         raise UserError(

@@ -1,7 +1,7 @@
 """A trial, collected once and replayed as often as the outer method likes.
 
 Gradients never pass through the simulator: `collect_trial` records, and `replay_trial` runs the learner's adaptation
-over the record with other meta-parameters. With the same ones it answers what was recorded.
+over the record with other meta-parameters. With the same meta-parameters it reproduces the recorded answers.
 """
 
 from typing import Any
@@ -41,7 +41,7 @@ from metarl_jax.program.simulation import (
 
 
 class Round(struct.PyTreeNode):
-    """One recorded round `[T, E]`, with what is known when it ends."""
+    """One recorded round `[T, E]`, with the values that are known when it ends."""
 
     recorded: Recorded
     statistics: normalize.RunningStatistics | None
@@ -71,10 +71,10 @@ def collect_trial(
     By steps: see `metarl_jax.program.simulation.collect_steps`.
 
     Args:
-      meta: what the learner brings into the task.
-      num_rounds: K; of a trial by steps, the episodes that it has at most.
+      meta: the learned state with which the learner begins the task.
+      num_rounds: K; in a trial by steps, the largest number of episodes.
       num_episodes: E.
-      num_steps: S, the steps of a trial by steps; when not given, the trial goes by episodes.
+      num_steps: S, the steps of a trial by steps; when not given, the trial is counted in episodes.
       deterministic: act by the mode of the policy instead of a sample. A learner that adapts between rounds adapts to
         sampled rounds that are not recorded: a mode shows it no better action. Recorded is, of each round, another by
         the mode from the same starts, so that this record is one to measure and not one to replay.
@@ -142,7 +142,8 @@ def collect_trial(
 
 
 def _as_trial(collected: Round, key: Key, num_rounds: int) -> Trial:
-    """The record of K rounds, or of the one round of a trial by steps, whose arrays lack its axis."""
+    """Returns the trial of K recorded rounds, or of the one round of a trial by steps, whose arrays lack the round
+    axis."""
     recorded = collected.recorded
     by_steps = recorded.num_finished is not None
 
@@ -167,7 +168,8 @@ def _as_trial(collected: Round, key: Key, num_rounds: int) -> Trial:
 def _observe(
     statistics: normalize.RunningStatistics | None, recorded: Recorded
 ) -> tuple[normalize.RunningStatistics | None, Transition, TimeStep]:
-    """Statistics of the raw observations of a round; the round and what follows it, normalised."""
+    """Returns the statistics of the raw observations of a round, and the round and the timestep after it,
+    normalised."""
     rollout, last = recorded.rollout, recorded.last
     if statistics is None:
         return None, rollout, last
@@ -190,8 +192,8 @@ def replay_trial(
     Differentiable in `meta_params`, through every adaptation in the trial.
 
     Args:
-      first_round: the first round whose answers are wanted. The learner runs through those before all the same, but one
-        that adapts need not answer in them.
+      first_round: the first round whose answers are returned. The learner still runs through earlier rounds, but one
+        that adapts between rounds does not compute its answers there.
 
     Returns:
       The answers `[K − first_round, T, E]`.
@@ -234,10 +236,9 @@ def replay_trial(
 def final_inner_state(
     learner: MetaLearner, meta_params: MetaParams, memory: Memory, trial: Trial
 ) -> InnerState:
-    """The inner state after all K rounds of a trial, the last included.
-
-    For learners that adapt between rounds. `collect_trial` has no use for the last adaptation; a method that moves
-    the meta-parameters towards where adaptation leads, as Reptile does, has.
+    """Returns the inner state after adaptation on all K rounds of a trial, for learners that adapt between rounds.
+    `collect_trial` leaves out the last adaptation; methods such as Reptile, which move the meta-parameters towards the
+    adapted ones, need it.
     """
     timesteps = trial.rollout.timestep
     inner_state = learner.begin(meta_params, memory, trial.key, timesteps.valid.shape[2])

@@ -1,8 +1,8 @@
 """The steps of a trial: a learner acts in a simulator, and every step is recorded.
 
-Two clocks. By episodes, all E episodes of a round begin together and take T steps; one that terminates early is masked
-until then. By steps, an episode that ends is followed by the next at once, from a first state that was drawn
-beforehand.
+There are two modes. By episodes, all E episodes of a round begin together and take T steps; after an early termination
+the remaining steps are masked. By steps, when an episode ends, the next begins at once, from an initial state that was
+drawn beforehand.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from metarl_jax.envs.contract import canonical, canonical_mask
 from metarl_jax.learners.base import MetaLearner
 
 Act = Callable[[InnerState, TimeStep], tuple[PolicyOut, InnerState]]
-"""The answer to a timestep whose observation is raw, and the inner state after it."""
+"""A function of the inner state and a timestep with raw observation to the answer and the next inner state."""
 
 
 class Carried(struct.PyTreeNode):
@@ -59,7 +59,7 @@ class Simulation(NamedTuple):
     Attributes:
       env, task: the simulator.
       act: the learner's.
-      regret: what actions cost in the task, where training is told.
+      regret: the regret of actions in the task, if training uses it.
       reads_outcome: whether the learner wants `TimeStep.outcome`.
       keeps_states: whether the states of the simulator are recorded.
     """
@@ -72,15 +72,15 @@ class Simulation(NamedTuple):
     keeps_states: bool
 
     def reset(self, key: Key) -> EnvState:
-        """The first state of an episode, checked and converted while it is traced."""
+        """Returns the initial state of an episode, checked and converted while tracing."""
         return canonical(self.env, self.env.reset(self.task, key), "reset")
 
     def step(self, state: EnvState, action: Array) -> EnvState:
-        """The next state of an episode, checked and converted while it is traced."""
+        """Returns the next state of an episode, checked and converted while tracing."""
         return canonical(self.env, self.env.step(self.task, state, action), "step")
 
     def mask(self, state: EnvState) -> Array | None:
-        """The actions `[E, A]` that may be taken, or None; checked while it is traced."""
+        """Returns the action mask `[E, A]`, or None; checked while tracing."""
         env = self.env
         return jax.vmap(lambda state: canonical_mask(env, env.action_mask(self.task, state)))(state)
 
@@ -105,10 +105,10 @@ class Recorded(struct.PyTreeNode):
     Attributes:
       rollout: the transitions, with raw observations.
       last: the timestep `[E]` after the last step.
-      metrics: what the environment reports, by episode: trees of `[E]`, or `[K, E]` by steps.
+      metrics: the metrics of the environment, by episode: trees of `[E]`, or `[K, E]` by steps.
       episode_index: `[T, E]`, by steps only.
       num_finished: `[E]`, by steps only.
-      env_states: `[T, E, ...]`, where they were asked for.
+      env_states: `[T, E, ...]`, if requested.
     """
 
     rollout: Transition
@@ -120,7 +120,8 @@ class Recorded(struct.PyTreeNode):
 
 
 def make_act(learner: MetaLearner, meta: MetaState) -> Act:
-    """The learner's `act` on raw observations: these are normalised, and masked actions get probability zero."""
+    """Returns the learner's `act` for raw observations: it normalises them, and gives masked actions probability
+    zero."""
 
     def act(inner_state: InnerState, timestep: TimeStep):
         seen = normalized(meta.normalizer, timestep)
@@ -131,7 +132,7 @@ def make_act(learner: MetaLearner, meta: MetaState) -> Act:
 
 
 def normalized(statistics: normalize.RunningStatistics | None, timestep: TimeStep) -> TimeStep:
-    """The timestep with what is observed in it normalised, where there are statistics."""
+    """Returns the timestep with normalised observations, if there are statistics."""
     if statistics is None:
         return timestep
     see = partial(normalize.normalize_floats, statistics, num_leading=timestep.valid.ndim)
@@ -149,9 +150,8 @@ def begin_trial(
     *,
     stochastic: bool,
 ) -> tuple[Carried, EnvState, PyTree | None]:
-    """The begin of a trial, and all that is random in it, drawn at once: first states, and the noise of actions.
-
-    A draw within the step scan would be a dozen small kernels at every step, which cost more than a small policy does.
+    """Begins a trial, and draws all its random numbers at once: initial states, and the noise of actions. A draw within
+    the step scan would be a dozen small kernels per step, which cost more than a small policy.
 
     Args:
       num_rounds: K.
@@ -160,8 +160,8 @@ def begin_trial(
       stochastic: whether actions are samples.
 
     Returns:
-      What is carried into the first round, the first states `[K, E, ...]`, and the noise `[K, T, ...]` from which
-      distributions over actions make samples, or None where actions are not to be samples.
+      The carried state of the first round, the initial states `[K, E, ...]`, and the noise `[K, T, ...]` from which
+      distributions compute samples, or None if actions are not sampled.
     """
     env = simulation.env
 
@@ -187,7 +187,7 @@ def begin_trial(
 def collect_round(
     simulation: Simulation, carried: Carried, start: EnvState, noise: PyTree | None
 ) -> tuple[Carried, Recorded]:
-    """One round of E episodes, side by side from their first states, of T steps each."""
+    """Runs one round of E parallel episodes of T steps, from their initial states."""
 
     def step(carry, inputs):
         state, carried, valid = carry
@@ -219,7 +219,7 @@ def collect_steps(
     noise: PyTree | None,
     num_steps: int,
 ) -> tuple[Carried, Recorded]:
-    """So many steps of E environments, each of which begins its next episode as soon as one has ended.
+    """Runs steps of E parallel environments, each of which begins its next episode as soon as one has ended.
 
     Args:
       starts: `[K, E, ...]`, the first states of K episodes. Steps after the last of them are invalid.
@@ -269,7 +269,7 @@ def _step(
     timestep: TimeStep,
     noise: PyTree | None,
 ) -> tuple[EnvState, Carried, tuple]:
-    """One step of E environments: the simulator's next state, what is carried on, and the record."""
+    """Takes one step of E environments; returns the next simulator state, the carried state, and the record."""
     env, valid = simulation.env, timestep.valid
     out, inner_state = simulation.act(carried.inner_state, timestep)
     distribution = out.distribution
@@ -294,7 +294,7 @@ def _step(
 
 
 def _closed(record: tuple) -> Transition:
-    """The transitions of what a scan has recorded, without advantages as yet."""
+    """Returns the transitions that a scan has recorded, without advantages."""
     timestep, action, policy, reward, training_reward, terminated = record
     return Transition(
         timestep=timestep,
@@ -310,13 +310,13 @@ def _closed(record: tuple) -> Transition:
 
 
 def _closing(simulation: Simulation, state: EnvState, carried: Carried, alive: Array) -> TimeStep:
-    """The timestep `[E]` after the last step of a round, which no action follows."""
+    """Returns the timestep `[E]` after the last step of a round, at which no action is taken."""
     state = state.replace(observation=carried.outcome)
     return simulation.timestep(state, carried, jnp.zeros_like(alive), alive)
 
 
 def _finite_or(observation: Observation, previous: Observation) -> Observation:
-    """The observation, with entries that are not finite as they were before."""
+    """Returns the observation, with the previous value of entries that are not finite."""
 
     def clean(x: Array, before: Array) -> Array:
         if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -332,7 +332,7 @@ def _reduce_metrics(
     episode_index: Array | None = None,
     num_rounds: int = 1,
 ) -> EpisodeMetrics:
-    """Mean and last value in each episode of numbers `[T, E]`."""
+    """Returns mean and last value in each episode of numbers `[T, E]`."""
     if not jax.tree.leaves(metrics):
         return EpisodeMetrics()
     if episode_index is None:

@@ -46,7 +46,7 @@ class StepSpec(NamedTuple):
 
 
 def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
-    """`init(key)`: the state of a run before its first meta-step."""
+    """Returns `init(key)`, which makes the state of a run before its first meta-step."""
 
     @under_fixed_settings
     def init(key: Key) -> TrainState:
@@ -69,7 +69,8 @@ def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
 
 
 def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
-    """`step(state)`: one meta-step, with metrics of the trials, the environment, the learner and the outer method."""
+    """Returns `step(state)`, which takes one meta-step and reports metrics of trials, environment, learner and outer
+    method."""
 
     @under_fixed_settings
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
@@ -110,10 +111,9 @@ def take_steps(
     num_steps: Array,
     length: int,
 ) -> tuple[TrainState, Metrics]:
-    """Takes `num_steps` meta-steps, a number that is known when the compiled program runs, at most `length`.
-
-    So one executable serves every number, and the bits of a state do not depend on how its meta-steps were divided
-    among calls. (XLA unrolls a loop that is known to run once, which may change them.)
+    """Takes `num_steps` meta-steps, at most `length`. `num_steps` is an argument of the compiled program, so that one
+    executable serves every number, and the bits of a state do not depend on the division of meta-steps into calls. (XLA
+    unrolls a loop that is known to run once, which may change them.)
 
     Returns:
       The state, and metrics `[length, ...]`, of which the first `num_steps` are filled.
@@ -133,7 +133,7 @@ def take_steps(
 def sample_tasks(
     spec: StepSpec, key: Key, num_tasks: int, split: str, step: Array | int = 0
 ) -> PyTree:
-    """Tasks `[N, ...]` of this meta-step, each from the key of its own index."""
+    """Samples the tasks `[N, ...]` of this meta-step, each from the key of its own index."""
     keys = spec.axis.shard(keys_by_index(key, num_tasks))
     env = spec.env.at(step)
     return jax.vmap(lambda key: env.sample(key, split))(keys)
@@ -143,9 +143,9 @@ def trial_metrics(trials: Trial) -> Metrics:
     """Returns metrics of trials `[N, K, T, E]`: mean returns by round `[K]`, and numbers of steps.
 
     Returns:
-      `episode_return`; `env/NAME` and `env/NAME_mean`, what the environment reports at the last step of an episode and
-      on average over its steps; `env_steps`, the valid steps; `masked_share`, the share of the others. Of trials by
-      steps, means are over the episodes that came to their end.
+      `episode_return`; `env/NAME` and `env/NAME_mean`, metrics of the environment at the last step of an episode and on
+      average over its steps; `env_steps`, the number of valid steps; `masked_share`, the fraction of other steps. In
+      trials by steps, means are over the episodes that ended.
     """
     valid = trials.rollout.timestep.valid
     values = {"episode_return": trials.episode_returns()} | reported(trials.metrics)
@@ -156,7 +156,7 @@ def trial_metrics(trials: Trial) -> Metrics:
 
 
 def mean_by_round(values: Array, trials: Trial, axes: tuple[int, ...]) -> Array:
-    """Means over axes of `[..., K, E]`, of finished episodes; nan where there are none."""
+    """Returns means over axes of `[..., K, E]`, over finished episodes; nan if there are none."""
     if trials.num_finished is None:
         return values.mean(axis=axes)
     finished = trials.is_finished()
@@ -177,12 +177,12 @@ def reported(metrics: EpisodeMetrics) -> dict[str, Array]:
 
 
 def environment_faults(trials: Trial) -> Metrics:
-    """Episodes of trials `[N, K, T, E]` in which the first number that is not finite was given by the environment.
+    """Counts episodes of trials `[N, K, T, E]` in which the environment returned the first number that is not finite.
 
     Returns:
-      How many these are, by what the number was of: the first observation (`nonfinite_reset`), a later one
-      (`nonfinite_observation`), or a reward (`nonfinite_reward`). After an action that is not finite, it is no fault of
-      the environment's.
+      The counts by source of that number: the first observation (`nonfinite_reset`), a later one
+        (`nonfinite_observation`), or a reward (`nonfinite_reward`). After an action that is not finite, nothing is
+        attributed to the environment.
     """
     rollout = trials.rollout
     valid = rollout.timestep.valid
@@ -204,7 +204,7 @@ def environment_faults(trials: Trial) -> Metrics:
 
 
 def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBatch:
-    """The tasks of one meta-step and what an outer method may do with them."""
+    """Returns the batch of tasks of one meta-step, for the outer method."""
     learner = spec.learner
 
     def collect(meta_params, key):
@@ -254,12 +254,12 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
 
 
 def keys_by_index(key: Key, num_tasks: int) -> Key:
-    """One key for each global task index, whatever device the task lies on."""
+    """Returns one key per global task index, independent of the device of the task."""
     return jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(num_tasks))
 
 
 def _keep_finite(old: TrainState, new: TrainState):
-    """`new` if every float in it is finite, else `old`; and whether it was skipped."""
+    """Returns `new` if every float in it is finite, else `old`; and whether the update was skipped."""
     floats = [x for x in jax.tree.leaves(new) if jnp.issubdtype(x.dtype, jnp.floating)]
     finite = jnp.stack([jnp.isfinite(x).all() for x in floats]).all()
     kept = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)

@@ -1,1 +1,1 @@
-"""Runs: everything with a folder on disk."""
+"""Runs: training, evaluation and storage of everything that has a folder on disk."""

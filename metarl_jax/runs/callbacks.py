@@ -7,7 +7,7 @@ from metarl_jax.runs.progress import Line, mean_line
 
 
 class Callback:
-    """Is told how a run goes, or a sweep. Every method may be left as it is.
+    """Follows the progress of a run or a sweep. All methods are optional.
 
     In a sweep numbers are means over the members. Pass callbacks to `train`, `resume` or `train_sweep`; the reporter
     and the writer of metrics are callbacks too.
@@ -26,13 +26,12 @@ class Callback:
     def on_evaluation(self, line: dict[str, Any]) -> bool | None:
         """Gets a held-out evaluation, as in a line of `metrics.jsonl`; returns true to stop training there.
 
-        `is_best` is in the line too: whether the held-out return of a single run is higher than ever before.
-
-        A run that was stopped is evaluated as at its end, and `resume` goes on with it.
+        The entry `is_best` says whether the held-out return of a single run is its highest so far. A stopped run is
+        evaluated as at its end, and `resume` continues it.
         """
 
     def close(self) -> None:
-        """Training has ended, or failed."""
+        """Is called when training has ended or failed."""
 
 
 class Callbacks:
@@ -42,7 +41,7 @@ class Callbacks:
         self._shared, self._by_member = shared, by_member
 
     def chunk(self, lines: Sequence[Line]) -> Line:
-        """Tells of a chunk, with the line of each member; returns the means of the lines."""
+        """Passes on the metrics of a chunk, by member; returns their means."""
         for callback, line in zip(self._by_member, lines, strict=True):
             callback.on_chunk(line)
         mean = mean_line(lines)
@@ -51,7 +50,7 @@ class Callbacks:
         return mean
 
     def evaluation(self, lines: Sequence[Line], *, is_best: bool) -> bool:
-        """Tells of an evaluation; returns whether training is to stop."""
+        """Passes on an evaluation; returns whether training is to stop."""
         stops = [
             callback.on_evaluation(line)
             for callback, line in zip(self._by_member, lines, strict=True)
@@ -61,6 +60,6 @@ class Callbacks:
         return any(stops)
 
     def close(self) -> None:
-        """Tells that training has ended."""
+        """Closes all callbacks."""
         for callback in (*self._by_member, *self._shared):
             callback.close()

@@ -1,9 +1,8 @@
-"""Checkpoints: the complete state of a run on disk, with a checksum that proves what is read back.
+"""Checkpoints: the complete state of a run on disk, with a checksum that is verified when it is read.
 
-A checkpoint is `<directory>/<step>/` with two items: `state`, the `TrainState`, and `progress`,
-what the host keeps beside it. Orbax writes it to a temporary folder first, in the background, so
-that a process killed at any moment leaves a whole checkpoint or none. Damage done later is found
-when reading: by an error, or by the checksum.
+A checkpoint is `<directory>/<step>/` with two items: `state`, the `TrainState`, and `progress`, the counters of the
+host. Orbax writes it to a temporary folder first, in the background, so that a process killed at any moment leaves a
+whole checkpoint or none. Damage done later is found when reading: by an error, or by the checksum.
 """
 
 import dataclasses
@@ -32,7 +31,7 @@ class Checkpoint(NamedTuple):
 
 
 class DamagedCheckpointError(Exception):
-    """A checkpoint that cannot be read, or that is not what was written."""
+    """A checkpoint cannot be read, or differs from what was written."""
 
     def __init__(self, path: Path, reason: str):
         super().__init__(f"the checkpoint {path} is damaged ({reason})")
@@ -43,7 +42,7 @@ OnDamage = Callable[[DamagedCheckpointError], None]
 
 
 def saved_steps(directory: Path) -> list[int]:
-    """The steps with a finished checkpoint, ascending."""
+    """Returns the steps with a finished checkpoint, ascending."""
     if not directory.is_dir():
         return []
     return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdecimal())
@@ -75,14 +74,14 @@ def load(directory: Path, step: int, abstract_state: PyTree) -> Checkpoint:
 def load_latest(
     directory: Path, abstract_state: PyTree, *, on_damage: OnDamage
 ) -> Checkpoint | None:
-    """The last checkpoint that is whole, or None; `on_damage` gets each damaged one after it."""
+    """Returns the last undamaged checkpoint, or None; calls `on_damage` for each damaged one after it."""
     return _load_first(directory, reversed(saved_steps(directory)), abstract_state, on_damage)
 
 
 def load_best(
     directory: Path, abstract_state: PyTree, *, on_damage: OnDamage, member: int = 0
 ) -> Checkpoint | None:
-    """The checkpoint with the best held-out return of this member, or else the last one that is whole."""
+    """Returns the checkpoint with the best held-out return of this member, or else the last undamaged one."""
     ranked = []
     for step in saved_steps(directory):
         path = directory.absolute() / str(step)
@@ -103,7 +102,7 @@ def load_best(
 
 
 def quarantine(error: DamagedCheckpointError) -> Path:
-    """Renames a damaged checkpoint, so that its step can be saved again; answers its new path."""
+    """Renames a damaged checkpoint, so that its step can be saved again; returns the new path."""
     path = error.path.with_name(f"{error.path.name}.damaged")
     number = 1
     while path.exists():
@@ -114,7 +113,7 @@ def quarantine(error: DamagedCheckpointError) -> Path:
 
 
 def step_of(state: TrainState) -> int:
-    """How many meta-steps were done; the members of a sweep go in step."""
+    """Returns the number of meta-steps done, which is the same for all members of a sweep."""
     return int(np.ravel(state.step)[0])
 
 
@@ -125,17 +124,17 @@ def to_values(progress: Sequence[Progress]) -> dict[str, Any]:
 
 
 def _from_values(values: dict[str, Any]) -> list[Progress]:
-    """The inverse of `to_values`."""
+    """Restores progress; the inverse of `to_values`."""
     return [Progress(**member) for member in values.get("members", [values])]
 
 
 def without_empty(state: PyTree) -> PyTree:
-    """None in the place of arrays without entries, which Orbax does not write."""
+    """Replaces arrays without entries, which Orbax does not write, by None."""
     return jax.tree.map(lambda leaf: leaf if leaf.size else None, state)
 
 
 def _with_empty(abstract_state: PyTree, arrays: PyTree) -> PyTree:
-    """The inverse of `without_empty`."""
+    """Restores arrays without entries; the inverse of `without_empty`."""
 
     def leaf(abstract, array):
         if abstract.size:

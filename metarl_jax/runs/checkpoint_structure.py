@@ -12,7 +12,7 @@ from metarl_jax.core.types import PyTree
 
 
 def structure(state: PyTree) -> dict[str, str]:
-    """Type and shape of every array by its path: `{".step": "int32[]"}`."""
+    """Returns type and shape of every array by its path: `{".step": "int32[]"}`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {
         jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}".replace(" ", "")
@@ -21,7 +21,7 @@ def structure(state: PyTree) -> dict[str, str]:
 
 
 class Difference(NamedTuple):
-    """An array that two structures do not have in common, and what it is in each; `missing` where it is not there."""
+    """An array in which two structures differ, with its description in each; `missing` if it does not exist."""
 
     name: str
     found: str
@@ -29,7 +29,7 @@ class Difference(NamedTuple):
 
 
 def first_difference(found: dict[str, str], wanted: dict[str, str]) -> Difference | None:
-    """The first array by name that differs between two structures, or None where they are the same."""
+    """Returns the first array, by name, that differs between two structures; None if they are equal."""
     for name in sorted(found.keys() | wanted.keys()):
         pair = (found.get(name, "missing"), wanted.get(name, "missing"))
         if pair[0] != pair[1]:
@@ -38,7 +38,7 @@ def first_difference(found: dict[str, str], wanted: dict[str, str]) -> Differenc
 
 
 def checksum(state: PyTree, progress: dict[str, Any]) -> str:
-    """SHA-256 of the bytes of every array and of what is saved beside them."""
+    """Returns the SHA-256 of the bytes of every array and of the values saved with them."""
     digest = hashlib.sha256(json.dumps(progress, sort_keys=True).encode())
     for leaf in jax.tree.leaves(state):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):

@@ -30,16 +30,15 @@ from metarl_jax.runs.progress import Progress
 
 @jax.jit
 def copy(state: PyTree) -> PyTree:
-    """The same arrays at other places: `state` may be donated."""
+    """Copies the arrays, so that `state` may be donated."""
     return jax.tree.map(jnp.copy, state)
 
 
 class CheckpointWriter:
     """Saves states in the background, and keeps the latest few and the best by held-out return.
 
-    The first checkpoint is read back, so that a place where nothing can be kept is found at once.
-    Usable as a context manager, which waits for the last save. Whatever Orbax cannot do becomes a
-    `WriteError`; the pages that it logs about the same are dropped.
+    The first checkpoint is read back, so that an unsuitable file system is detected at once. As a context manager, it
+    waits for the last save. Failures of Orbax become `WriteError`; its own log output about them is suppressed.
     """
 
     def __init__(self, directory: Path, *, keep: int):
@@ -65,17 +64,16 @@ class CheckpointWriter:
     def save(
         self, state: TrainState, progress: Sequence[Progress], *, is_last: bool = False
     ) -> None:
-        """Begins to save `state` under its step.
-
-        Where these very arrays are saved already, only the progress is renewed; where others are, they are replaced.
+        """Begins to save `state` under its step. If the same arrays are saved already, only the progress is updated;
+        different ones are replaced.
 
         The caller may donate `state` afterwards, unless `is_last`: what is written is a copy.
 
         Args:
           state: of a run, or of all members of a sweep, `[M, ...]`.
           progress: of the run alone, or of each member.
-          is_last: whether nothing is computed with `state` any more. The devices, which may be busy, are then left
-            alone: it is only read.
+          is_last: whether `state` is not used in later computations. It is then read without a copy on the devices,
+            which may be busy.
 
         Raises:
           WriteError: if this or an earlier save has failed.
@@ -99,7 +97,8 @@ class CheckpointWriter:
             self._read_back(step, state)
 
     def _save_again(self, step: int, state: PyTree, values: dict[str, Any]) -> None:
-        """Replaces what is saved beside the state of a step, in one go; or all of it, where the state is another."""
+        """Replaces the values saved with the state of a step atomically; if the state differs, replaces the whole
+        checkpoint."""
         self.wait()
         path = self._directory / str(step) / "progress" / "metadata"
         saved = _saved_values(path)
@@ -113,7 +112,7 @@ class CheckpointWriter:
             self._replace(step, _items(state, values))
 
     def _replace(self, step: int, items: ocp.args.Composite) -> None:
-        """Saves another state of a step; the one before is deleted when the new one is whole."""
+        """Saves another state of a step; deletes the old one once the new one is complete."""
         path = self._directory.absolute() / str(step)
         new, old = path.with_name(f"{step}.new"), path.with_name(f"{step}.old")
         with self._failing():
@@ -125,7 +124,7 @@ class CheckpointWriter:
             shutil.rmtree(old)
 
     def wait(self) -> None:
-        """Returns when everything is on disk.
+        """Waits until everything is on disk.
 
         Raises:
           WriteError: if a save has failed in the background.
@@ -149,14 +148,14 @@ class CheckpointWriter:
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
-        """Turns whatever Orbax raises in its block, errors of its threads among them, into a `WriteError`."""
+        """Converts exceptions of Orbax in its block, including those of its threads, to `WriteError`."""
         try:
             yield
         except Exception as error:  # Of any type: TensorStore's are ValueErrors.
             raise WriteError(self._directory, error) from error
 
     def latest_step(self) -> int | None:
-        """The last step saved or being saved."""
+        """Returns the last step saved or being saved."""
         return self._manager.latest_step()
 
     def __enter__(self) -> "CheckpointWriter":
@@ -183,7 +182,7 @@ class CheckpointWriter:
 
 @dataclasses.dataclass
 class _LatestAndBest:
-    """Orbax's preservation policy. Which step is the best is told, not read from the files."""
+    """Orbax's preservation policy. The caller sets the best step; it is not read from the files."""
 
     keep: int
     best_steps: Set[int | None] = frozenset()
@@ -195,14 +194,14 @@ class _LatestAndBest:
 
 
 def _items(state: PyTree, values: dict[str, Any]) -> ocp.args.Composite:
-    """Returns the arguments of Orbax for a state and for what is saved beside it."""
+    """Returns the arguments of Orbax for a state and the values saved with it."""
     return ocp.args.Composite(
         state=ocp.args.StandardSave(without_empty(state)), progress=ocp.args.JsonSave(values)
     )
 
 
 def _saved_values(path: Path) -> dict[str, Any]:
-    """Returns the data saved beside a state; empty where it cannot be read."""
+    """Returns the data saved with a state; empty if it cannot be read."""
     try:
         values = json.loads(path.read_text())
     except (OSError, ValueError):

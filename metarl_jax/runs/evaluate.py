@@ -22,7 +22,7 @@ from metarl_jax.runs.restore import open_run, reopen
 from metarl_jax.runs.told import ToldRun
 
 ALL_SPLITS = "all"
-"""In the place of a split: all that the task distribution has."""
+"""Value of `split` for all splits of the task distribution."""
 
 
 def evaluate_run(
@@ -41,14 +41,14 @@ def evaluate_run(
     runtime: RuntimeConfig | None = None,
     console: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a checkpoint, of itself the one that is best by held-out return, as the end of training does.
-
-    Writes nothing. The tasks are other draws than those by which the checkpoint was found best.
+    """Evaluates a checkpoint, by default the best by held-out return, as at the end of training. Writes nothing. The
+    tasks are not those by which the best checkpoint was selected.
 
     Args:
       run_dir: the folder of a run. env: other tasks than those of the run, for which its learner has the same
-      parameters; its own when not given. split: split of the tasks, or `all` of them. told_run: the folder of a run in
-      the same environment that was told the task (`env.told_task`), as an upper control. num_tasks: number of tasks; as
+        parameters; those of the run when not given. split: split of the tasks, or `all` of them. told_run: the folder
+        of a run in the same environment that observes the task (`env.told_task`), as an upper control. num_tasks:
+        number of tasks; as
       in the configuration when not given. num_rounds: rounds of a trial (K); as in the configuration when not given.
       num_episodes: parallel episodes of a round (E); as in the configuration when not given. inner_lr_factors: of inner
       step sizes, as `evaluation.inner_lr_factors`; as in the configuration when not given. empty_memory: let the
@@ -99,7 +99,7 @@ def evaluate_run(
         with reporter.busy(f"evaluating step {saved.step} in {what}"):
             returns, (evaluation,) = report.evaluations(run, shown, split, strategies)
         if told is not None:
-            with reporter.busy(f"evaluating the control that is told the task in {what}"):
+            with reporter.busy(f"evaluating the control that observes the task in {what}"):
                 evaluation["told"] = told.compare(run, returns, split)
         return evaluation | ({"changed": now} if changed else {})
 
@@ -108,7 +108,7 @@ def evaluate_run(
 
 
 def _evaluated(trained: Config, env: TaskDistribution | None, **options: Any) -> Config:
-    """The configuration of a run with what is given of its evaluation, checked against what the run has learned.
+    """Returns the configuration of a run with these evaluation options, checked against the trained learner.
 
     Raises:
       UserError: naming the field, the value and the remedy.
@@ -125,8 +125,8 @@ def _evaluated(trained: Config, env: TaskDistribution | None, **options: Any) ->
     differs = first_difference(_structure(trained), _structure(config))
     if differs is not None:
         raise UserError(
-            f"{_describe(changed)}: the learner of the run has other parameters there; state{differs.name} is "
-            f"{differs.found} in it, and would be {differs.wanted}: leave observations and actions as they were"
+            f"{_describe(changed)}: the learner does not fit these tasks; state{differs.name} is "
+            f"{differs.found} in the run, and would be {differs.wanted}: keep observations and actions as in training"
         )
     return config
 
@@ -136,7 +136,7 @@ def _structure(config: Config) -> dict[str, str]:
 
 
 def _changed_tasks(trained: Config, config: Config) -> dict[str, tuple[Any, Any]]:
-    """The fields of the task distribution that are not as they were in training, with both values."""
+    """Returns the fields of the task distribution that differ from training, with both values."""
     return changes(trained, dataclasses.replace(trained, env=config.env))
 
 

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written by the thread that has the numbers: a write that fails is an error at once."""
+"""TensorBoard's event files, written by the calling thread, so that a failed write raises at once."""
 
 import math
 import os
@@ -20,7 +20,7 @@ class EventFile:
     """A new file of events in a folder, open during a write only."""
 
     def __init__(self, folder: Path, step: int):
-        """Begins after `step`: TensorBoard hides what other files in the folder have of later ones.
+        """Starts a file after `step`; TensorBoard hides later events of other files in the folder.
 
         Raises:
           WriteError: if the folder cannot be written.
@@ -34,7 +34,7 @@ class EventFile:
         append(self._path, _record(head) + _record(purge))
 
     def write(self, step: int, numbers: dict[str, float]) -> None:
-        """Writes the numbers by their tags, but for tags that this step has already.
+        """Writes the numbers by tag, except tags that this step already has.
 
         Raises:
           WriteError: if they cannot be written.
@@ -49,9 +49,8 @@ class EventFile:
 
 
 def scalars(line: dict[str, Any]) -> dict[str, float]:
-    """The finite numbers of a line of metrics by their tags, without its `step`.
-
-    A list by round becomes `name/round_1` and so on, with `/low` and `/high` where it is of intervals.
+    """Returns the finite numbers of a line of metrics by tag, without its `step`. A list by round becomes
+    `name/round_1` and so on, with `/low` and `/high` for intervals.
     """
     return dict(pair for name, x in line.items() if name != "step" for pair in _tagged(name, x))
 
@@ -67,7 +66,7 @@ def _tagged(name: str, value: Any, parts: Sequence[str] = ()) -> Iterator[tuple[
 
 
 def _record(event: Event) -> bytes:
-    """An event in the form of TensorBoard's files: the length, the bytes, and a checksum after each."""
+    """Encodes an event in the format of TensorBoard's files: the length and the bytes, each followed by a checksum."""
     data = event.SerializeToString()
     parts = (struct.pack("<Q", len(data)), data)
     return b"".join(part + struct.pack("<I", masked_crc32c(part)) for part in parts)

@@ -37,9 +37,9 @@ class RunFunctions(NamedTuple):
 
     Attributes:
       init: key to the first `TrainState`.
-      chunk: (state, number of meta-steps int32[], the greatest number) to (state, metrics `[greatest number, ...]`,
-        of which as many are filled as there were meta-steps).
-      evaluate: (state, key, split, num_tasks) to what is measured in held-out tasks, by name `[tasks, K]`.
+      chunk: (state, number of meta-steps int32[], the greatest number) to (state, metrics `[greatest number, ...]`, of
+        which the first are filled, one per meta-step).
+      evaluate: (state, key, split, num_tasks) to measurements in held-out tasks, by name `[tasks, K]`.
       evaluate_control: (control, key, split, num_tasks, meta-steps done) to those of a control; the meta-steps are
         `[]`, or `[M]` in a sweep.
       key: of the seed of the configuration.
@@ -59,7 +59,7 @@ class RunFunctions(NamedTuple):
 
 
 def run_functions(program: Program) -> RunFunctions:
-    """The functions of a single run, whose tasks are spread over the devices."""
+    """Returns the functions of a single run, whose tasks are spread over the devices."""
 
     def chunk(state: TrainState, num_steps: Array, length: int):
         return take_steps(program.step, state, num_steps, length)
@@ -105,16 +105,16 @@ class Executables:
 
     @property
     def devices(self) -> list[Device]:
-        """The devices in use."""
+        """Returns the devices in use."""
         return sorted(self._functions.sharding.device_set, key=lambda device: device.id)
 
     def init(self) -> TrainState:
-        """The state before the first meta-step, from the seed of the configuration."""
+        """Returns the state before the first meta-step, from the seed of the configuration."""
         init = jax.jit(self._functions.init, out_shardings=self._state_sharding)
         return _run(lambda: jax.block_until_ready(init(self._functions.key)))
 
     def compile_chunk(self, length: int) -> None:
-        """Compiles a chunk of at most `length` meta-steps, unless one of as many or more is compiled."""
+        """Compiles a chunk of at most `length` meta-steps, unless an equal or longer one is compiled."""
         if any(compiled >= length for compiled in self._chunks):
             return
 
@@ -127,10 +127,10 @@ class Executables:
         self._chunks[length] = self._compile(chunk, self.abstract_state, number, **options)
 
     def chunk(self, state: TrainState, num_steps: int) -> tuple[TrainState, PyTree, float]:
-        """Runs so many meta-steps. `state` is donated: its arrays are gone afterwards.
+        """Runs `num_steps` meta-steps. `state` is donated: its arrays are invalid afterwards.
 
         Returns:
-          The next state, metrics `[num_steps, ...]` on the host, and the seconds that it took.
+          The next state, metrics `[num_steps, ...]` on the host, and the elapsed seconds.
         """
         self.compile_chunk(num_steps)
         compiled = self._chunks[min(length for length in self._chunks if length >= num_steps)]
@@ -164,9 +164,8 @@ class Executables:
     def evaluate_control(
         self, control: str, key: Key, split: str, num_tasks: int, steps: Sequence[int]
     ) -> dict[str, np.ndarray]:
-        """Returns what a control or a known strategy reaches, by name `[tasks, K]`, on the host.
-
-        Tasks are as after so many meta-steps (`steps[M]`).
+        """Returns measurements of a control or a known strategy, by name `[tasks, K]`, on the host. Tasks are drawn as
+        after `steps` meta-steps (`[M]`).
         """
         step = jnp.asarray(steps, jnp.int32).reshape(self._functions.key.shape)
 
@@ -177,13 +176,14 @@ class Executables:
         return _run(lambda: jax.device_get(compiled(key)))
 
     def evaluation_key(self, stream: int) -> Key:
-        """The key of evaluations, from the seed and the stream alone: all of a stream are in the same tasks."""
+        """Returns the key of evaluations, from the seed and the stream alone: all evaluations of a stream share their
+        tasks."""
         key = self._functions.key
         fold_in = jax.vmap(jax.random.fold_in, (0, None)) if key.ndim else jax.random.fold_in
         return jax.device_put(fold_in(key, stream), self._functions.sharding)
 
     def choose(self, chosen: Sequence[bool], state: TrainState, other: TrainState) -> TrainState:
-        """`state` for the members that are chosen, and `other` for the rest."""
+        """Returns `state` for the chosen members, and `other` for the rest."""
         if not self._functions.key.ndim:
             return state if chosen[0] else other
         mask = np.array(chosen)
@@ -195,7 +195,7 @@ class Executables:
         return jax.tree.map(leaf, state, other)
 
     def by_member(self, tree: PyTree) -> list[PyTree]:
-        """The parts of arrays `[M, ...]` that belong to each member; all of it in a single run."""
+        """Splits arrays `[M, ...]` by member; in a single run, returns them whole."""
         if not self._functions.key.ndim:
             return [tree]
         return [jax.tree.map(itemgetter(i), tree) for i in range(self._functions.key.size)]
@@ -209,7 +209,7 @@ class Executables:
     def _compile(
         self, function: Callable[..., Any], *args: PyTree, **options: Any
     ) -> Callable[..., Any]:
-        """`function` compiled for these abstract arguments; `function` itself under `jax.disable_jit()`."""
+        """Compiles `function` for these abstract arguments; returns it unchanged under `jax.disable_jit()`."""
         if _jit_is_disabled():
             return function
         started = time.perf_counter()
@@ -221,15 +221,16 @@ class Executables:
 
 
 def _jit_is_disabled() -> bool:
-    """Whether this thread is in `jax.disable_jit()`, or the whole process does not compile."""
+    """Whether compilation is disabled on this thread, by `jax.disable_jit()`, or in the whole process."""
     return jax.config.values["jax_disable_jit"]
 
 
 def _run(call: Callable[[], Result]) -> Result:
-    """The result of a call of what was compiled; made on this thread under `jax.disable_jit()`, which holds only here.
+    """Calls a compiled function and returns the result; under `jax.disable_jit()`, which is thread-local, calls it on
+    this thread.
 
     Raises:
-      UserError: if the memory of the devices does not hold what the call needs.
+      UserError: if the devices do not have enough memory for the call.
     """
     try:
         return call() if _jit_is_disabled() else interruptible(call)

@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, and how it is made, opened and written whole."""
+"""The folder of a run: its layout, creation, opening and atomic writes."""
 
 import json
 from pathlib import Path
@@ -60,21 +60,20 @@ class RunFolder(NamedTuple):
         return self.path / "adaptation_curve.png"
 
     def last_metrics(self) -> dict[str, Any] | None:
-        """The last line of `metrics.jsonl`, if there is one."""
+        """Returns the last line of `metrics.jsonl`, if there is one."""
         lines = self.metrics.read_text().splitlines() if self.metrics.is_file() else []
         return json.loads(lines[-1]) if lines else None
 
     def note_start(self, step: int, machine: dict[str, Any]) -> None:
-        """Notes that training goes on from this meta-step on a machine (`metarl_jax.core.machine`), by `config.json`.
-
-        Starts from this step or a later one are forgotten: what came of them is not gone on with.
+        """Records that training starts at this meta-step, with the machine (`metarl_jax.core.machine`) and
+        `config.json`. Earlier records of starts at this step or later are dropped, because their results are discarded.
         """
         truncate_jsonl(self.machines, step)
         config = json.loads(self.config.read_text())
         append(self.machines, json.dumps({"step": step} | machine | {"config": config}) + "\n")
 
     def starts(self) -> list[dict[str, Any]]:
-        """The whole objects of `machines.jsonl`; none where there is no such file."""
+        """Returns the complete objects of `machines.jsonl`; none if there is no such file."""
         return whole_lines(self.machines)
 
 
@@ -83,12 +82,12 @@ def create(path: Path, config: Config, *, numbered: bool = False) -> RunFolder:
 
     Args:
       path: a folder that does not exist yet, or that is empty.
-      config: what is written first.
-      numbered: take `path-2`, `path-3`, … where `path` is taken.
+      config: written first.
+      numbered: use `path-2`, `path-3`, … if `path` is taken.
 
     Raises:
-      UserError: if something lies at `path` already (it is left as it is), if `path` cannot be
-        written, or if the configuration could not be read back.
+      UserError: if `path` already exists (it is left unchanged), if it cannot be written, or if the configuration could
+        not be read back.
     """
     values = serializable(config)
     with new_folder(path, numbered=numbered) as made:
@@ -99,7 +98,7 @@ def create(path: Path, config: Config, *, numbered: bool = False) -> RunFolder:
 
 
 def write_first(path: Path, values: Any) -> None:
-    """`write_json` of the first file of a folder; raises `UserError` if it cannot be written."""
+    """Writes the first file of a folder as JSON; raises `UserError` if it cannot be written."""
     try:
         write_json(path, values)
     except OSError as error:
@@ -112,7 +111,7 @@ def is_begun(path: Path) -> bool:
 
 
 def open_existing(path: Path) -> tuple[RunFolder, Config]:
-    """The folder of a run that was begun, and its configuration.
+    """Returns the folder of an existing run, and its configuration.
 
     Raises:
       UserError: if there is no run at `path`, or its configuration cannot be read.
@@ -138,7 +137,7 @@ def open_existing(path: Path) -> tuple[RunFolder, Config]:
 
 
 def serializable(config: Config) -> dict[str, Any]:
-    """The content of `config.json`, checked to give `config` again when the run is resumed."""
+    """Returns the content of `config.json`, after checking that it restores `config`."""
     values = stamped(config)
     try:
         same = from_dict(json.loads(json.dumps(values))) == config

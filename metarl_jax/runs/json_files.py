@@ -1,4 +1,4 @@
-"""Files of JSON: one value, or one object with a `step` on every line."""
+"""JSON files: one value, or one object with a `step` on every line."""
 
 import json
 import math
@@ -16,12 +16,12 @@ Result = TypeVar("Result")
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Writes JSON so that `path` holds either what it held before or all of `values`."""
+    """Writes JSON atomically: `path` holds either its old content or all of `values`."""
     write_text(path, json.dumps(finite(values), indent=2) + "\n")
 
 
 def finite(values: Any) -> Any:
-    """`values` with None, JSON's null, in the place of floats that JSON lacks (nan, ±inf)."""
+    """Replaces floats that JSON lacks (nan, ±inf) by None."""
     if isinstance(values, dict):
         return {name: finite(value) for name, value in values.items()}
     if isinstance(values, list | tuple):
@@ -30,7 +30,7 @@ def finite(values: Any) -> Any:
 
 
 def read_json(path: Path, from_values: Callable[[Any], Result]) -> Result:
-    """Reads a JSON file and converts it by `from_values`; raises `UserError` where that fails."""
+    """Reads a JSON file and converts it by `from_values`; raises `UserError` if that fails."""
     try:
         values = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -46,16 +46,15 @@ def read_json(path: Path, from_values: Callable[[Any], Result]) -> Result:
 
 
 def whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file with one on every line, each with a `step`; none where there is no such file.
-
-    A line that was cut off while it was written is left out.
+    """Returns the objects of a file with one per line, each with a `step`; none if there is no such file. Incomplete
+    lines are left out.
     """
     text = path.read_text(errors="replace") if path.is_file() else ""
     return [json.loads(line) for line in text.splitlines() if _step_of(line) < math.inf]
 
 
 def truncate_jsonl(path: Path, step: int) -> None:
-    """Drops lines of a file of objects: those of this `step` or a later one, and those that were cut off in writing."""
+    """Removes from a file of objects the lines of this `step` or later, and incomplete lines."""
     if not path.exists():
         return
     lines = path.read_text(errors="replace").splitlines()
@@ -65,7 +64,7 @@ def truncate_jsonl(path: Path, step: int) -> None:
 
 
 def _step_of(line: str) -> float:
-    """The step of a line; infinity for one that was cut off while it was written."""
+    """Returns the step of a line; infinity for an incomplete one."""
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):

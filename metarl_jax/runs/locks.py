@@ -12,17 +12,17 @@ from metarl_jax.core.paths import unwritable
 from metarl_jax.core.writing import sweep_around
 
 LOCK = ".lock"
-"""The file that is locked, in the folder."""
+"""Name of the lock file in the folder."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-"""Errors of file systems that have no locks."""
+"""Errors raised by file systems without locks."""
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keeps other processes from training in this folder of a run or a sweep. The lock ends with the process.
 
-    A member of a sweep is not trained while the sweep is. Each of the two takes its own lock first and looks at that
-    of the other then, so that at least one of them sees the other.
+    A member of a sweep cannot be trained while the sweep is. Each of the two first takes its own lock, then checks the
+    other's, so that at least one of them notices the other.
 
     Raises:
       UserError: if a process trains in it now, or if the folder cannot be written.

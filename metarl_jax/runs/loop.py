@@ -1,8 +1,7 @@
-"""The host loop: compiled chunks of meta-steps, and metrics, evaluation and checkpoints between.
+"""The host loop: runs compiled chunks of meta-steps, with metrics, evaluation and checkpoints in between.
 
-It trains one run, or all members of a sweep in step. What happens after which meta-step follows
-from its number and the state alone, so that a run that was stopped and resumed does the same as one
-that never was, down to the bits of its state:
+It trains one run, or all members of a sweep in lockstep. The schedule depends only on the number of the meta-step and
+on the state, so that a run that was stopped and resumed reaches the same bits as one that was not:
 
 - a chunk ends at every multiple of `log_every`, and at the last meta-step; between two ends, it is cut into calls of a
   few seconds by the measured time of a meta-step, after each of which a signal is obeyed: the state is saved with the
@@ -47,12 +46,12 @@ class Run(NamedTuple):
 
     Attributes:
       path: the folder, which `metarl resume` takes.
-      folders: that of every member; that of the run itself where it is alone.
+      folders: the folder of every member; for a single run, its own.
       config: the configuration, the first member's in a sweep.
       program: what was built from it.
       executables: the functions of the run, or of all members together.
-      reporter: where to tell how it goes.
-      callbacks: what is told besides, and may stop training.
+      reporter: shows progress in the terminal.
+      callbacks: follow training, and may stop it.
     """
 
     path: Path
@@ -65,7 +64,7 @@ class Run(NamedTuple):
 
     @property
     def checkpoints(self) -> Path:
-        """Where the state of the run, or of all members, is saved."""
+        """The folder of the checkpoints of the run, or of all members."""
         return RunFolder(self.path).checkpoints
 
 
@@ -77,22 +76,22 @@ class Trained(NamedTuple):
 
 
 def chunk_end(config: Config, step: int) -> int:
-    """The meta-step with which the chunk that begins after meta-step `step` ends."""
+    """Returns the last meta-step of the chunk that begins after meta-step `step`."""
     return min((step // config.log_every + 1) * config.log_every, config.num_meta_steps)
 
 
 def is_due(every: int, start: int, end: int) -> bool:
-    """Whether a multiple of `every` lies in (start, end]; never where `every` is 0."""
+    """Whether a multiple of `every` lies in (start, end]; never if `every` is 0."""
     return every > 0 and end // every > start // every
 
 
 @dataclasses.dataclass
 class _AtHand:
-    """The latest whole state, to be saved when a signal comes.
+    """The latest complete state, which is saved when a signal arrives.
 
     Attributes:
-      trained: a state that no running call may overwrite; None where only the last checkpoint is left.
-      doing: what is being done, in the words of the message.
+      trained: a state that no running call overwrites; None if only the last checkpoint remains. doing: the current
+        activity, as in messages.
     """
 
     trained: Trained | None
@@ -100,12 +99,12 @@ class _AtHand:
 
 
 def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -> Trained:
-    """Trains from this state, or from the seed where it is None, to the last meta-step.
+    """Trains from this state, or from the seed if it is None, to the last meta-step.
 
     Raises:
-      Interrupted: after Ctrl-C, SIGTERM or SIGHUP. Where what ran then took too long to be waited for, it still runs on
-        a thread of its own, and the process should end.
-      Diverged: when `config.max_skipped` updates in a row were skipped, or all there are, by all members in a sweep.
+      Interrupted: after Ctrl-C, SIGTERM or SIGHUP. If the interrupted call took too long to wait for, it continues on
+        its own thread, and the process should end. Diverged: when `config.max_skipped` updates in a row, or all
+        updates, were skipped; in a sweep, by all members.
     """
     step = 0 if state is None else step_of(state)
     logged = step - progress[0].num_unlogged
@@ -140,7 +139,7 @@ def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -
 
 @contextlib.contextmanager
 def all_saved(run: Run, step: int) -> Iterator[None]:
-    """A context for what comes after training: a signal ends it at once.
+    """A context for the work after training, in which a signal raises at once.
 
     Raises:
       Interrupted: after Ctrl-C, SIGTERM or SIGHUP.
@@ -156,7 +155,7 @@ def all_saved(run: Run, step: int) -> Iterator[None]:
 
 
 def _compile(run: Run, step: int) -> None:
-    """Compiles what training from `step` needs, and tells how long that took."""
+    """Compiles the functions that training from `step` needs, and reports the time."""
     config, executables = run.config, run.executables
     what = config.name if len(run.folders) == 1 else f"{len(run.folders)} × {config.name}"
     with run.reporter.busy(f"compiling {what} for {len(executables.devices)} device(s)"):
@@ -178,7 +177,7 @@ def _train_loop(
     stop: StopRequest,
     at_hand: _AtHand,
 ) -> Trained:
-    """Trains to the end; raises `StopNow` when a signal came, with what is to be saved in `at_hand`."""
+    """Trains to the end; raises `StopNow` after a signal, with the state to save in `at_hand`."""
     config, num_steps, pace, told = run.config, run.config.num_meta_steps, Pace(), False
     step = step_of(trained.state) - trained.progress[0].num_unlogged
     with run.reporter.training(step, num_steps):
@@ -209,7 +208,7 @@ def _train_loop(
             if step == num_steps or (due and (consecutive_skips == 0).any()):
                 checkpoints.save(trained.state, trained.progress)
             if is_enough and step < num_steps:
-                run.reporter.say(f"stopped after step {step}, as a callback wants it")
+                run.reporter.say(f"stopped after step {step}, as a callback requested")
                 return trained
             at_hand.trained, at_hand.doing = trained, f"after step {step} of {num_steps}"
             if stop.signal is not None:
@@ -225,7 +224,7 @@ def _train_chunk(
     at_hand: _AtHand,
     pace: Pace,
 ) -> Trained:
-    """Takes the meta-steps up to `end`, in calls that are short enough to obey signals between them."""
+    """Takes the meta-steps up to `end`, in calls short enough to react to signals between them."""
     step = step_of(trained.state)
     while step < end:
         num_steps = pace.num_steps(end - step)
@@ -256,7 +255,7 @@ def _log_chunk(trained: Trained, step: int) -> tuple[Trained, list[dict]]:
 
 
 def _save_at_hand(run: Run, at_hand: _AtHand, checkpoints: CheckpointWriter) -> None:
-    """Saves what a signal has found, unless its last updates were skipped; returns when it is on disk."""
+    """Saves the latest state after a signal, unless its last updates were skipped; waits until it is on disk."""
     if at_hand.trained is not None:
         state, progress = at_hand.trained.state, at_hand.trained.progress
         is_sound = (np.asarray(state.consecutive_skips) == 0).any()

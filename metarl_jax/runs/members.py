@@ -1,4 +1,4 @@
-"""Runs that a sweep trains together: while it trains, and where it was stopped, its checkpoints hold their states."""
+"""Members of a sweep: until the sweep ends, its checkpoints hold their states."""
 
 import dataclasses
 from typing import Any
@@ -16,7 +16,7 @@ from metarl_jax.runs.json_files import read_json
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Which slice of the arrays of its sweep `[M, ...]` a run is."""
+    """The index of a run in the arrays `[M, ...]` of its sweep."""
 
     index: int
     num_members: int
@@ -28,25 +28,25 @@ def write_place(folder: RunFolder, place: Place) -> None:
 
 
 def check_ended(folder: RunFolder) -> None:
-    """Raises `UserError` if the run is a member of a sweep that trains it still: it has no checkpoint of its own."""
+    """Raises `UserError` if the run is a member of a sweep that has not ended, and so has no checkpoint of its own."""
     sweep = sweep_around(folder.path)
     if sweep is not None and not saved_steps(folder.checkpoints):
         raise UserError(
-            f"run_dir={str(folder.path)!r} is a member of a sweep that has not ended: go on with "
-            f"all of its members, with `metarl resume {sweep}`"
+            f"run_dir={str(folder.path)!r} is a member of a sweep that has not ended: continue "
+            f"all of its members with `metarl resume {sweep}`"
         )
 
 
 def load_member(
     folder: RunFolder, abstract_state: PyTree, which: str | int, *, on_damage: OnDamage
 ) -> Checkpoint | None:
-    """A checkpoint of the sweep around a run, cut to this run.
+    """Returns this run's part of a checkpoint of its sweep.
 
     Args:
       folder: of the run.
       abstract_state: shapes, types and shardings of the run alone.
       which: the checkpoint that is "best" by the held-out return of this run, a meta-step, or else the latest.
-      on_damage: gets each checkpoint that is damaged.
+      on_damage: called for each damaged checkpoint.
 
     Returns:
       The checkpoint, or None if the run is not a member of a sweep, or if nothing is saved.

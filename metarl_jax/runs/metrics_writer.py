@@ -1,4 +1,4 @@
-"""Where the numbers of a run are written: `metrics.jsonl` and TensorBoard."""
+"""Writes the metrics of a run to `metrics.jsonl` and TensorBoard."""
 
 import json
 from typing import Any
@@ -13,12 +13,12 @@ from metarl_jax.runs.json_files import finite, truncate_jsonl
 class MetricsWriter(Callback):
     """Appends to `metrics.jsonl` and to TensorBoard's events.
 
-    Both are open during a write only, so that a sweep may have any number of members, and are
-    written by the caller's own thread, so that a write that fails is an error at once.
+    Files are open only during a write, so that a sweep may have any number of members. The calling thread writes, so
+    that a failed write raises at once.
     """
 
     def __init__(self, folder: RunFolder, step: int):
-        """Goes on after meta-step `step`: lines of later ones, which come again, are dropped.
+        """Continues after meta-step `step`; lines of later steps are removed, because these are trained again.
 
         Raises:
           WriteError: if the folder cannot be written.

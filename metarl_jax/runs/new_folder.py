@@ -1,4 +1,4 @@
-"""Makes a folder for a run or a sweep, of which one process alone gets it."""
+"""Creates the folder of a run or a sweep, for exactly one process."""
 
 import contextlib
 import os
@@ -10,16 +10,16 @@ from metarl_jax.core.paths import check_plain, local_path, unwritable
 from metarl_jax.core.writing import SWEEP
 
 CLAIM = ".claim"
-"""The file of a process that makes the folder."""
+"""Name of the file by which a process claims a new folder."""
 
 
 class TakenError(UserError):
-    """Something lies where a new folder was to be made."""
+    """The path of a new folder is already taken."""
 
 
 @contextlib.contextmanager
 def new_folder(path: Path, *, numbered: bool = False) -> Iterator[Path]:
-    """Makes a folder that no other process takes, and gives it back if the block fails.
+    """Creates a folder for this process alone, and removes it if the block fails.
 
     Args:
       path: a folder that does not exist yet, or that is empty.
@@ -29,7 +29,7 @@ def new_folder(path: Path, *, numbered: bool = False) -> Iterator[Path]:
       The folder, empty but for the file that claims it.
 
     Raises:
-      TakenError: if something lies at `path` already, or if what is above it is a file or a link to nothing.
+      TakenError: if `path` already exists, or if a parent is a file or a broken link.
       UserError: if it cannot be made, or if checkpoints cannot be written there.
     """
     first, number = local_path(path), 1
@@ -56,9 +56,8 @@ def new_folder(path: Path, *, numbered: bool = False) -> Iterator[Path]:
 
 
 def _claim(path: Path) -> bool:
-    """Makes the folder, or takes it where it is empty; answers whether it is new.
-
-    The file `CLAIM` is in it until it has its first other file, so that of two processes one gets it.
+    """Creates the folder, or claims it if it is empty; returns whether it is new. The file `CLAIM` stays until the
+    first other file is written, so that only one of two processes succeeds.
 
     Raises:
       TakenError, UserError: as in `new_folder`.
@@ -89,7 +88,7 @@ def _claim(path: Path) -> bool:
 
 
 def _check_names(path: Path) -> None:
-    """Raises `OSError` if a name in a path that is to be made is too long, while nothing of it is made yet."""
+    """Raises `OSError` if a name in a path is too long, before anything of the path is created."""
     above = next(parent for parent in path.parents if os.path.lexists(parent))
     for name in path.relative_to(above).parts:
         with contextlib.suppress(FileNotFoundError):
@@ -97,7 +96,7 @@ def _check_names(path: Path) -> None:
 
 
 def _taken(path: Path) -> TakenError:
-    """The error where a folder cannot be made because something is in the way."""
+    """Returns the error for a folder whose path is taken."""
     if (path / "config.json").is_file() or (path / SWEEP).is_file():
         what = f"already exists, and was left as it is: go on with it (`metarl resume {path}`), or"
     elif path.is_dir():

@@ -1,4 +1,4 @@
-"""Silence of what Orbax and TensorStore print, pages for each, of failures that they raise as well."""
+"""Suppresses the long output of Orbax and TensorStore about failures that they also raise."""
 
 import gc
 import logging
@@ -10,10 +10,8 @@ from typing import Any
 
 
 def mute() -> Callable[[], None]:
-    """Drops what is printed of operations on checkpoints; returns what undoes that.
-
-    Where one fails, the others that belong to it are abandoned, and end at any time afterwards in threads of
-    TensorStore: then nothing is to be undone.
+    """Suppresses output about operations on checkpoints; returns a function that undoes this. Do not undo it after a
+    failure: the abandoned operations end later, in threads of TensorStore.
     """
     previous = sys.unraisablehook
 
@@ -42,7 +40,7 @@ def mute() -> Callable[[], None]:
 
 
 def collect_abandoned() -> None:
-    """Collects the coroutines of abandoned operations, of which Python prints pages."""
+    """Collects the coroutines of abandoned operations, about which Python would print long warnings."""
     hook = sys.unraisablehook
     sys.unraisablehook = lambda unraisable: None
     gc.collect()

@@ -17,7 +17,7 @@ SUMMED = (
     "nonfinite_observation",
     "nonfinite_reward",
 )
-"""Metrics that are added up over the meta-steps of a chunk; all others are averaged."""
+"""Metrics that are summed over the meta-steps of a chunk; all others are averaged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +27,10 @@ class Progress:
     Attributes:
       env_steps: valid environment steps of training.
       seconds: time spent in training steps, without compilation and evaluation.
-      held_out_return: of this very state, where it was evaluated.
-      best_return: the best held-out return up to here.
-      best_step: the last meta-step that had it.
+      held_out_return: of this state, if it was evaluated. best_return: the best held-out return so far. best_step: the
+        last meta-step that reached it.
       unlogged: metrics `[meta-steps, ...]` as nested lists, of the meta-steps since the last line of `metrics.jsonl`.
-        There are some in a state that was saved between two lines, or before the evaluation that is due after it.
+        There are some if the state was saved between two lines, or before an evaluation that is due.
       unlogged_seconds: time spent in those meta-steps.
       diverged_step: the meta-step with which `max_skipped` updates in a row had been skipped. A
         single run ends there; a member of a sweep is carried along, and marked.
@@ -48,7 +47,7 @@ class Progress:
 
     @property
     def num_unlogged(self) -> int:
-        """The number of those meta-steps."""
+        """Number of meta-steps since the last line."""
         return len(next(iter(self.unlogged.values()), ()))
 
 
@@ -57,9 +56,8 @@ Noted = tuple[Progress, Line]
 
 
 def summarize_chunk(metrics: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Metrics of a chunk `[meta-steps, ...]` as one object of plain numbers and lists.
-
-    Sums of `SUMMED`; of the others, means over the meta-steps where they are finite, or nan.
+    """Summarises metrics of a chunk `[meta-steps, ...]` as plain numbers and lists: sums of `SUMMED`; for others, means
+    over the meta-steps with finite values, or nan.
     """
     return {name: _summarize(name, np.asarray(x, np.float64)) for name, x in metrics.items()}
 
@@ -74,7 +72,7 @@ def _summarize(name: str, values: np.ndarray) -> Any:
 
 
 def note_steps(progress: Progress, metrics: dict[str, np.ndarray], seconds: float) -> Progress:
-    """Meta-steps that were taken, their metrics `[meta-steps, ...]` and the time that they took."""
+    """Records meta-steps, with their metrics `[meta-steps, ...]` and duration."""
     before = progress.unlogged
     return dataclasses.replace(
         progress,
@@ -85,7 +83,7 @@ def note_steps(progress: Progress, metrics: dict[str, np.ndarray], seconds: floa
 
 
 def note_chunk(progress: Progress, step: int) -> Noted:
-    """The line of a chunk that ended with `step`, of the meta-steps that were noted since the last one."""
+    """Returns the line of metrics of a chunk that ended with `step`, over the meta-steps since the last line."""
     chunk = summarize_chunk({name: np.asarray(x) for name, x in progress.unlogged.items()})
     env_steps, seconds = chunk.pop("env_steps"), progress.unlogged_seconds
     progress = dataclasses.replace(
@@ -112,10 +110,10 @@ def note_evaluation(
     measured: dict[str, np.ndarray],
     saved: bool,
 ) -> Noted:
-    """Notes a held-out evaluation after `step`, by name `[tasks, K]`.
+    """Records a held-out evaluation after `step`, by name `[tasks, K]`.
 
     Args:
-      saved: whether the state may be kept as the best: of equals, the last.
+      saved: whether the state may become the best; among equals, the last is kept.
     """
     statistics = summarize(measured[RETURN])
     score = held_out_score(program, measured)
@@ -141,7 +139,7 @@ def note_evaluation(
 
 
 def note_divergence(progress: Progress, step: int) -> Progress:
-    """Too many updates in a row had been skipped after `step`, unless that was noted before."""
+    """Records that too many consecutive updates were skipped by `step`, unless recorded before."""
     if progress.diverged_step is not None:
         return progress
     return dataclasses.replace(progress, diverged_step=step)
@@ -165,7 +163,7 @@ def held_out_score(program: Program, measured: dict[str, np.ndarray]) -> float:
 
 
 def counted_rounds(program: Program, num_rounds: int) -> slice:
-    """The rounds, of so many, that `held_out_return` is the mean of."""
+    """Returns the rounds, out of this many, that `held_out_return` averages over."""
     if program.config.learner.result_rounds == "all":
         return slice(num_rounds)
     last = min(program.config.num_rounds, num_rounds) - 1
@@ -173,7 +171,7 @@ def counted_rounds(program: Program, num_rounds: int) -> slice:
 
 
 def mean_line(lines: Sequence[Line]) -> Line:
-    """The lines of all members as one, with means over them, or sums where those are meant."""
+    """Joins the lines of all members into one, with means over them, or sums for `SUMMED`."""
     if len(lines) == 1:
         return lines[0]
     shared = [name for name in lines[0] if all(name in line for line in lines)]

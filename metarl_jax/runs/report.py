@@ -1,4 +1,4 @@
-"""The report at the end of a run: held-out returns beside the controls, and the curve."""
+"""The report at the end of a run: held-out returns, controls, and the adaptation curve."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -27,9 +27,8 @@ class Shown(NamedTuple):
 
     Attributes:
       state: of a run, or of all members of a sweep, `[M, ...]`.
-      checkpoints: which one each member's is.
-      steps: the meta-steps of each.
-      last_step: those of the whole training.
+      checkpoints: the checkpoint of each member. steps: the meta-steps of each. last_step: the meta-steps of the whole
+        training.
     """
 
     state: TrainState
@@ -39,7 +38,8 @@ class Shown(NamedTuple):
 
 
 def best(run: Run, trained: Trained) -> Shown:
-    """Each member at its best checkpoint by held-out return; at the last where none was found best, or is damaged."""
+    """Loads the best checkpoint of each member by held-out return; the last one if there is no best, or it is
+    damaged."""
     state, last = trained.state, step_of(trained.state)
     checkpoints: list[Which] = ["last" if p.best_step is None else "best" for p in trained.progress]
     steps = [last] * len(checkpoints)
@@ -57,7 +57,7 @@ def best(run: Run, trained: Trained) -> Shown:
 
 
 def evaluate_best(run: Run, trained: Trained) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Evaluates each member at its best checkpoint, as training does at its end.
+    """Evaluates each member at its best checkpoint, as at the end of training.
 
     Raises:
       Interrupted: after Ctrl-C, SIGTERM or SIGHUP: everything is saved.
@@ -71,10 +71,9 @@ def evaluate_best(run: Run, trained: Trained) -> tuple[np.ndarray, list[dict[str
 def evaluations(
     run: Run, shown: Shown, split: str, strategies: Sequence[str] = ()
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Held-out returns `[tasks, K]` or `[M, tasks, K]`, and the content of `eval.json` of each member.
-
-    The tasks are not those by which checkpoints were ranked while training, in which the best is the luckiest too; the
-    controls act in the same tasks as the learner.
+    """Returns held-out returns `[tasks, K]` or `[M, tasks, K]`, and the content of `eval.json` of each member. The
+    tasks are not those by which checkpoints were ranked during training, because selection biases the best one upwards.
+    The controls act in the same tasks as the learner.
 
     Args:
       strategies: known strategies of the task distribution to evaluate beside the random policy and the oracle.
@@ -114,20 +113,20 @@ def evaluations(
 
 
 def _metrics(reported: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The entry `metrics`, what the environment reports; none where it reports nothing."""
+    """Returns the entry `metrics` with the metrics of the environment; empty if it has none."""
     if not reported:
         return {}
     return {"metrics": {name: _interval(x) for name, x in reported.items()}}
 
 
 def _interval(values: np.ndarray) -> dict[str, Any]:
-    """Mean and 95% interval over tasks by round, of what an environment reports `[tasks, K]`."""
+    """Returns mean and 95% interval over tasks, by round, of a metric of the environment `[tasks, K]`."""
     summary = summarize(values)
     return {"mean": summary["return_mean"], "ci95": summary["ci95"]}
 
 
 def _check_finite(run: Run, returns: np.ndarray) -> None:
-    """Warns of held-out returns that are not finite; raises `Diverged` where all are so."""
+    """Warns of held-out returns that are not finite; raises `Diverged` if all are."""
     is_finite = ~is_broken(returns.reshape(-1, returns.shape[-1]))
     if is_finite.all():
         return
@@ -139,8 +138,8 @@ def _check_finite(run: Run, returns: np.ndarray) -> None:
 
 
 def protocol(config: Config) -> dict[str, Any]:
-    """How a learner was evaluated in its tasks: what a round is called (`round_label`), `num_episodes` of it, whether
-    they were `deterministic`, and `inner_lr_factors` of a learner that takes inner gradient steps."""
+    """Returns the protocol of an evaluation: the name of a round (`round_label`), its `num_episodes`, whether actions
+    were `deterministic`, and the `inner_lr_factors` of a learner that takes inner gradient steps."""
     options, learner = config.evaluation, evaluated_learner(config)
     found = {
         "round_label": learner.round_label,
@@ -152,8 +151,8 @@ def protocol(config: Config) -> dict[str, Any]:
 
 
 def count_parameters(run: Run) -> dict[str, int]:
-    """How many meta-parameters there are in `all`, how many numbers a new task moves: those `adapted`, and how many
-    parameters `stay`: all of them, where what moves is inferred."""
+    """Counts the meta-parameters (`all`), the numbers that adapt to a new task (`adapted`), and the parameters that do
+    not (`stay`); if the adapted numbers are inferred, all parameters stay."""
     shapes = jax.eval_shape(run.program.learner.init, make_key(0))
     sizes = [math.prod(x.shape) for x in jax.tree.leaves(shapes)]
     every, adapted = sum(sizes), run.config.learner.num_adapted(run.program.env)
@@ -162,9 +161,8 @@ def count_parameters(run: Run) -> dict[str, int]:
 
 
 def bayes_optimal(run: Run, split: str, num_rounds: int) -> dict[str, Any]:
-    """The returns of the Bayes-optimal policy as a control, where they are a ceiling and known.
-
-    A learner that adapts by gradient from several episodes side by side knows more than such a policy.
+    """Returns the returns of the Bayes-optimal policy as a control, if they are known and an upper bound. They are not
+    for a learner that adapts from several parallel episodes, which has more information.
     """
     config = run.config
     num_episodes = config.evaluation.num_episodes or config.num_episodes
@@ -179,7 +177,8 @@ def bayes_optimal(run: Run, split: str, num_rounds: int) -> dict[str, Any]:
 def draw(
     folder: RunFolder, config: Config, evaluation: dict[str, Any], warn: Callable[[str], None]
 ) -> bool:
-    """Draws `eval.json`; returns whether that went well, and warns where it did not, for it is an extra."""
+    """Draws `eval.json`; returns whether that succeeded. A failure is only a warning, because the figure is
+    optional."""
     titles = {"preset": config.name, "env": config.env.name}
     try:
         from metarl_jax.analysis.plots import adaptation_curve

@@ -24,7 +24,7 @@ from metarl_jax.runs.callbacks import Callback
 
 
 class Reporter(Callback):
-    """Tells how a run goes: a live line on a terminal, and elsewhere a plain line now and then."""
+    """Shows the progress of a run: a live line on a terminal, and otherwise occasional plain lines."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Reporter(Callback):
     ):
         """Messages go to `console` (standard output), warnings to `errors` (standard error).
 
-        Nothing is raised where one of them cannot be written any more.
+        If a stream can no longer be written, its messages are dropped.
         """
         self.console = console or Console()
         self.errors = errors or Console(stderr=True)
@@ -47,20 +47,20 @@ class Reporter(Callback):
         self._started = self._last_line = 0.0
 
     def say(self, message: str) -> None:
-        """A message of one line."""
+        """Shows a message of one line."""
         self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
-        """A message that should not be missed."""
+        """Shows a warning."""
         text = f"warning: {message}"
         self.errors.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def table(self, table: Table) -> None:
-        """A table, as wide as the terminal or, elsewhere, as its content."""
+        """Shows a table, as wide as the terminal or, elsewhere, as its content."""
         show(table, self.console)
 
     def busy(self, what: str) -> Activity:
-        """A context that shows what is being done."""
+        """Returns a context that shows the current activity."""
         return Activity(self.console, what)
 
     @contextlib.contextmanager
@@ -83,7 +83,7 @@ class Reporter(Callback):
                 self._bar = None
 
     def between(self, step: int) -> None:
-        """Shows how far a chunk is that takes long."""
+        """Shows progress within a long chunk."""
         now, position = time.monotonic(), f"step {step}/{self._num_steps}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=position)
@@ -117,7 +117,7 @@ class Reporter(Callback):
     def curve(self, evaluation: dict[str, Any]) -> None:
         """Prints the content of `eval.json` as a table: returns by round, and the controls.
 
-        Of a long trial a choice of rounds is shown.
+        For a long trial, only some of the rounds are shown.
         """
         num_rounds = len(evaluation["return_mean"])
         means = evaluation["return_mean"]

@@ -25,15 +25,14 @@ Warn = Callable[[str], None]
 
 
 class Saved(NamedTuple):
-    """A run that was trained, and its state at one of its checkpoints.
+    """A trained run, and its state at one of its checkpoints.
 
     Attributes:
-      program: what its configuration says.
-      executables: its functions, compiled when they are called.
+      program: built from its configuration. executables: its functions, compiled on first call.
       state: at one of its checkpoints.
       step: the meta-steps of that state.
       last_step: those of its last checkpoint.
-      checkpoint: which one was taken: the `last` in the place of the `best` where none was found best.
+      checkpoint: the loaded checkpoint; `last` instead of `best` if none was evaluated.
     """
 
     program: Program
@@ -47,11 +46,11 @@ class Saved(NamedTuple):
 def reopen(
     path: Path, warn: Warn, runtime: RuntimeConfig | None = None
 ) -> tuple[RunFolder, Config]:
-    """The folder of a run, and its configuration for this machine.
+    """Returns the folder of a run, and its configuration for this machine.
 
     Args:
       path: the folder.
-      warn: is told what `config.json` lacks, what was edited in it, and of devices that are not here.
+      warn: receives messages about fields that `config.json` lacks, edits in it, and unavailable devices.
       runtime: where to compute; as in training when not given.
 
     Raises:
@@ -61,27 +60,25 @@ def reopen(
     warn_of_differences(folder.config, warn)
     edited = edited_fields(folder, config)
     if edited:
-        warn(f"{folder.config} is not as the run was trained: {edited}")
+        warn(f"{folder.config} differs from training: {edited}")
     return folder, with_runtime(config, runtime, warn)
 
 
 def warn_of_differences(path: Path, warn: Warn, entry: str | None = None) -> None:
-    """Tells in what a written configuration, the file at `path` or an entry of it, is not as today's.
-
-    That is fields which it lacks, and files of the user that have changed since or are gone.
+    """Warns if a saved configuration, the file at `path` or an entry of it, lacks fields, or if the user's files have
+    changed since or no longer exist.
     """
     values = read_json(path, lambda values: values if entry is None else values[entry])
     for remark in user_files.changed(path.parent, values):
         warn(remark)
     lacking = ", ".join(f"{name}={value!r}" for name, value in missing(values).items())
     if lacking:
-        warn(f"{path} is of another version, without {lacking}: these defaults are used")
+        warn(f"{path} was written by another version and lacks {lacking}: these defaults are used")
 
 
 def edited_fields(folder: RunFolder, config: Config) -> str:
-    """The fields of what was learned that have other values than the run was trained with, in words; empty if none.
-
-    They are compared with the last start of training that came to a checkpoint (`machines.jsonl`).
+    """Describes the fields that affect training and differ from their values in training; empty if none. They are
+    compared with the last start that reached a checkpoint (`machines.jsonl`).
     """
     last = max(saved_steps(folder.checkpoints), default=0)
     trained = [start.get("config") for start in folder.starts() if start["step"] < last]
@@ -93,12 +90,12 @@ def open_run(folder: RunFolder, config: Config, warn: Warn, which: Which = "best
 
     Args:
       folder: of the run.
-      config: that of the run, but for where it is computed.
-      warn: is told of checkpoints that are damaged.
+      config: the configuration of the run; only `runtime` may differ. warn: receives messages about damaged
+        checkpoints.
       which: the checkpoint.
 
     Raises:
-      UserError: if there is no whole checkpoint, or none of the meta-step that is asked for.
+      UserError: if there is no undamaged checkpoint, or none of the requested meta-step.
     """
     program = build(config)
     executables = Executables(run_functions(program))
@@ -109,7 +106,7 @@ def open_run(folder: RunFolder, config: Config, warn: Warn, which: Which = "best
 
 
 def _steps(folder: RunFolder) -> list[int]:
-    """The meta-steps of the checkpoints of a run, or else of the sweep that it is a member of."""
+    """Returns the meta-steps of the checkpoints of a run, or else of its sweep."""
     sweep = sweep_around(folder.path)
     own = saved_steps(folder.checkpoints)
     return own if own or sweep is None else saved_steps(RunFolder(sweep).checkpoints)
@@ -119,7 +116,7 @@ def _load(folder: RunFolder, executables: Executables, warn: Warn, which: Which)
     directory, like, steps = folder.checkpoints, executables.abstract_state, _steps(folder)
     if (which not in steps) if isinstance(which, int) else (which not in ("best", "last")):
         raise UserError(
-            f"checkpoint={which!r} is not there: choose 'best', 'last' or a meta-step of {steps}"
+            f"checkpoint={which!r} does not exist: choose 'best', 'last' or a meta-step of {steps}"
         )
 
     def on_damage(error: DamagedCheckpointError) -> None:
@@ -147,10 +144,10 @@ class LoadedRun(NamedTuple):
     """A trained run, ready for use.
 
     Attributes:
-      program: what its configuration says, for this machine.
+      program: built from its configuration, for this machine.
       state: at one of its checkpoints.
       config: its configuration.
-      policy: the learner for a loop of your own.
+      policy: the learner, for your own control loop.
     """
 
     program: Program
@@ -174,10 +171,8 @@ def load(
     Args:
       run_dir: the folder of a run.
       checkpoint: the `best` by held-out return, the `last`, or that of a meta-step.
-      runtime: where to compute; as in training when not given, as far as it is here.
-
-    Raises:
-      UserError: if there is no run, or no whole checkpoint.
+      runtime: where to compute; as in training when not given, as far as available. Raises: UserError: if there is no
+        run, or no undamaged checkpoint.
     """
     warn = Reporter().warn
     folder, config = reopen(Path(run_dir), warn, runtime)

@@ -1,4 +1,4 @@
-"""How training stops before its end: Ctrl-C, SIGTERM, the end of the terminal (SIGHUP), and divergence."""
+"""Early stops of training: Ctrl-C, SIGTERM, a closed terminal (SIGHUP), and divergence."""
 
 import contextlib
 import os
@@ -17,17 +17,17 @@ SIGNALS = tuple(
 )
 
 PATIENCE_SECONDS = 5.0
-"""How long a compiled call is waited for after a signal. Saving and leaving take a few seconds more."""
+"""Seconds to wait for a compiled call after a signal. Saving and exiting take a few seconds more."""
 
 WORKER = "metarl-worker"
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
-    """The run was asked to stop, and is saved. The message says how to go on."""
+    """The run was stopped by a signal, and is saved. The message says how to continue it."""
 
 
 class Diverged(Exception):  # noqa: N818 - not an error of the program
-    """`config.max_skipped` updates in a row were not finite. The last good checkpoint is kept."""
+    """`config.max_skipped` consecutive updates were not finite. The last good checkpoint is kept."""
 
 
 def interrupted(
@@ -38,13 +38,12 @@ def interrupted(
     Args:
       path: the folder of the run or sweep.
       signal_name: such as `SIGTERM`.
-      doing: what was left, as in `during step 3 of 100`.
-      saved: the step of the last checkpoint, where there is one.
-      seed: of the run, which begins with it again where there is no checkpoint.
+      doing: the interrupted activity, as in `during step 3 of 100`. saved: the step of the last checkpoint, if there is
+        one. seed: the seed from which the run starts again if there is no checkpoint.
     """
     where = f"step {saved}" if saved is not None else f"seed {seed}"
     return Interrupted(
-        f"stopped by {signal_name} {doing}; to go on from {where}: metarl resume {path}"
+        f"stopped by {signal_name} {doing}; to continue from {where}: metarl resume {path}"
     )
 
 
@@ -60,15 +59,14 @@ def diverged(
     """Returns the exception to raise when `what` (training, or all members of a sweep) skipped too many updates.
 
     Args:
-      saved: the step of the last checkpoint, where there is one.
-      fault: `environment_fault` of the last chunk.
+      saved: the step of the last checkpoint, if there is one. fault: `environment_fault` of the last chunk.
     """
     kept = (
         f"the last good checkpoint, of step {saved}, is kept (metarl eval {path})"
         if saved is not None
         else "there is no good checkpoint"
     )
-    advice = "Train anew, for example with smaller step sizes" if fault is None else f"{fault}"
+    advice = "Start a new run, for example with smaller step sizes" if fault is None else f"{fault}"
     return Diverged(
         f"{what} diverged: the last {consecutive_skips} updates up to step {step} were not finite "
         f"and were skipped (max_skipped={max_skipped}); {kept}. {advice}"
@@ -76,7 +74,7 @@ def diverged(
 
 
 def environment_fault(name: str, line: dict[str, Any]) -> str | None:
-    """Describes numbers of environment `name` that were not finite in a chunk; None where all were finite."""
+    """Describes numbers of environment `name` that were not finite in a chunk; None if all were."""
     places = {
         "nonfinite_reset": "observations of `reset`",
         "nonfinite_observation": "observations of `step`",
@@ -94,16 +92,14 @@ def environment_fault(name: str, line: dict[str, Any]) -> str | None:
 
 
 class StopNow(BaseException):
-    """Leaves what runs now. No error, so that no `except Exception` takes it for one."""
+    """Abandons the current work. It is not an `Exception`, so that no `except Exception` catches it."""
 
 
 class StopRequest:
-    """Remembers a first signal in its context.
-
-    Code in the context reads `signal` between two pieces of work. A call by `interruptible` that takes longer than
-    `PATIENCE_SECONDS` from the signal on is left by `StopNow`, as is everything within `at_once`. A Ctrl-C after the
-    first signal does what it did before the context; other signals that repeat the first are ignored, since whoever
-    ends a session often sends several. SIGHUP stays ignored where it was, as under `nohup`.
+    """Records the first signal that arrives in its context. Code in the context checks `signal` between pieces of work.
+    `StopNow` ends a call by `interruptible` that takes longer than `PATIENCE_SECONDS` after the signal, and everything
+    within `at_once`. A Ctrl-C after the first signal is handled as before the context; other repeated signals are
+    ignored, because ending a session often sends several. SIGHUP stays ignored if it was, as under `nohup`.
 
     Python delivers signals to the main thread only: elsewhere the context does nothing.
     """
@@ -138,7 +134,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Raises `StopNow` as soon as a signal comes, or came before: for work of which nothing need be saved."""
+        """Raises `StopNow` as soon as a signal arrives, or if one has arrived: for work that needs no saving."""
         self._leaves_at_once = True
         try:
             self.check()
@@ -148,7 +144,7 @@ class StopRequest:
             self._leaves_at_once = False
 
     def check(self) -> None:
-        """Raises `StopNow` if what runs now is to be left."""
+        """Raises `StopNow` if the current work is to be abandoned."""
         waited = time.monotonic() - self._received_at
         if self.signal is not None and (self._leaves_at_once or waited > PATIENCE_SECONDS):
             raise StopNow
@@ -166,7 +162,7 @@ class StopRequest:
 
 
 def handle_signals(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
-    """Installs a handler of `SIGNALS`, but for a SIGHUP that is ignored; returns the previous handlers."""
+    """Installs a handler of `SIGNALS`, except an ignored SIGHUP; returns the previous handlers."""
     numbers = [
         number
         for number in SIGNALS
@@ -176,19 +172,19 @@ def handle_signals(handler: Callable[[int, FrameType | None], None]) -> dict[sig
 
 
 def tell_stderr(text: str) -> None:
-    """Writes to standard error, if it is still there, past the locks that the interrupted code may hold."""
+    """Writes to standard error, if still open, without the locks that interrupted code may hold."""
     with contextlib.suppress(OSError):
         os.write(2, text.encode())
 
 
 def interruptible(function: Callable[[], Result]) -> Result:
-    """Calls `function` on another thread and waits, so that this one can handle signals meanwhile.
+    """Calls `function` on another thread and waits, so that this thread can handle signals meanwhile.
 
     Python runs signal handlers between bytecodes, and a compilation or the call of a compiled program may take minutes.
 
     Raises:
-      StopNow: if the active `StopRequest` wants this call to be left. The thread, which no exception can end, runs on
-        to the end of `function` (see `is_working`), and the arguments that it donates are lost.
+      StopNow: if the active `StopRequest` abandons this call. The thread cannot be ended: it runs `function` to its end
+        (see `is_working`), and donated arguments are lost.
     """
     outcome: dict[str, Any] = {}
     done = threading.Event()
@@ -212,5 +208,5 @@ def interruptible(function: Callable[[], Result]) -> Result:
 
 
 def is_working() -> bool:
-    """Whether a function that `interruptible` was told to leave still runs; the interpreter cannot end before it."""
+    """Whether a function abandoned by `interruptible` still runs; the interpreter cannot exit before it ends."""
     return any(thread.name == WORKER for thread in threading.enumerate())

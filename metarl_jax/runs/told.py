@@ -1,4 +1,4 @@
-"""The control that is told the task, as a run of its own: how near another run comes to it."""
+"""Comparison of a run with a control run that observes the task."""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from metarl_jax.runs.restore import open_run, reopen
 
 
 class ToldRun:
-    """A trained run whose learner is told the task, at its best checkpoint."""
+    """A trained run whose learner observes the task, at its best checkpoint."""
 
     def __init__(
         self,
@@ -31,12 +31,11 @@ class ToldRun:
 
         Args:
           run_dir: its folder.
-          config: of the run that is to be compared with it.
-          runtime: where to compute; as in training when not given.
-          warn: is told of what differs on this machine.
+          config: of the run to compare with it. runtime: where to compute; as in training when not given. warn:
+            receives messages about differences on this machine.
 
         Raises:
-          UserError: if it is not told the task, or was trained in other tasks.
+          UserError: if it does not observe the task, or was trained in other tasks.
         """
         folder, own = reopen(Path(run_dir), warn, runtime)
         check_told(str(run_dir), own, config)
@@ -46,7 +45,7 @@ class ToldRun:
         self.path = folder.path
 
     def compare(self, run: Run, returns: np.ndarray, split: str) -> dict[str, Any]:
-        """Returns how near the returns `[tasks, K]` of a run come to those of this one, in the same tasks.
+        """Compares the returns `[tasks, K]` of a run with those of this one, in the same tasks.
 
         The result has `run`, `step`, the `return_mean` of this run by round, and of each round of the other one
         `relative`, (return − random)/(told − random), with its 95% interval `relative_ci95` over tasks. Told is the
@@ -73,7 +72,7 @@ class ToldRun:
 
 
 def check_told(name: str, told: Config, config: Config) -> None:
-    """Raises `UserError` unless a run is told the task and was trained in the tasks of another.
+    """Raises `UserError` unless a run observes the task and was trained in the same tasks as another run.
 
     Args:
       name: the folder of the run, for messages.

@@ -1,4 +1,4 @@
-"""A single run, from its configuration to what `eval.json` holds: `metarl train` and `metarl resume`."""
+"""Trains and resumes a single run, from its configuration to `eval.json`: `metarl train` and `metarl resume`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -40,8 +40,8 @@ def train(
       config: the run.
       run_dir: a folder that does not exist yet, or that is empty.
       numbered: train in `run_dir-2`, `run_dir-3`, … where `run_dir` is taken.
-      callbacks: are told of every chunk and evaluation, and may stop training.
-      console: where to tell how it goes; standard output when not given.
+      callbacks: receive every chunk and evaluation, and may stop training. console: for progress and results; standard
+        output when not given.
 
     Returns:
       The content of `eval.json`: held-out returns of the trained learner, and of the controls.
@@ -72,18 +72,16 @@ def resume(
     callbacks: Sequence[Callback] = (),
     console: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Goes on from the latest checkpoint that is whole, or from the seed where there is none.
+    """Continues from the latest undamaged checkpoint, or from the seed if there is none.
 
-    A damaged checkpoint is reported and set aside under another name. A run that had ended is only
-    evaluated, unless it is to be longer. Result and errors are those of `train`.
+    A damaged checkpoint is reported and set aside under another name. A finished run is only evaluated again, unless it
+    is extended. Result and errors are those of `train`.
 
     Args:
       run_dir: the folder of a run.
-      num_meta_steps: meta-steps to train for, in all; as in `config.json` when not given. Schedules that end with the
-        run are those of a run of this length.
-      runtime: where to compute; as in `config.json` when not given, as far as it is here.
-      callbacks: as in `train`.
-      console: where to tell how it goes; standard output when not given.
+      num_meta_steps: the total number of meta-steps; as in `config.json` when not given. Schedules that end with the
+        run are stretched to this length. runtime: where to compute; as in `config.json` when not given, as far as
+        available. callbacks: as in `train`. console: for progress and results; standard output when not given.
 
     Raises:
       UserError: also where `config.json` does not say what was learned, because it was edited.
@@ -107,16 +105,16 @@ def resume(
 
 
 def refuse_edited(path: Path, edited: str) -> None:
-    """Raises `UserError` if fields in the file at `path`, `edited` in words, are not as was trained."""
+    """Raises `UserError` if fields in the file at `path`, described by `edited`, differ from training."""
     if edited:
         raise UserError(
-            f"{path} is not as was trained: {edited}: restore these values to go on; a new run with other values can "
-            "begin with what this one has learned (--init-from)"
+            f"{path} differs from training: {edited}: restore these values to resume, or start a new run with other "
+            "values from this one (--init-from)"
         )
 
 
 def continue_training(run: Run) -> Trained:
-    """Trains to the end from where the checkpoints of this run, or sweep, leave off."""
+    """Trains this run, or sweep, from its last checkpoint to the end."""
 
     def on_damage(error: DamagedCheckpointError) -> None:
         kept_at = checkpointing.quarantine(error)
@@ -144,7 +142,7 @@ def _make_run(
 
 
 def _finish(run: Run, trained: Trained) -> dict[str, Any]:
-    """Writes, prints and draws the evaluation of what was learned, at its best checkpoint."""
+    """Writes, prints and draws the evaluation of the best checkpoint."""
     _, (evaluation,) = report.evaluate_best(run, trained)
     (folder,) = run.folders
     write_json(folder.evaluation, evaluation)
@@ -155,14 +153,12 @@ def _finish(run: Run, trained: Trained) -> dict[str, Any]:
 
 
 def lengthened(config: Config, num_meta_steps: int | None, done: int, say: Warn) -> Config:
-    """The configuration of a run that goes on to another number of meta-steps; unchanged where that is None.
+    """Returns the configuration of a run with another total number of meta-steps; unchanged if that is None.
 
     Args:
       done: the meta-steps of its last checkpoint.
-      say: is told of the change, and of schedules that end with the run: they are those of a run of the new length.
-
-    Raises:
-      UserError: if the run has gone on for longer already.
+      say: receives a message about the change, and about schedules that are stretched to the new length. Raises:
+        UserError: if the run is already longer.
     """
     before = config.num_meta_steps
     if num_meta_steps is None or num_meta_steps == before:

@@ -1,4 +1,4 @@
-"""The user's files that a run was made with: copies in its folder, and what has changed since."""
+"""The user's files that a run depends on: copies in its folder, and changes since then."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,17 +17,15 @@ from metarl_jax.core.user_code import (
 from metarl_jax.core.writing import sweep_around, write_text
 
 FOLDER = "code"
-"""Where the copies lie in the folder of a run or a sweep: `env.py`, `learner.py`, `outer.py`."""
+"""Name of the folder of the copies in a run or a sweep: `env.py`, `learner.py`, `outer.py`."""
 
 
 class _File(NamedTuple):
     """A file of the user.
 
     Attributes:
-      name: how messages call it: its path, or the module that it is.
-      path: where it is; None where the module is gone.
-      copy: the copy in the folder of the run.
-      module: the module by which it is known, where it is not known by its path.
+      name: its name in messages, a path or a module. path: its location; None if the module no longer exists. copy: the
+        copy in the folder of the run. module: its module, if the configuration names it by module.
     """
 
     name: str
@@ -54,7 +52,7 @@ def keep(run_dir: Path, config: dict[str, Any]) -> None:
 
 
 def recall(run_dir: Path, config: dict[str, Any]) -> None:
-    """Imports the copies of files that are gone, so that their classes are found by the names in a configuration.
+    """Imports the copies of files that no longer exist, so that names in a configuration find their classes.
 
     Raises:
       UserError: if a copy cannot be imported.
@@ -69,7 +67,7 @@ def recall(run_dir: Path, config: dict[str, Any]) -> None:
 
 
 def changed(run_dir: Path, config: dict[str, Any]) -> list[str]:
-    """Returns remarks on the user's files that are gone or have changed since the run began."""
+    """Returns remarks on the user's files that have changed or been removed since the run began."""
     remarks = []
     for name, path, copy, _ in _files(run_dir, config):
         if not copy.is_file():
@@ -84,7 +82,7 @@ def changed(run_dir: Path, config: dict[str, Any]) -> list[str]:
 
 
 def _files(run_dir: Path, config: dict[str, Any]) -> Iterator[_File]:
-    """Each file of the user that a configuration names; a member of a sweep has the copies of the sweep."""
+    """Returns each user's file that a configuration names; members of a sweep share the copies of the sweep."""
     folder = run_dir / FOLDER
     if not folder.is_dir():
         folder = (sweep_around(run_dir) or run_dir) / FOLDER

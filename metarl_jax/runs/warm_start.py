@@ -1,4 +1,4 @@
-"""Runs that begin with what another run has learned: `Config.init_from`."""
+"""Initialises a run from the meta-parameters of another run: `Config.init_from`."""
 
 import dataclasses
 import re
@@ -25,7 +25,7 @@ from metarl_jax.runs.restore import Saved, open_run, reopen
 
 
 def with_absolute_init_from(config: Config) -> Config:
-    """The configuration with an absolute `init_from`, which holds wherever the run is resumed."""
+    """Returns the configuration with an absolute `init_from`, which is valid from any working folder."""
     if config.init_from is None:
         return config
     return dataclasses.replace(
@@ -36,15 +36,15 @@ def with_absolute_init_from(config: Config) -> Config:
 def check(
     program: Program, reporter: Reporter, swept: Mapping[str, Sequence[float]] | None = None
 ) -> None:
-    """Checks that the run can begin with what the run named by `init_from` has learned, and tells what that is.
+    """Checks that the run `init_from` can initialise this run, and describes it.
 
     Args:
       program: of the run, or of the first member of a sweep.
       swept: the values of each field that is swept, by dotted name.
 
     Raises:
-      UserError: if there is no such run, if its parameters are of other shapes, or if a field is swept that only
-        initialises what is taken over.
+      UserError: if there is no such run, if its parameters have other shapes, or if a swept field would only initialise
+        parameters that are taken from it.
     """
     config = program.config
     if config.init_from is None:
@@ -52,7 +52,7 @@ def check(
     theirs, source = _open(config, lambda _: None)
     _check_structure(config, theirs, source, jax.eval_shape(program.init, make_key(0)))
     best = f"its best checkpoint, step {source.step} (last: {source.last_step})"
-    reporter.say(f"begins with what {config.init_from} has learned: {best}")
+    reporter.say(f"initialised from {config.init_from}: {best}")
     filled = config.learner.filled_parameters()
     for name, values in (swept or {}).items():
         field = name.removeprefix("learner.")
@@ -60,31 +60,29 @@ def check(
             continue
         if _initializes(config, field, values[-1], values[0]):
             raise UserError(
-                f"swept field {name!r} initialises what init_from={config.init_from!r} has learned, so that all "
-                "members would be one: sweep it without init_from"
+                f"swept field {name!r} initialises parameters that init_from={config.init_from!r} replaces, so that "
+                "all members would be equal: sweep it without init_from"
             )
     for field, (before, now) in _changed_fields(theirs, config).items():
         if not _initializes(config, field, before, now):
             continue
         if field in filled:
             asked = (swept or {}).get(f"learner.{field}", now)
-            reporter.say(f"but for what learner.{field}={asked!r} fills anew ({before!r} there)")
+            reporter.say(f"except learner.{field}: starts at {asked!r} instead of {before!r}")
         else:
             reporter.warn(
-                f"learner.{field}={now!r} does nothing: it initialises what init_from={config.init_from!r} has learned "
-                f"(with {before!r})"
+                f"learner.{field}={now!r} has no effect: it initialises parameters that "
+                f"init_from={config.init_from!r} replaces (trained with {before!r})"
             )
 
 
 def first_state(
     config: Config, executables: Executables, warn: Callable[[str], None]
 ) -> TrainState:
-    """The state before the first meta-step, of a run, or `[M, ...]` of the members of a sweep.
-
-    Where `init_from` names a run, its meta-parameters and the statistics of its observations are taken over, but for
-    `LearnerConfig.filled_parameters`, such as learned step sizes: they begin with the value that this run, or member,
-    asks for, where that is another than theirs was. What is kept beyond a trial and the state of the outer method begin
-    anew.
+    """Returns the state before the first meta-step, of a run, or `[M, ...]` of the members of a sweep. If `init_from`
+    names a run, its meta-parameters and observation statistics are copied. Exceptions are
+    `LearnerConfig.filled_parameters`, such as learned step sizes: they start at the value in this configuration if it
+    differs from that run. The memory and the state of the outer method start empty.
     """
     state = executables.init()
     if config.init_from is None:
@@ -139,7 +137,7 @@ def _name(path: Any) -> str:
 
 
 def _changed_fields(theirs: Config, config: Config) -> dict[str, tuple[Any, Any]]:
-    """The fields of the learner that both have, with other values; by name, theirs and ours."""
+    """Returns the fields that both learners have with different values; by name, theirs and ours."""
     names = [field.name for field in dataclasses.fields(config.learner)]
     pairs = {
         name: (getattr(theirs.learner, name), getattr(config.learner, name))
@@ -150,7 +148,7 @@ def _changed_fields(theirs: Config, config: Config) -> dict[str, tuple[Any, Any]
 
 
 def _initializes(config: Config, field: str, before: Any, now: Any) -> bool:
-    """Whether other first values of the same parameters follow from this field of the learner."""
+    """Whether this field of the learner changes the initial values of parameters."""
     x, y = (
         jax.jit(partial(_first_parameters, config, **{field: value}))(make_key(config.seed))
         for value in (before, now)
@@ -162,12 +160,12 @@ def _initializes(config: Config, field: str, before: Any, now: Any) -> bool:
 
 
 def _first_parameters(config: Config, key: Key, **fields: Any) -> PyTree:
-    """The meta-parameters before training, by the learner with other values in these fields."""
+    """Returns the initial meta-parameters of the learner with these values of its fields."""
     return dataclasses.replace(config.learner, **fields).make(as_observed(config.env)).init(key)
 
 
 def _open(config: Config, warn: Callable[[str], None]) -> tuple[Config, Saved]:
-    """The configuration of the run that `init_from` names, and that run at its best checkpoint.
+    """Opens the run that `init_from` names: returns its configuration, and the run at its best checkpoint.
 
     Raises:
       UserError: if there is no such run, or no checkpoint.
@@ -177,11 +175,11 @@ def _open(config: Config, warn: Callable[[str], None]) -> tuple[Config, Saved]:
         folder, theirs = reopen(Path(str(config.init_from)), warn, runtime)
         return theirs, open_run(folder, theirs, warn)
     except UserError as error:
-        raise UserError(f"init_from={config.init_from!r} cannot be begun from: {error}") from error
+        raise UserError(f"init_from={config.init_from!r} cannot be used: {error}") from error
 
 
 def _check_structure(config: Config, theirs: Config, source: Saved, like: TrainState) -> None:
-    """Raises `UserError` if what was learned has other shapes than in `like`."""
+    """Raises `UserError` if the learned parameters have other shapes than `like`."""
     differs = first_difference(structure(_learned(source.state)), structure(_learned(like)))
     if differs is None:
         return
@@ -189,7 +187,7 @@ def _check_structure(config: Config, theirs: Config, source: Saved, like: TrainS
     if theirs.normalize_observations != config.normalize_observations:
         remedy = f"set normalize_observations={theirs.normalize_observations}, as there"
     raise UserError(
-        f"init_from={config.init_from!r} has learned something else: {differs.name} is {differs.found} in it, and "
+        f"init_from={config.init_from!r} does not fit this run: {differs.name} is {differs.found} in it, and "
         f"{differs.wanted} here: {remedy}"
     )
 

@@ -1,1 +1,1 @@
-"""Sweeps: many runs in one program."""
+"""Sweeps: many runs that train in one program."""

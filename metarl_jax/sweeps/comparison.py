@@ -17,17 +17,17 @@ from metarl_jax.sweeps.rows import Config, Row, label
 def read_all(
     paths: Sequence[Path], warn: Callable[[str], None], told: Path | None = None
 ) -> list[Row]:
-    """The rows of these folders and, below them, the controls in the same tasks.
-
-    What has not ended is shown with its last evaluation, and `warn` is told; so it is of folders that hold nothing.
+    """Returns the rows of these folders and, below them, the controls in the same tasks. Unfinished runs are shown with
+    their last evaluation, with a warning. Folders without results are left out, also with a warning.
 
     Args:
       paths: folders of runs and sweeps.
-      warn: is told of what is left out or has not ended.
-      told: the folder of a run that is told the task, to whose returns others in the same tasks are set in proportion.
+      warn: receives messages about folders that are left out or not finished. told: the folder of a run that observes
+        the task; returns in the same tasks are also shown relative to it.
 
     Raises:
-      UserError: if no folder holds a result, or if `told` is no run that is told the task of one of them.
+      UserError: if no folder holds a result, or if `told` is not a run that observes the task, in the same tasks as one
+        of them.
     """
     rows: list[Row] = []
     problems = []
@@ -47,9 +47,8 @@ def read_all(
 
 
 def _with_scale(rows: Sequence[Row], told: Path) -> list[Row]:
-    """The rows with what the random policy and the run `told` earn, where they are of the same tasks.
-
-    Told is the return of that run in its last round, and random the mean over all rounds.
+    """Adds to rows of the same tasks the returns of the random policy and of the run `told`. Told is the return of that
+    run in its last round, and random the mean over all rounds.
     """
     config, evaluation = _read(told / "config.json"), _read(told / "eval.json")
     env = config.get("env", {})
@@ -69,7 +68,7 @@ def _with_scale(rows: Sequence[Row], told: Path) -> list[Row]:
 
 
 def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:
-    """The run at `path`, or the points of the sweep; the members of a sweep that has not ended."""
+    """Returns the run at `path`, the points of a finished sweep, or the members of an unfinished one."""
     if not (path / SWEEP).is_file():
         yield read_run(path, warn)
     elif _sweep_has_ended(path):
@@ -90,7 +89,7 @@ def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:
 
 
 def _sweep_has_ended(path: Path) -> bool:
-    """Whether the results of a sweep are those of all the meta-steps that it is to have by now."""
+    """Whether the results of a sweep cover all of its meta-steps."""
     if not (path / "results.json").is_file():
         return False
     wanted = _read(path / SWEEP)["config"].get("num_meta_steps", 0)
@@ -98,7 +97,7 @@ def _sweep_has_ended(path: Path) -> bool:
 
 
 def _points(path: Path) -> Iterator[Row]:
-    """The points of a sweep that has ended."""
+    """Returns the points of a finished sweep."""
     results, sweep = _read(path / "results.json"), _read(path / SWEEP)
     config = sweep["config"]
     if results["num_seeds"] > 1:
@@ -128,7 +127,7 @@ def _points(path: Path) -> Iterator[Row]:
 
 
 def read_run(path: Path, warn: Callable[[str], None]) -> Row:
-    """A run, as it was evaluated at its end or, where it has not ended or goes on for longer, for the last time."""
+    """Reads the final evaluation of a run or, if it is unfinished or was extended, its last evaluation."""
     config, lines = _read(path / "config.json"), read_lines(path)
     user_files.recall(path, config)
     env_steps = _last(lines, "env_steps").get("env_steps")
@@ -191,7 +190,7 @@ def _reported(found: dict[str, Any]) -> dict[str, list[float | None]]:
 
 
 def _counted(config: Config, num_rounds: int) -> list[int]:
-    """The rounds that `progress.counted_rounds` says, from config.json; none where the learner cannot be found."""
+    """Returns the counted rounds (`progress.counted_rounds`), from config.json; none if the learner cannot be found."""
     learner = _learner(config)
     if learner is None:
         return []
@@ -201,7 +200,7 @@ def _counted(config: Config, num_rounds: int) -> list[int]:
 
 
 def _round_label(config: Config) -> str:
-    """Returns the name of a round from config.json; `round` where the learner cannot be found."""
+    """Returns the name of a round, from config.json; `round` if the learner cannot be found."""
     learner = _learner(config)
     return "round" if learner is None else learner.round_label
 
@@ -214,7 +213,7 @@ def _learner(config: Config) -> type[LearnerConfig] | None:
 
 
 def _controls(rows: Sequence[Row]) -> list[Row]:
-    """The controls of the first run in each environment, with the same number of rounds."""
+    """Returns the controls of the first run in each environment, with the same number of rounds."""
     first: dict[str, tuple[Row, dict[str, Any]]] = {}
     for row in rows:
         files = [row.path / "eval.json", *sorted((row.path / MEMBERS).glob("*/eval.json"))]
@@ -235,7 +234,7 @@ def _controls(rows: Sequence[Row]) -> list[Row]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, without one that is being written."""
+    """Returns the complete lines of `metrics.jsonl`."""
     file = RunFolder(path).metrics
     lines = []
     for line in file.read_text(errors="replace").splitlines() if file.is_file() else ():
@@ -247,12 +246,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _last(lines: Sequence[dict[str, Any]], field: str) -> dict[str, Any]:
-    """The last line that has this field; empty where there is none."""
+    """Returns the last line that has this field; empty if there is none."""
     return next((line for line in reversed(lines) if field in line), {})
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON file of a run or sweep; raises `UserError` where it is not there or cannot be read."""
+    """Reads a JSON file of a run or sweep; raises `UserError` if it does not exist or cannot be read."""
     if not path.is_file():
         raise UserError(
             f"run_dir={str(path.parent)!r} has no {path.name}: name the folder of a run or sweep"

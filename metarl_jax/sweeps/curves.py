@@ -20,7 +20,7 @@ def read_curves(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Curv
 
     Args:
       paths: folders of runs and sweeps.
-      warn: is told of what has not ended, and of folders that hold nothing.
+      warn: receives messages about unfinished runs, and about folders without results.
 
     Raises:
       UserError: if no folder holds an evaluation.
@@ -57,7 +57,7 @@ def _configuration(row: Row) -> str:
 
 
 def _curve(name: str, rows: Sequence[Row]) -> Curve:
-    """Joins the runs of one configuration; those that have not come as far as others end their line."""
+    """Joins the runs of one configuration; the curve ends where the shortest run ends."""
     histories = [_history(row) for row in rows]
     steps = sorted(set.intersection(*(set(history) for history in histories)))
     points = np.array([[history[step] for step in steps] for history in histories], float)
@@ -82,7 +82,7 @@ def _curve(name: str, rows: Sequence[Row]) -> Curve:
 
 
 def _history(row: Row) -> dict[int, tuple[float, float]]:
-    """Env-steps and held-out return by meta-step."""
+    """Returns env-steps and held-out return by meta-step."""
     found, env_steps = {}, np.nan
     for line in read_lines(row.path):
         env_steps = line.get("env_steps", env_steps)
@@ -96,6 +96,6 @@ def _history(row: Row) -> dict[int, tuple[float, float]]:
 
 
 def _stack(values: Sequence[Sequence[float | None]]) -> np.ndarray:
-    """Rows of numbers, as long as the shortest."""
+    """Stacks rows of numbers, cut to the shortest."""
     length = min(map(len, values))
     return np.array([[np.nan if x is None else x for x in row[:length]] for row in values], float)

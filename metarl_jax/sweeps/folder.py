@@ -38,7 +38,7 @@ class SweepFolder(NamedTuple):
         return self.path / "results.json"
 
     def member(self, member: Member) -> RunFolder:
-        """The folder of one member."""
+        """Returns the folder of one member."""
         return RunFolder(self.path / MEMBERS / member.name)
 
 
@@ -47,12 +47,12 @@ def create(path: Path, sweep: Sweep, *, numbered: bool = False) -> SweepFolder:
 
     Args:
       path: a folder that does not exist yet, or that is empty.
-      sweep: what is written first.
-      numbered: take `path-2`, `path-3`, … where `path` is taken.
+      sweep: written first.
+      numbered: use `path-2`, `path-3`, … if `path` is taken.
 
     Raises:
-      UserError: if something lies at `path` already (it is left as it is), if `path` cannot be
-        written, or if the configuration could not be read back.
+      UserError: if `path` already exists (it is left unchanged), if it cannot be written, or if the configuration could
+        not be read back.
     """
     values = _to_dict(sweep)
     with new_folder(path, numbered=numbered) as made:
@@ -68,7 +68,7 @@ def is_sweep(path: Path) -> bool:
 
 
 def open_existing(path: Path) -> tuple[SweepFolder, Sweep]:
-    """The folder of a sweep that was begun, and what it sweeps; raises `UserError` where there is none."""
+    """Returns the folder of an existing sweep, and the sweep; raises `UserError` if there is none."""
     path = local_path(path)
     folder = SweepFolder(path)
     if not is_sweep(path):
@@ -85,7 +85,7 @@ def open_existing(path: Path) -> tuple[SweepFolder, Sweep]:
 
 
 def make_members(folder: SweepFolder, sweep: Sweep) -> list[RunFolder]:
-    """The folders of all members, made where they are missing."""
+    """Returns the folders of all members, and creates missing ones."""
     folders, members = [], sweep.members()
     for index, member in enumerate(members):
         mine = folder.member(member)
@@ -99,7 +99,7 @@ def make_members(folder: SweepFolder, sweep: Sweep) -> list[RunFolder]:
 
 
 def edited_fields(folder: SweepFolder, member: Member) -> str:
-    """The fields of what is learned in which `sweep.json` differs from the member's own configuration, in words."""
+    """Describes fields that affect training in which `sweep.json` differs from a member's configuration."""
     written = folder.member(member).config
     if not written.is_file():
         return ""
@@ -107,7 +107,7 @@ def edited_fields(folder: SweepFolder, member: Member) -> str:
 
 
 def rewrite(folder: SweepFolder, sweep: Sweep) -> None:
-    """Writes what is swept, and the configurations of the members, over what was written before."""
+    """Rewrites the sweep, and the configurations of the members."""
     for member in sweep.members():
         write_json(folder.member(member).config, stamped(member.config))
     write_json(folder.sweep, _to_dict(sweep))

@@ -1,4 +1,4 @@
-"""The points of a sweep that form a grid: every combination of some values of float fields."""
+"""Grids: the points of a sweep as every combination of values of float fields."""
 
 import dataclasses
 import itertools
@@ -15,7 +15,7 @@ Axis = tuple[str, tuple[float, ...]]
 
 
 def grid_points(axes: Sequence[Axis]) -> list[dict[str, float]]:
-    """Every combination of the values of these fields, the last field changing fastest.
+    """Returns every combination of the values of these fields, the last field changing fastest.
 
     Raises:
       UserError: if a field is named twice, or a value of it.
@@ -23,16 +23,18 @@ def grid_points(axes: Sequence[Axis]) -> list[dict[str, float]]:
     names = [name for name, _ in axes]
     for name, values in axes:
         if len(set(values)) < len(values) or names.count(name) > 1:
-            raise UserError(f"grid field {name!r} is given twice, or a value of it: give each once")
+            raise UserError(
+                f"grid field {name!r} or one of its values is given twice: give each once"
+            )
     combinations = itertools.product(*(values for _, values in axes))
     return [dict(zip(names, values, strict=True)) for values in combinations]
 
 
 def parse_axis(config: Config, text: str) -> Axis:
-    """`learner.inner-lr=0.03,0.1` as a name and its values; the values are not checked against their bounds.
+    """Parses `learner.inner-lr=0.03,0.1` into a name and its values; bounds are not checked.
 
     Raises:
-      UserError: for another form, an unknown field (with the nearest one), or one that is no float.
+      UserError: for a malformed text, an unknown field (with the nearest one), or a field that is not a float.
     """
     name, equals, values = text.partition("=")
     name = name.strip().lstrip("-").replace("-", "_")
@@ -63,7 +65,7 @@ def check_field(config: Config, name: str) -> None:
 
 
 def set_field(config: Any, name: str, value: Any) -> Any:
-    """The configuration with another value in the field of this dotted name."""
+    """Returns the configuration with another value in the field of this dotted name."""
     first, _, rest = name.partition(".")
     if rest:
         value = set_field(getattr(config, first), rest, value)
@@ -71,7 +73,7 @@ def set_field(config: Any, name: str, value: Any) -> Any:
 
 
 def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and types of all fields that are no configurations themselves."""
+    """Returns dotted names and types of all fields that are not configurations themselves."""
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), prefix + field.name

@@ -19,7 +19,7 @@ from metarl_jax.sweeps.sweep import Point, Sweep
 
 
 def rank(run: Run, sweep: Sweep, returns: np.ndarray, trained: Trained) -> dict[str, Any]:
-    """The content of `results.json`.
+    """Returns the content of `results.json`.
 
     Args:
       returns: held-out returns of all members at their best checkpoints, `[M, tasks, K]`.
@@ -49,7 +49,8 @@ def rank(run: Run, sweep: Sweep, returns: np.ndarray, trained: Trained) -> dict[
 
 
 def _row(values: Point, returns: np.ndarray, counted: slice) -> dict[str, Any]:
-    """A point with its held-out returns `[S, tasks, K]`; tasks with one that is not finite are left out."""
+    """Returns the row of a point, from its held-out returns `[S, tasks, K]`; tasks with a return that is not finite are
+    left out."""
     seeds = [finite_tasks(mine) for mine in returns]
     scores = [_mean_of_ended(mine[:, counted]) for mine in seeds]
     totals = [sum_over_rounds(mine) for mine in seeds]
@@ -67,7 +68,7 @@ def _row(values: Point, returns: np.ndarray, counted: slice) -> dict[str, Any]:
 
 
 def _mean_of_ended(returns: np.ndarray) -> np.ndarray:
-    """The mean over the rounds in which an episode came to its end, `[tasks, K]` to `[tasks, 1]`; nan without any."""
+    """Averages `[tasks, K]` over the rounds in which an episode ended, to `[tasks, 1]`; nan without any."""
     has_ended = ~np.isnan(returns)
     count = has_ended.sum(axis=1, keepdims=True)
     total = np.where(has_ended, returns, 0.0).sum(axis=1, keepdims=True)
@@ -75,7 +76,7 @@ def _mean_of_ended(returns: np.ndarray) -> np.ndarray:
 
 
 def results_table(results: dict[str, Any]) -> Table:
-    """The content of `results.json` as a table, the best point first."""
+    """Formats the content of `results.json` as a table, the best point first."""
     rows, counted, num_seeds = (results[name] for name in ("points", "counted_rounds", "num_seeds"))
     unit = results["round_label"]
     ranked_by = f"{unit} {counted[0] + 1}" if len(counted) == 1 else f"the mean over {unit}s"

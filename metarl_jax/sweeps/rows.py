@@ -1,4 +1,4 @@
-"""The rows of a comparison, and the names that tell them apart."""
+"""The rows of a comparison, with distinct names."""
 
 import json
 import os
@@ -10,22 +10,20 @@ Interval = Sequence[float | None]
 Config = dict[str, Any]
 
 SECTIONS_LEFT_OUT = ("name", "runtime", "format")
-"""Fields of a configuration that change no result."""
+"""Fields of a configuration that do not change results."""
 
 
 class Row(NamedTuple):
     """The results of a run, of a point of a sweep, or of a control.
 
     Attributes:
-      name: what it is, in a table.
-      num_seeds, num_tasks: how many went into the means; None for what does not apply.
-      env_steps: of the training, of each seed; None where they are not known.
-      parameters: how many there are (`all`), and how many numbers a new task moves (`adapted`); empty for a control.
+      name: its name in a table. num_seeds, num_tasks: the numbers that the means are over; None if not applicable.
+      env_steps: of training, per seed; None if unknown. parameters: the number of meta-parameters (`all`), and of
+        numbers that adapt to a new task (`adapted`); empty for a control.
       return_mean: `[K]`.
-      ci95: `[K, 2]`; empty where none is known.
-      total_mean, total_ci95: of the sum over the rounds; the interval is empty where none is known.
-      counted: indices of the rounds whose mean ranks checkpoints; empty where it is not known.
-      round_label: what a round is called: `round` or `episode`.
+      ci95: `[K, 2]`; empty if unknown. total_mean, total_ci95: of the sum over the rounds; the interval is empty if
+        unknown. counted: indices of the rounds whose mean ranks checkpoints; empty if unknown. round_label: name of a
+        round: `round` or `episode`.
       counted_ci95: of that mean; empty where none is known.
       metrics: what the environment reports, by name `[K]`; empty where it reports nothing.
       step: meta-steps after which it was evaluated.
@@ -59,13 +57,13 @@ class Row(NamedTuple):
     scale: tuple[float, float] | None = None
 
     def total(self) -> float | None:
-        """The sum over the rounds; None where a round has no finite return."""
+        """Returns the sum over the rounds; None if a round has no finite return."""
         if self.total_mean is not None or None in self.return_mean:
             return self.total_mean
         return sum(mean for mean in self.return_mean if mean is not None)
 
     def relative(self) -> "Row":
-        """The row with (return − random)/(told − random) in the place of the returns of rounds."""
+        """Returns the row with (return − random)/(told − random) instead of the returns of rounds."""
         assert self.scale is not None
         random, told = self.scale
 
@@ -79,14 +77,14 @@ class Row(NamedTuple):
         )
 
     def counted_mean(self) -> float | None:
-        """The mean over the counted rounds; None where they are not known or a return is not finite."""
+        """Returns the mean over the counted rounds; None if they are unknown or a return is not finite."""
         means = [self.return_mean[index] for index in self.counted]
         known = [mean for mean in means if mean is not None]
         return sum(known) / len(known) if known and len(known) == len(means) else None
 
 
 def label(rows: Sequence[Row]) -> list[Row]:
-    """The rows, named by folder, by preset where that differs, and by the fields in which they differ.
+    """Names the rows by folder, by preset if presets differ, and by the fields in which they differ.
 
     Fields are compared among runs of one preset.
     """
@@ -113,7 +111,7 @@ def label(rows: Sequence[Row]) -> list[Row]:
 
 
 def _describe(values: dict[str, Any]) -> list[str]:
-    """As in `inner_lr=0.1`; with the whole dotted name where the last part says too little."""
+    """Formats a field, as in `inner_lr=0.1`, with the whole dotted name if the last part is ambiguous."""
     short = [name.rpartition(".")[2] for name in values]
     return [
         f"{last if last != 'name' and short.count(last) == 1 else name}={_plain(value)}"
@@ -126,14 +124,14 @@ def _plain(value: Any) -> str:
 
 
 def _differing(rows: Sequence[Row]) -> list[str]:
-    """Names of the fields that all of these rows have, with more than one value."""
+    """Returns names of the fields that all of these rows have, with more than one value."""
     flats = [_flat(row.config) | row.values for row in rows]
     shared = [name for name in flats[0] if all(name in flat for flat in flats)]
     return [name for name in shared if len({json.dumps(flat[name]) for flat in flats}) > 1]
 
 
 def _flat(config: Config, prefix: str = "") -> dict[str, Any]:
-    """Values by dotted name, without those that change no result."""
+    """Returns values by dotted name, without those that do not change results."""
     found: dict[str, Any] = {}
     for name, value in config.items():
         if not prefix and name in SECTIONS_LEFT_OUT:

@@ -27,21 +27,21 @@ from metarl_jax.runs.executables import RunFunctions
 from metarl_jax.sweeps.grid import check_field, set_field
 
 LONGEST_LABEL = 120
-"""Bytes of a folder's name without the seed: the least that file systems in use allow for a whole name is 143."""
+"""Largest number of bytes of a folder's name without the seed; file systems allow at least 143 for a whole name."""
 
 Point = Mapping[str, float]
-"""A value for each field that is swept, by dotted name."""
+"""A value for each swept field, by dotted name."""
 
 Values = dict[str, Array]
-"""Dotted names of the fields that differ, with the values of one member or `[M]` of all."""
+"""Values of the swept fields by dotted name, of one member or `[M]` of all."""
 
 
 class Member(NamedTuple):
     """One run of a sweep.
 
     Attributes:
-      name: of its folder: `inner_lr=0.1,seed=2`, or `point=3,seed=2` where values would make it too long.
-      values: its values of the fields that are swept, by dotted name.
+      name: of its folder: `inner_lr=0.1,seed=2`, or `point=3,seed=2` if values would make it too long. values: its
+        values of the swept fields, by dotted name.
       config: its own configuration, with these values and its seed.
     """
 
@@ -57,18 +57,18 @@ class Sweep:
     config: Config
     """The configuration of all members. Seeds count up from its seed, over `num_seeds` members."""
     points: Sequence[Point] = ({},)
-    """Values of the same fields, by dotted name. `grid_points` makes every combination of some values; any other list,
-    as of a random search, will do."""
+    """Values of the same fields, by dotted name. `grid_points` makes every combination of some values; any other list
+    works too, as from a random search."""
     num_seeds: int = 1
-    """Seeds of each point."""
+    """Number of seeds per point."""
     group_size: int | None = None
-    """Members that a device trains side by side; when not given, one on a CPU, and all on an accelerator."""
+    """Number of members that a device trains side by side; when not given, one on a CPU, and all on an accelerator."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", tuple(dict(point) for point in self.points))
 
     def fields(self) -> dict[str, tuple[float, ...]]:
-        """The values that each field has at the points, each value once."""
+        """Returns the distinct values of each field at the points."""
         return {name: tuple(dict.fromkeys(p[name] for p in self.points)) for name in self.points[0]}
 
     def members(self) -> list[Member]:
@@ -110,10 +110,10 @@ class Sweep:
 
 
 def sweep_functions(sweep: Sweep) -> RunFunctions:
-    """The functions of all members together: what a run has, with a leading axis `[M]` everywhere.
+    """Returns the functions of all members together: those of a run, with a leading axis `[M]` everywhere.
 
-    States lie on every device between two calls, because `M` need not be a multiple of the devices. They are small:
-    the memory of training goes to the trials, of which a device holds those of `group_size` members at a time.
+    States lie on every device between two calls, because `M` need not be a multiple of the devices. States are small:
+    most memory holds trials, of `group_size` members at a time on each device.
     """
     members = sweep.members()
     devices = allowed_devices(sweep.config)[: len(members)]
@@ -125,7 +125,7 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
     layout = _layout(len(members), len(devices), group_size)
 
     def over_members(fn: Callable[..., Any], *args: PyTree, shared: PyTree = ()) -> PyTree:
-        """`fn(program, shared, ...)` of every member."""
+        """Maps `fn(program, shared, ...)` over the members."""
 
         def one(shared: PyTree, values: Values, *args):
             return fn(_member_program(sweep.config, values), shared, *args)
@@ -167,12 +167,12 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
 
 
 class Layout(NamedTuple):
-    """Where members lie.
+    """The placement of members on devices.
 
     Attributes:
-      places: `[M′]` the member at each place; the last one again where places are left over.
+      places: `[M′]` the member at each place; surplus places repeat the last one.
       num_members: M.
-      block: how many a device trains side by side.
+      block: the number of members that a device trains side by side.
     """
 
     places: np.ndarray
@@ -183,7 +183,7 @@ class Layout(NamedTuple):
 def map_members(
     axis: TaskAxis, layout: Layout, fn: Callable, shared: PyTree, *args: PyTree
 ) -> PyTree:
-    """`fn(shared, ...)` of every member: `args` `[M, ...]` to results `[M, ...]`, for any number of devices."""
+    """Maps `fn(shared, ...)` over the members: `args` `[M, ...]` to results `[M, ...]`, for any number of devices."""
     if len(layout.places) > layout.num_members:
         args = jax.tree.map(lambda x: x[layout.places], args)
     results = axis.map(fn, shared, *args, block=layout.block)
@@ -191,7 +191,7 @@ def map_members(
 
 
 def _layout(num_members: int, num_devices: int, group_size: int) -> Layout:
-    """Groups of equal size, so that each device has equally many members."""
+    """Returns groups of equal size, so that each device has the same number of members."""
     local = -(-num_members // num_devices)
     num_groups = -(-local // group_size)
     block = -(-local // num_groups)
@@ -200,7 +200,7 @@ def _layout(num_members: int, num_devices: int, group_size: int) -> Layout:
 
 
 def _member_program(config: Config, values: Values) -> Program:
-    """The functions of one member, on one device."""
+    """Builds the functions of one member, on one device."""
     for name, value in values.items():
         config = set_field(config, name, value)
     runtime = dataclasses.replace(config.runtime, num_devices=1)
@@ -208,7 +208,7 @@ def _member_program(config: Config, values: Values) -> Program:
 
 
 def _labels(points: Sequence[Point]) -> list[list[str]]:
-    """Returns names of the points for folders: their values, or their numbers where names get too long."""
+    """Returns names of the points for folders: their values, or their numbers if names get too long."""
     short = _short_names(list(points[0]))
     labels = [[f"{short[n]}={x:g}" for n, x in values.items()] for values in points]
     if max(len(",".join(label).encode()) for label in labels) <= LONGEST_LABEL:
@@ -218,6 +218,6 @@ def _labels(points: Sequence[Point]) -> list[list[str]]:
 
 
 def _short_names(names: list[str]) -> dict[str, str]:
-    """The last word of each dotted name, or all of it where two have the same."""
+    """Returns the last part of each dotted name, or all of it if two agree."""
     last = [name.rpartition(".")[2] for name in names]
     return {n: short if last.count(short) == 1 else n for n, short in zip(names, last, strict=True)}

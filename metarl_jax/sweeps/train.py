@@ -1,4 +1,5 @@
-"""A sweep, from its points to the ranked table: `metarl sweep`, `metarl train --seeds`, and their `resume`."""
+"""Trains and resumes sweeps, from the points to the ranked table: `metarl sweep`, `metarl train --seeds`, and their
+`resume`."""
 
 import contextlib
 import dataclasses
@@ -45,11 +46,10 @@ def train_sweep(
     """Trains all members to the end, in a new folder.
 
     Args:
-      sweep: what is swept.
-      run_dir: a folder that does not exist yet, or that is empty.
-      numbered: train in `run_dir-2`, `run_dir-3`, … where `run_dir` is taken.
-      callbacks: are told of every chunk and evaluation, with means over the members, and may stop training.
-      console: where to tell how it goes; standard output when not given.
+      sweep: the sweep. run_dir: a folder that does not exist yet, or that is empty.
+      numbered: train in `run_dir-2`, `run_dir-3`, … if `run_dir` is taken. callbacks: receive every chunk and
+        evaluation, with means over the members, and may stop training. console: for progress and results; standard
+        output when not given.
 
     Returns:
       The content of `results.json`: the points ranked by held-out return.
@@ -81,7 +81,7 @@ def resume_sweep(
     callbacks: Sequence[Callback] = (),
     console: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Goes on with all members, from the latest checkpoint that is whole; see `train.resume`."""
+    """Continues all members from the latest undamaged checkpoint; see `train.resume`."""
     reporter = console or Reporter()
     folder, sweep = sweep_folder.open_existing(Path(run_dir))
     warn_of_differences(folder.sweep, reporter.warn, "config")
@@ -99,7 +99,7 @@ def resume_sweep(
 
 
 def check_traceable(sweep: Sweep, functions: RunFunctions) -> None:
-    """Raises `UserError` if a field that is swept must be known when the program is compiled."""
+    """Raises `UserError` if a swept field must be known at compilation."""
     try:
         states = jax.eval_shape(functions.init, functions.key)
         jax.eval_shape(lambda states: functions.chunk(states, jnp.int32(1), 1), states)
@@ -119,7 +119,7 @@ def _opened(
     reporter: Reporter,
     callbacks: Sequence[Callback] = (),
 ) -> Iterator[Run]:
-    """Returns the run, while no other process trains in the folder or in that of a member."""
+    """Yields the run, with the folder and those of its members locked against other processes."""
     with locked(folder.path):
         folders = sweep_folder.make_members(folder, sweep)
         for mine in folders:
@@ -147,7 +147,7 @@ def _finish(run: Run, sweep: Sweep, folder: SweepFolder, trained: Trained) -> di
 
 
 def _once(warn: Callable[[str], None]) -> Callable[[str], None]:
-    """Warns of the first member that cannot be drawn: for the others the reason is the same."""
+    """Warns only for the first member that cannot be drawn; for the others the reason is the same."""
     warned: list[str] = []
 
     def first(message: str) -> None:
@@ -159,7 +159,7 @@ def _once(warn: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _save_members(run: Run, trained: Trained) -> None:
-    """Checkpoints of each member alone: its best by held-out return, and its last."""
+    """Saves checkpoints of each member alone: its best by held-out return, and its last."""
 
     def on_damage(error: DamagedCheckpointError) -> None:
         run.reporter.warn(f"{error}; members whose best state it holds keep their last one only")

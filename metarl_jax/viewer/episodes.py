@@ -111,7 +111,7 @@ def chosen_rounds(rounds: Sequence[int] | None, num_rounds: int) -> list[int]:
 
 
 def _episode(program: Program, task: Any, trial: Any, number: int) -> Episode:
-    """The first parallel episode of a round, up to its last valid step."""
+    """Returns the first parallel episode of a round, up to its last valid step."""
     rollout = trial.rollout
     valid = rollout.timestep.valid[number - 1, :, 0]
     length = int(valid.sum())

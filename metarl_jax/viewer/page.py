@@ -49,7 +49,7 @@ def _scene(scene: Scene) -> dict[str, Any]:
 
 
 def _shape(shape: Shape) -> list[Any]:
-    """A shape as a list, which begins with its kind."""
+    """Returns a shape as a list, which begins with its kind."""
     match shape:
         case Circle():
             return ["c", _short(shape.x), _short(shape.y), _short(shape.radius), shape.color]

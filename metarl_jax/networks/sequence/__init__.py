@@ -1,4 +1,4 @@
-"""Sequence cores: what carries information from one step of a trial to the next.
+"""Sequence cores: models that carry information from one step of a trial to the next.
 
 A core is a flax module with
 
@@ -30,10 +30,10 @@ def make_core(
     context_length: int,
     init_timescale: float | None = None,
 ) -> nn.Module:
-    """A core by name.
+    """Returns a core by name.
 
     Args:
-      size: entries of its features.
+      size: number of its features.
       num_layers: layers of the parallel cores.
       num_heads: attention heads of the transformer.
       context_length: steps that the transformer looks back on.

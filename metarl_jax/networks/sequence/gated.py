@@ -17,7 +17,7 @@ from metarl_jax.networks.layers import orthogonal
 
 
 def spread_memory(size: int, longest: float) -> Array:
-    """Logits `[H]` of gates that keep 1 − 1/τ_i of entry i at a step, and so forget it within τ_i steps.
+    """Returns logits `[H]` of gates that keep 1 − 1/τ_i of entry i per step, and so forget it within about τ_i steps.
 
     σ(log(τ − 1)) = 1 − 1/τ, with τ spaced geometrically from 2 to `longest`.
 
@@ -28,7 +28,7 @@ def spread_memory(size: int, longest: float) -> Array:
 
 
 def bias_of_gates(gates: dict[int, float], num_gates: int, longest: float | None):
-    """An initialiser of the biases of gates side by side: `sign · spread_memory` for those given, zeros for the others.
+    """Returns an initialiser of the biases of gates side by side: `sign · spread_memory`, or zeros for other gates.
 
     Args:
       gates: signs by the index of the gate.
@@ -89,7 +89,7 @@ class GRU(nn.Module):
         return carry
 
     def with_state(self, carry: Array, state: Array) -> Array:
-        """Returns a carry with another such part."""
+        """Returns the carry with that part replaced."""
         del carry
         return state
 
@@ -140,5 +140,5 @@ class LSTM(nn.Module):
         return carry[1]
 
     def with_state(self, carry: tuple[Array, Array], state: Array) -> tuple[Array, Array]:
-        """Returns a carry with another such part."""
+        """Returns the carry with that part replaced."""
         return carry[0], state

@@ -34,9 +34,9 @@ class KeyValueCore(nn.Module):
     """A GRU that writes a key and a value at every step, and reads by content with R heads.
 
     A head reads Σ_i w_i v_i with w = softmax(β cos(q, k_i)) over the slots that were written; β is learned for each
-    head. Usage decays by `usage_decay`, grows by the weights with which a slot is read and is 1 after a write;
-    a step writes to the slot of the least usage. The gradient runs through keys, values and weights, not through the
-    choice of a slot. The features are the GRU's state and what was read, `[E, H + R·D]`.
+    head. Usage decays by `usage_decay`, grows by the weights with which a slot is read and is 1 after a write; a step
+    writes to the slot of the least usage. The gradient runs through keys, values and weights, not through the choice of
+    a slot. The features are the GRU's state and the values that were read, `[E, H + R·D]`.
 
     References:
       Santoro et al., "Meta-Learning with Memory-Augmented Neural Networks", ICML 2016.
@@ -94,7 +94,7 @@ class KeyValueCore(nn.Module):
         return where_leading(valid, written, carry), features
 
     def _weights(self, hidden: Array, carry: Slots) -> Array:
-        """With what weight each head reads each slot, `[E, R, M]`; all zero while nothing was written."""
+        """Returns the weight with which each head reads each slot, `[E, R, M]`; all zero while the memory is empty."""
         query = self.queries(hidden).reshape(*hidden.shape[:-1], self.num_heads, self.slot_size)
         similarity = jnp.einsum("erd,emd->erm", _unit(query), carry.keys)
         scores = nn.softplus(5.0 * self.sharpness)[:, None] * similarity
@@ -104,5 +104,5 @@ class KeyValueCore(nn.Module):
 
 
 def _unit(x: Array) -> Array:
-    """Vectors `[..., D]` of length 1, and zero where they are."""
+    """Normalises vectors `[..., D]` to length 1; zero vectors stay zero."""
     return x * jax.lax.rsqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-6)

@@ -1,4 +1,4 @@
-"""Minimal gated recurrent units, whose gates do not look back, so that a trial is read in parallel."""
+"""Minimal gated recurrent units; their gates do not depend on the state, so that a trial is read in parallel."""
 
 from typing import Any, ClassVar
 
@@ -11,14 +11,14 @@ from metarl_jax.networks.layers import orthogonal
 from metarl_jax.networks.sequence.gated import bias_of_gates
 
 LONGEST_MEMORY = 256.0
-"""Steps over which the slowest entries remember before training, unless another number is given."""
+"""Default initial time scale of the slowest entries, in steps."""
 
 
 class MinGRULayer(nn.Module):
     """h' = (1 − z) ∘ h + z ∘ n with z = σ(xW_z + b_z), n = xW_n + b_n; the features are tanh((o ∘ h')W + b).
 
-    o = σ(xW_o + b_o) chooses what is recalled, by the step at hand: without it a step could add to what is remembered,
-    but not ask for it. The biases of z are `spread_memory`, so that entries differ in how long they remember.
+    o = σ(xW_o + b_o) selects what the current step recalls; without it, a step could write to the state, but not query
+    it. The biases of z are `spread_memory`, so that entries differ in how long they remember.
     """
 
     size: int
@@ -35,7 +35,7 @@ class MinGRULayer(nn.Module):
         self.out = nn.Dense(self.size, kernel_init=orthogonal(2.0))
 
     def look(self, inputs: Array) -> tuple[Array, Array, Array]:
-        """Logits of z, n, and logits of o: all that a step needs of its inputs."""
+        """Returns logits of z, n, and logits of o: all that a step needs from its inputs."""
         return self.update(inputs), self.candidate(inputs), self.gate(inputs)
 
     def answer(self, hidden: Array, gate_logits: Array) -> Array:
@@ -46,8 +46,7 @@ class MinGRU(nn.Module):
     """Layers of minimal gated recurrent units; the carry is the state of each, `[E, L, H]`.
 
     The gates of a step do not look at the state, so that h is a linear recurrence with known coefficients, and every
-    product of a whole trial is done at once. From the second layer on, what is forgotten may depend on the past all
-    the same.
+    product of a whole trial is done at once. From the second layer on, forgetting may nevertheless depend on the past.
 
     References:
       Feng et al., "Were RNNs All We Needed?", 2024, for the unit.
@@ -116,7 +115,7 @@ linear_recurrence.defvjp(_linear_recurrence_fwd, _linear_recurrence_bwd)
 
 
 def sequential_recurrence(decay: Array, increment: Array) -> Array:
-    """The recurrence from zero, step after step."""
+    """Computes the recurrence from zero, step by step."""
 
     def step(hidden, coefficients):
         hidden = coefficients[0] * hidden + coefficients[1]
@@ -126,7 +125,7 @@ def sequential_recurrence(decay: Array, increment: Array) -> Array:
 
 
 def associative_recurrence(decay: Array, increment: Array) -> Array:
-    """The recurrence from zero, by (a₂, b₂)∘(a₁, b₁) = (a₂a₁, a₂b₁ + b₂).
+    """Computes the recurrence from zero as an associative scan, with (a₂, b₂)∘(a₁, b₁) = (a₂a₁, a₂b₁ + b₂).
 
     References:
       Blelloch, "Prefix Sums and Their Applications", 1990.

@@ -27,7 +27,7 @@ class Cache(struct.PyTreeNode):
     count: Array
 
     def is_surely_empty(self) -> bool:
-        """Whether nothing was read yet, as far as is known while tracing."""
+        """Whether the cache is known to be empty while tracing."""
         return isinstance(self.count, np.ndarray) and not self.count.any()
 
 
@@ -46,7 +46,7 @@ class TransformerLayer(nn.Module):
         self.narrow = nn.Dense(self.size, kernel_init=orthogonal(0.5))
 
     def look(self, features: Array, position: Array) -> tuple[Array, Array, Array]:
-        """Query, key and value `[E, R, Q, D]` of steps `[E, Q, H]` at positions `[E, Q]`."""
+        """Returns query, key and value `[E, R, Q, D]` of steps `[E, Q, H]` at positions `[E, Q]`."""
         heads = (*position.shape, self.num_heads, -1)
         projected = jnp.split(self.query_key_value(self.norm(features)), 3, axis=-1)
         query, key, value = (x.reshape(heads).swapaxes(1, 2) for x in projected)
@@ -58,8 +58,8 @@ class TransformerLayer(nn.Module):
         Args:
           features: `[E, Q, H]`.
           query: `[E, R, Q, D]`.
-          seen: blocks of what is looked at, never joined to one: keys and values `[E, R, C, D]`, and which of them each
-            step sees, `[E, Q, C]`.
+          seen: blocks to attend to, which are never concatenated: keys and values `[E, R, C, D]`, and which of them
+            each step attends to, `[E, Q, C]`.
         """
         scale = query.shape[-1] ** -0.5
         scores = [
@@ -148,10 +148,12 @@ class Transformer(nn.Module):
         return Cache(keys, values, end), self.norm(features).swapaxes(0, 1)
 
     def _is_seen(self, position: Array, key_position: Array, exists: Array) -> Array:
-        """Which steps at a position `[E, S]` look at which keys at a position `[E, C]`, if they exist: `[E, S, C]`."""
+        """Returns which steps at positions `[E, S]` attend to which keys at positions `[E, C]`, if these exist: `[E, S,
+        C]`."""
         distance = position[:, :, None] - key_position[:, None]
         return exists[:, None] & (distance >= 0) & (distance < self.context_length)
 
     def _ring_position(self, last: Array) -> Array:
-        """The position in each slot when the last step had position `last` `[E, 1]`, negative if none: `[E, C]`."""
+        """Returns the position in each slot when the last step had position `last` `[E, 1]`, negative if none: `[E,
+        C]`."""
         return last - (last - jnp.arange(self.context_length)) % self.context_length

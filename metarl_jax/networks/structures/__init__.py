@@ -1,6 +1,5 @@
-"""Policies whose structure depends on a task: networks from a code of the task and an observation to actions.
-
-Where the code comes from is not their concern: `metarl_jax.learners.structured` infers it or descends on it.
+"""Policies whose structure depends on a task: networks from a task code and an observation to actions.
+`metarl_jax.learners.structured` infers the code, or takes gradient steps on it.
 """
 
 from metarl_jax.networks.structures.base import Structure

@@ -6,7 +6,7 @@ from metarl_jax.core.types import Array, Key, PolicyOut
 
 
 class Structure(Protocol):
-    """A flax module that is a policy, given a code of the task.
+    """A policy as a flax module, conditioned on a code of the task.
 
     Attributes:
       code_size: entries Z of a code.
@@ -20,9 +20,10 @@ class Structure(Protocol):
     def code_size(self) -> int: ...
 
     def init_code(self, key: Key) -> Array:
-        """The code `[Z]` that a learner starts from."""
+        """Returns the initial code `[Z]`."""
         ...
 
     def __call__(self, code: Array, observation: Array) -> PolicyOut:
-        """The answer to observations `[..., O]`. A code `[Z]` is that of all, a code `[..., Z]` has one for each."""
+        """Returns the policy and value for observations `[..., O]`; the code is shared `[Z]`, or given for each
+        observation `[..., Z]`."""
         ...

@@ -21,7 +21,7 @@ class GeneratedDense(nn.Module):
 
     With the initialisation `bias`, W₀ is that of an ordinary layer and Δ = 0 for every code (Bias-HyperInit). With
     `small`, the generator has a fifth of the initialisation of an ordinary layer instead of zeros: where all tasks
-    start from one code, zeros are a saddle, at which neither the code nor the generator has a use for the other. With
+    start from one code, zeros are a saddle point, at which neither the code nor the generator has a gradient. With
     `normal`, W₀ = 0 (but for FiLM and concat) and the generator is initialised as any dense layer would be, which knows
     the size of the code and nothing of the layer whose weights it makes. Subclasses say what Δ is.
 
@@ -31,7 +31,7 @@ class GeneratedDense(nn.Module):
     """
 
     only_modulates: ClassVar[bool] = False
-    """Whether there is nothing to change where W₀ = 0."""
+    """Whether Δ has no effect if W₀ = 0."""
 
     size: int
     kernel_scale: float
@@ -51,7 +51,7 @@ class GeneratedDense(nn.Module):
         return self.change(code, x, kernel, bias, generator_init)
 
     def change(self, code, x, kernel, bias, generator_init) -> Array:
-        """The answer of the layer, given its weights before a code changes them."""
+        """Returns the output of the layer, from its weights W₀ and b₀ and the code."""
         raise NotImplementedError
 
 
@@ -185,7 +185,7 @@ class GeneratedPolicy(nn.Module):
         return 0.4
 
     def init_code(self, key: Key) -> Array:
-        """A code of length 1 or so."""
+        """Returns a random code of length 1 or so."""
         return jax.random.normal(key, (self.code_size,)) / math.sqrt(self.code_size)
 
     @nn.compact

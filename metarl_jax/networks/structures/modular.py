@@ -32,18 +32,19 @@ def route(logits: Array, routing: Routing, num_active: int) -> Array:
 
 
 GATE_SPEED = 10.0
-"""How much faster than other parameters a gate moves: a run has to be long enough for it to close."""
+"""Factor of the effective step size of a gate, so that gates can close within a run."""
 
 
 def openness(gates: Array) -> Array:
-    """σ(10 gate): what a connection costs."""
+    """σ(10 gate), the cost of a connection."""
     return jax.nn.sigmoid(GATE_SPEED * gates)
 
 
 def connection_strength(gates: Array, discrete: bool = False) -> Array:
-    """Strength in [0, 1] of a connection: clip(2 σ(10 gate) − ½, 0, 1). One of 0 is cut: the policy has no more use of
-    it, nor a gradient that would open it again. One of 1 has none either, until a cost has closed its gate a little.
-    With `discrete`, what is not cut has a strength of 1, and gates have no gradient.
+    """Strength in [0, 1] of a connection: clip(2 σ(10 gate) − ½, 0, 1). At strength 0 the connection is cut: the policy
+    no longer uses it, and no gradient opens it again. At strength 1 its gate has no gradient from the policy either,
+    until the cost has closed it a little. With `discrete`, connections that are not cut have strength 1, and gates have
+    no gradient.
 
     The stretched sigmoid of the hard concrete distribution, without its noise: a replay answers what was recorded. It
     is stretched further than there, so that what a cost has closed to a quarter is cut and not merely weak.
@@ -87,7 +88,7 @@ class ModularPolicy(nn.Module):
         return 3.0
 
     def init_code(self, key: Key) -> Array:
-        """Even routing, but for so little noise as tells the modules apart."""
+        """Returns even routing, with just enough noise to break the symmetry between modules."""
         return 0.01 * jax.random.normal(key, (self.code_size,))
 
     @nn.compact

@@ -32,7 +32,7 @@ def check_foreign(config: Config) -> None:
 
 
 def _once(check: Callable[[], None], part: object, *others: object) -> None:
-    """Makes the check of `part`, beside others, if it is not the library's own and has not passed."""
+    """Runs the check of `part`, given the other parts, if its class is not the library's own and has not passed yet."""
     key = tuple((type(x), repr(x)) for x in (part, *others))
     if is_foreign(part) and key not in _passed:
         check()

@@ -1,4 +1,4 @@
-"""Calls of a user's methods: under a trace, with errors in words, and compared with a second trace."""
+"""Traces a user's methods, explains their errors, and compares them with a second trace."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,7 @@ from metarl_jax.core.describe import describe
 from metarl_jax.core.errors import UserError
 
 LIBRARIES = {"jax", "jaxlib", "flax", "numpy", "optax", "chex", "brax", "mujoco", "metarl_jax"}
-"""Top-level modules in which an error may come up, but is seldom made."""
+"""Top-level modules in which errors surface but are rarely caused."""
 LONGEST = 300
 """Characters of an error that a message quotes."""
 KEPT = (
@@ -42,7 +42,7 @@ TRACED = {
     "return it instead",
     dataclasses.FrozenInstanceError: f"a method cannot change `self`: {KEPT}",
 }
-"""Errors of JAX and of dataclasses to what they say of a method; the first that fits counts."""
+"""Errors of JAX and of dataclasses, each with its explanation; the first that matches is used."""
 QUICK: dict[str, Any] = {
     "xla_backend_optimization_level": 0,
     "xla_cpu_use_fusion_emitters": False,
@@ -55,11 +55,9 @@ class Traced(NamedTuple):
     """The result of tracing a function.
 
     Attributes:
-      returned: its answer, with arrays as `jax.ShapeDtypeStruct` and everything else as it was returned.
-      read: what the reader made of that, as `jax.ShapeDtypeStruct`.
-      program: the operations, as text.
-      constants: the arrays that it holds.
-      call: what was traced and read, as a function of the same arguments, which runs none of the user's code again.
+      returned: its return value, with arrays as `jax.ShapeDtypeStruct` and everything else unchanged. read: the result
+        of the reader, as `jax.ShapeDtypeStruct`. program: the operations, as text. constants: the arrays in it. call:
+        the traced function with the reader, of the same arguments; it runs none of the user's code again.
     """
 
     returned: Any
@@ -69,7 +67,7 @@ class Traced(NamedTuple):
     call: Callable[..., Any]
 
     def is_same(self, other: "Traced") -> bool:
-        """Whether both are one program with the same constants."""
+        """Whether both are the same program with the same constants."""
         same = zip(self.constants, other.constants, strict=False)
         return self.program == other.program and all(
             np.array_equal(x, y, equal_nan=x.dtype.kind in "fc") for x, y in same
@@ -83,8 +81,8 @@ def trace(
 
     Args:
       where: class and method, for messages.
-      args: arrays, or `jax.ShapeDtypeStruct`.
-      read: makes arrays of the answer, or raises `UserError`; nothing is read when not given.
+      args: arrays, or `jax.ShapeDtypeStruct`. read: converts the return value to arrays, or raises `UserError`;
+        optional.
 
     Raises:
       UserError: for whatever the function raises, with the line of the user's code.
@@ -115,7 +113,7 @@ def _is_plain(x: Any) -> bool:
 
 
 def _abstract(leaf: Any) -> Any:
-    """An array without its value; anything else as it is."""
+    """Returns an array as `jax.ShapeDtypeStruct`; anything else unchanged."""
     if not isinstance(leaf, jax.Array):
         return leaf
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
@@ -123,7 +121,8 @@ def _abstract(leaf: Any) -> Any:
 
 @contextlib.contextmanager
 def explained(where: str) -> Iterator[None]:
-    """Raises what is raised within as `UserError`, with the line of the user's code and a remedy, if it is known."""
+    """Converts exceptions of its block to `UserError`, with the line of the user's code and a remedy, if one is
+    known."""
     try:
         yield
     except UserError:
@@ -140,7 +139,7 @@ def _first_lines(error: Exception) -> str:
 
 
 def _line_of(error: Exception) -> str:
-    """Where in the user's code an error comes from, as ` (FILE:LINE, CODE)`."""
+    """Returns the place in the user's code that an error comes from, as ` (FILE:LINE, CODE)`."""
     found = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         module = frame.f_globals.get("__name__", "").split(".")[0]
@@ -152,13 +151,13 @@ def _line_of(error: Exception) -> str:
 
 
 def run_once(where: str, function: Callable[..., Any], *args: Any) -> Any:
-    """The results of `function(*args)` on the host, from a program that is quick to compile."""
+    """Runs `function(*args)` with options for fast compilation, and returns its results on the host."""
     with explained(where):
         return jax.device_get(jax.jit(function, compiler_options=QUICK)(*args))
 
 
 def check_defined(part: Any, base: type, name: str, example: str) -> None:
-    """Raises `UserError` where the class of `part` has the method of `base` only, which answers nothing."""
+    """Raises `UserError` if the class of `part` does not override a required method of `base`."""
     cls = type(part)
     if getattr(cls, name) is getattr(base, name):
         raise UserError(f"{cls.__name__} must define {name}: def {example}")
@@ -185,7 +184,7 @@ def check_signature(
 
 @contextlib.contextmanager
 def unchanged(part: Any) -> Iterator[None]:
-    """Raises `UserError` where the methods called within have changed the attributes of `part`."""
+    """Raises `UserError` if methods called in its block have changed the attributes of `part`."""
     before = _attributes(part)
     yield
     after = _attributes(part)
@@ -195,7 +194,7 @@ def unchanged(part: Any) -> Iterator[None]:
 
 
 def _attributes(part: Any) -> dict[str, str]:
-    """The attributes of an object as text, but for what `functools.cached_property` has filled in."""
+    """Returns the attributes of an object as text, except values of `functools.cached_property`."""
     cached = {
         name
         for base in type(part).__mro__
@@ -206,7 +205,7 @@ def _attributes(part: Any) -> dict[str, str]:
 
 
 def mismatch(expected: Any, found: Any) -> str | None:
-    """The first difference of structure, shape or dtype between two pytrees of arrays, in words; None if none."""
+    """Describes the first difference of structure, shape or dtype between two pytrees of arrays; None if none."""
     structures = jax.tree.structure(expected), jax.tree.structure(found)
     leaves = [jax.tree_util.tree_leaves_with_path(tree) for tree in (expected, found)]
     if structures[0] != structures[1]:

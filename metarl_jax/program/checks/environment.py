@@ -32,7 +32,7 @@ from metarl_jax.program.checks.random_run import (
 )
 
 NUM_KEYS = 64
-"""Keys of which at least two must give different tasks."""
+"""Number of keys for `sample`; at least two must give different tasks."""
 UNKEYED = (
     "does something else each time it is traced: draw with jax.random and the key; what np.random, random or the clock "
     "give is drawn once, when the program is made"
@@ -42,12 +42,12 @@ METHODS = {
     "reset": ([("task", "key")], "reset(self, task, key)"),
     "step": ([("task", "state", "action")], "step(self, task, state, action)"),
 }
-"""Method to the arguments that it is called with, and how it is defined."""
+"""Signature of each method, for messages."""
 
 
 @under_fixed_settings
 def check_env(env: TaskDistribution, *, run: bool = True) -> None:
-    """Checks that a task distribution of one's own does what the library expects of it.
+    """Checks that a user's task distribution fulfils the contract of the library.
 
     All methods are traced, twice, and then run for a few steps of random actions in a few tasks.
 
@@ -108,7 +108,7 @@ def _check_methods(env: TaskDistribution) -> Methods:
 
 
 def _traced(where: str, method: Callable[..., Any], *args: Any, read: Callable) -> Traced:
-    """`trace`, twice, because what differs is not decided by the arguments."""
+    """Traces twice: a difference means that the result depends on more than the arguments."""
     first, again = (trace(where, lambda *args: method(*args), *args, read=read) for _ in range(2))
     if not first.is_same(again):
         raise UserError(f"{where} {UNKEYED}")
@@ -116,7 +116,7 @@ def _traced(where: str, method: Callable[..., Any], *args: Any, read: Callable) 
 
 
 def _check_tasks(env: TaskDistribution, methods: Methods) -> Any:
-    """Draws tasks, which must be finite and not all alike; returns `NUM_TASKS` of them."""
+    """Draws tasks, checks that they are finite and not all equal, and returns `NUM_TASKS` of them."""
     name = type(env).__name__
     keys = jax.random.split(make_key(0), NUM_KEYS)
 

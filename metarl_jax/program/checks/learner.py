@@ -1,4 +1,5 @@
-"""The checks of a learner: what its functions return, that a replay answers as acting did, and what must not move."""
+"""The checks of a learner: return values of its functions, agreement of replay and acting, and states that must not
+change."""
 
 from collections.abc import Callable
 from functools import partial
@@ -56,18 +57,18 @@ FUNCTIONS = {
         "update_memory(meta_params, memory, trials)",
     ),
 }
-"""Function of a `MetaLearner` to its arguments, and how it is defined."""
+"""Signature of each function of a `MetaLearner`, for messages."""
 
 
 @under_fixed_settings
 def check_learner(learner: LearnerConfig, env: TaskDistribution, *, run: bool = True) -> None:
-    """Checks that a learner of one's own does what the library expects of it.
+    """Checks that a user's learner fulfils the contract of the library.
 
     All of its functions are traced, and then run on a short trial of random observations and rewards.
 
     Args:
       learner: its configuration.
-      env: for whose observations and actions it is made; nothing is simulated.
+      env: the environment whose observations and actions it is built for; nothing is simulated.
       run: False only traces.
 
     Raises:
@@ -90,7 +91,7 @@ def check_learner(learner: LearnerConfig, env: TaskDistribution, *, run: bool = 
 
 
 class _LearnerCheck:
-    """The functions of one learner, and what they have answered so far."""
+    """The functions of one learner, and the values that they have returned so far."""
 
     def __init__(self, name: str, learner: MetaLearner, env: TaskDistribution):
         self.name, self.learner, self.env = name, learner, env
@@ -99,7 +100,7 @@ class _LearnerCheck:
         self.state: Any = None
 
     def check(self, *, run: bool) -> None:
-        """Checks every function, one after another: each is given what those before have answered."""
+        """Checks every function in turn, with the results of the earlier ones as arguments."""
         if not isinstance(self.learner, MetaLearner):
             raise UserError(
                 f"{self.name}.make returned {describe(self.learner)}, expected a MetaLearner"
@@ -135,14 +136,14 @@ class _LearnerCheck:
         self.state = self._arrays("begin", begin, self.params, self.memory, key)
 
     def _arrays(self, function: str, call: Callable[..., Any], *args: Any) -> Any:
-        """The pytree of arrays that a function answers, as `jax.ShapeDtypeStruct`."""
+        """Returns the pytree of arrays that a function returns, as `jax.ShapeDtypeStruct`."""
         where = f"{self.name}.{function}"
         return trace(
             where, call, *args, read=lambda x: arrays(f"{where} returned a pytree in which", x)
         ).read
 
     def _timesteps(self) -> Any:
-        """A timestep `[E]`, as `jax.ShapeDtypeStruct`."""
+        """Returns a timestep `[E]`, as `jax.ShapeDtypeStruct`."""
         blank = jax.eval_shape(lambda: blank_timestep(self.env))
         if not self.learner.reads_outcome:
             blank = blank.replace(outcome=None)
@@ -155,7 +156,7 @@ class _LearnerCheck:
         )
 
     def _check_answer(self, function: str, timesteps: Any) -> None:
-        """Checks what `act` `[E]` or `unroll` `[S, E]` answers."""
+        """Checks the result of `act` `[E]` or `unroll` `[S, E]`."""
         where, call = f"{self.name}.{function}", getattr(self.learner, function)
         leading = timesteps.valid.shape
         found = trace(where, call, self.params, self.state, timesteps).returned
@@ -218,7 +219,7 @@ class _LearnerCheck:
                 )
 
     def _collected(self) -> Trial:
-        """A trial in which the learner does not adapt, as `jax.ShapeDtypeStruct`."""
+        """Returns a trial in which the learner does not adapt, as `jax.ShapeDtypeStruct`."""
         collect = partial(collect_unadapted, self.learner, self.env)
         return jax.eval_shape(collect, self.params, self.memory, make_key(0))
 
@@ -231,7 +232,7 @@ class _LearnerCheck:
         self._check_state(where, state)
 
     def _check_rest(self, trial: Trial) -> None:
-        """Checks what a learner may define beside."""
+        """Checks the optional functions of a learner."""
         learner, name = self.learner, self.name
         if learner.aux_loss is not None:
             out = trial.rollout.policy
@@ -270,7 +271,7 @@ class _LearnerCheck:
 
 
 def check_metrics(where: str, metrics: Any) -> None:
-    """Raises `UserError` where metrics are no dictionary of names to numbers `[]`."""
+    """Raises `UserError` if metrics are not a dictionary of names to numbers `[]`."""
     if not isinstance(metrics, dict):
         raise UserError(
             f"{where} returned metrics that are {describe(metrics)}, expected a dict of scalars"
@@ -287,7 +288,7 @@ def check_metrics(where: str, metrics: Any) -> None:
 
 
 def _filled(where: str, tree: Any) -> Any:
-    """The tree with arrays in the place of `jax.ShapeDtypeStruct`."""
+    """Returns the tree with arrays instead of `jax.ShapeDtypeStruct`."""
     is_abstract = lambda x: isinstance(x, jax.ShapeDtypeStruct)  # noqa: E731
     filled = jax.tree.map(lambda x: jax.lax.empty(x.shape, x.dtype) if is_abstract(x) else x, tree)
     return arrays(f"{where} returned an inner state in which", filled)

@@ -33,8 +33,8 @@ from metarl_jax.program.step import StepSpec, make_init, make_meta_batch, sample
 
 NUM_META_STEPS = 4
 NUM_ROUNDS, NUM_EPISODES = 2, 2
-"""Size of the run and of the trials that an outer method is checked in; tasks are twice its `task_group`, or as
-many as the run has where it keeps something of each."""
+"""Sizes of the run and trials in which an outer method is checked. The number of tasks is twice its `task_group`, or
+that of the run if the method keeps a state per task."""
 FUNCTIONS = {
     "init": (("meta_params",), "init(meta_params)"),
     "update": (
@@ -42,12 +42,12 @@ FUNCTIONS = {
         "update(key, meta_params, opt_state, batch)",
     ),
 }
-"""Function of an `Outer` to its arguments, and how it is defined."""
+"""Signature of each function of an `Outer`, for messages."""
 
 
 @under_fixed_settings
 def check_outer(config: Config, *, run: bool = True) -> None:
-    """Checks that the outer method of a configuration does what the library expects of it.
+    """Checks that the outer method of a configuration fulfils the contract of the library.
 
     Its update is traced, and then run once, with the learner and advantages of the configuration on short trials of
     random observations and rewards.
@@ -100,7 +100,7 @@ def check_outer(config: Config, *, run: bool = True) -> None:
 
 
 def check_outer_declared(outer: OuterConfig) -> None:
-    """Checks the class, the fields and the methods of an outer method, as far as it need not be built for that."""
+    """Checks the class, the fields and the methods of an outer method, without building it."""
     check_declaration(outer, OuterConfig)
     check_values(outer)
     name = type(outer).__name__
@@ -148,7 +148,7 @@ def _update(spec: StepSpec, state: Any) -> Any:
 
 
 def _run_update(name: str, spec: StepSpec) -> None:
-    """One update for real: meta-parameters stay finite."""
+    """Runs one update, and checks that meta-parameters stay finite."""
 
     def update(key: jax.Array) -> Any:
         return _update(spec, make_init(spec)(key))[:2]
@@ -165,7 +165,7 @@ def _run_update(name: str, spec: StepSpec) -> None:
 
 
 def _abstract(tree: Any) -> Any:
-    """The tree with `jax.ShapeDtypeStruct` in the place of numbers."""
+    """Returns the tree with `jax.ShapeDtypeStruct` instead of numbers."""
     return jax.tree.map(
         lambda x: (
             x if isinstance(x, jax.ShapeDtypeStruct) else jax.eval_shape(lambda: jnp.asarray(x))

@@ -1,4 +1,4 @@
-"""The checks of what a task distribution may define beside its dynamics: masks, oracle, regret, skills, ceilings."""
+"""The checks of the optional methods of a task distribution: masks, oracle, regret, skills, ceilings."""
 
 from typing import Any
 
@@ -32,11 +32,11 @@ OPTIONAL = {
     "bayes_optimal_value": (("num_rounds",), "bayes_optimal_value(self, num_rounds)"),
     "compiler_options": (("platform",), "compiler_options(self, platform)"),
 }
-"""Method to the arguments that it is called with, and how it is defined."""
+"""Signature of each method, for messages."""
 
 
 def check_privileged(env: TaskDistribution, task: Any, state: EnvState) -> None:
-    """Checks the methods with a default, as far as the class defines them.
+    """Checks the optional methods that the class defines.
 
     Args:
       env: an instance whose properties are checked.
@@ -67,7 +67,7 @@ def check_privileged(env: TaskDistribution, task: Any, state: EnvState) -> None:
 
 
 def _defines(env: TaskDistribution, method: str) -> bool:
-    """Whether the class defines a method by itself, which a wrapper that merely forwards it does not."""
+    """Whether the class itself defines a method; a wrapper that merely forwards it does not."""
     bases = getattr(TaskDistribution, method), getattr(Wrapper, method)
     return getattr(type(env), method) not in bases
 
@@ -117,7 +117,7 @@ def _check_oracle_action(env: TaskDistribution, task: Any, state: EnvState) -> N
 
 
 def _zeros(tree: Any) -> Any:
-    """The tree with arrays in the place of `jax.ShapeDtypeStruct`."""
+    """Returns the tree with arrays instead of `jax.ShapeDtypeStruct`."""
     is_abstract = lambda x: isinstance(x, jax.ShapeDtypeStruct)  # noqa: E731
     return jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype) if is_abstract(x) else x, tree)
 

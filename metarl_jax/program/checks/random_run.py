@@ -1,4 +1,4 @@
-"""The check of a task distribution in a few steps of random actions: what it answers has values that make sense."""
+"""The check of a task distribution in a few steps of random actions: the values that it returns must be plausible."""
 
 from typing import Any, NamedTuple
 
@@ -14,13 +14,13 @@ from metarl_jax.envs.contract import canonical_mask, scalar
 from metarl_jax.program.checks.calls import Traced, run_once
 
 NUM_TASKS, NUM_STEPS = 4, 16
-"""Size of the run."""
+"""Sizes of the run."""
 TOLERANCE = 1e-3
-"""How far below zero a regret may be, in proportion to the greatest, for the order of float sums."""
+"""Largest negative regret, relative to the greatest, that the order of float sums excuses."""
 
 
 class Methods(NamedTuple):
-    """The methods of a task distribution as they were traced, whose answers are checked and converted."""
+    """The traced methods of a task distribution; their results are checked and converted."""
 
     sample: Traced
     reset: Traced
@@ -28,7 +28,7 @@ class Methods(NamedTuple):
 
 
 def random_action(space: ActionSpace, key: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """An action as an untrained policy draws them, which for a `Box` may lie outside: `[]` int32 or `[A]` float32.
+    """Draws an action like an untrained policy: `[]` int32 or `[A]` float32; in a `Box` it may lie outside the bounds.
 
     Args:
       mask: `[A]`, the actions of a `Discrete` space that may be taken; all when not given.
@@ -42,7 +42,7 @@ def random_action(space: ActionSpace, key: jax.Array, mask: jax.Array | None = N
 
 
 def check_run(env: TaskDistribution, methods: Methods, tasks: Any) -> None:
-    """Takes random actions in a few tasks, and looks at what is answered as long as an episode lasts.
+    """Takes random actions in a few tasks, and checks all results until the episode ends.
 
     Args:
       env: an instance.
@@ -107,7 +107,7 @@ def _episode(env: TaskDistribution, methods: Methods, task: Any, key: jax.Array)
 def _require_observation(
     env: TaskDistribution, what: str, when: str, observation: Any, counts: np.ndarray
 ) -> None:
-    """Raises `UserError` where an observation `[N, ...]` that counts is not of the observation space."""
+    """Raises `UserError` if a counted observation `[N, ...]` is not in the observation space."""
     leaves = jax.tree_util.tree_leaves_with_path(observation)
     for space, (path, values) in zip(space_leaves(env.observation_space), leaves, strict=True):
         subject = f"{what}{jax.tree_util.keystr(path)}{when}"
@@ -124,7 +124,7 @@ def _require_observation(
 
 
 def _require_action(name: str, when: str, mask: np.ndarray | None, counts: np.ndarray) -> None:
-    """Raises `UserError` where a mask `[N, A]` that counts allows no action."""
+    """Raises `UserError` if a counted mask `[N, A]` allows no action."""
     if mask is not None and (~mask.any(axis=1) & counts).any():
         raise UserError(
             f"{name}.action_mask allows no action {when}: at least one entry must be True; where nothing is left to "
@@ -144,7 +144,7 @@ def _require_regret(name: str, regret: np.ndarray) -> None:
 
 
 def _require_finite(what: str, values: np.ndarray, counts: np.ndarray) -> None:
-    """Raises `UserError` where a number of `values` `[N, ...]` is not finite and `counts` `[N]`."""
+    """Raises `UserError` if a number of `values` `[N, ...]` is not finite where `counts` `[N]` is true."""
     bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1) & counts
     if bad.any():
         raise UserError(
@@ -154,7 +154,7 @@ def _require_finite(what: str, values: np.ndarray, counts: np.ndarray) -> None:
 
 
 def first_bad(values: np.ndarray) -> str:
-    """The first entry of `values` `[N, ...]` that is not finite, in words."""
+    """Describes the first entry of `values` `[N, ...]` that is not finite."""
     entries = values.reshape(len(values), -1)
     row = entries[~np.isfinite(entries).all(axis=1)][0]
     index = int(np.argmin(np.isfinite(row)))

@@ -1,4 +1,4 @@
-"""The check of a learner in a short trial: a replay answers as acting did, and invalid steps move nothing."""
+"""The check of a learner in a short trial: a replay agrees with acting, and invalid steps change no state."""
 
 from typing import Any
 
@@ -19,15 +19,15 @@ from metarl_jax.program.checks.standin import StandIn
 from metarl_jax.program.rollout import collect_trial
 
 NUM_ROUNDS, NUM_EPISODES = 2, 3
-"""Size of the trial."""
+"""Sizes of the trial."""
 TOLERANCE = 1e-3
-"""Difference of answers, in proportion to their size, that the order of float sums may make."""
+"""Largest relative difference of results that the order of float sums excuses."""
 
 
 def collect_unadapted(
     learner: MetaLearner, env: TaskDistribution, params: Any, memory: Any, key: jax.Array
 ) -> Trial:
-    """A trial `[K, T, E]` of random observations and rewards, in which the learner does not adapt."""
+    """Returns a trial `[K, T, E]` of random observations and rewards, in which the learner does not adapt."""
     stand_in = StandIn(env)
     unused = make_estimator(PLAIN_RETURNS)
     learner = learner._replace(adapt=None)
@@ -38,7 +38,7 @@ def collect_unadapted(
 
 
 def check_replay(name: str, learner: MetaLearner, env: TaskDistribution) -> None:
-    """Acts in a short trial, and compares `unroll` with what `act` answered."""
+    """Acts in a short trial, and compares the results of `unroll` with those of `act`."""
 
     def live(key: jax.Array) -> Any:
         # Heads may begin at zero, where a difference would not be seen.
@@ -79,12 +79,12 @@ def check_replay(name: str, learner: MetaLearner, env: TaskDistribution) -> None
         return
     if (path := _first_difference(acted, replayed, valid)) is not None:
         raise UserError(
-            f"{name}.unroll answers otherwise than act step after step (in {_named(path)}), so that likelihood "
-            "ratios of unchanged parameters would not be 1: let it compute the same, or leave unroll out"
+            f"{name}.unroll returns other results than act step by step (in {_named(path)}), so that likelihood "
+            "ratios of unchanged parameters would not be 1: compute the same, or leave unroll out"
         )
     if (path := _first_difference(last, unrolled_last)) is not None:
         raise UserError(
-            f"{name}.unroll leaves another inner state than act step after step (in {path or 'the whole'})"
+            f"{name}.unroll returns another inner state than act step by step (in {path or 'the whole'})"
         )
 
 
@@ -100,7 +100,8 @@ def _require_finite(what: str, tree: Any) -> None:
 
 
 def _first_difference(expected: Any, found: Any, valid: np.ndarray | None = None) -> str | None:
-    """The path of the first leaf that differs by more than rounding, where `valid` `[S, E]`; None if none does."""
+    """Returns the path of the first leaf that differs by more than rounding where `valid` `[S, E]`; None if none
+    does."""
     pairs = zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(found), strict=True)
     for (path, x), y in pairs:
         scale = max(1.0, float(np.abs(x).max(initial=0)))

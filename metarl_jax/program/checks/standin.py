@@ -1,6 +1,5 @@
-"""A task distribution in the place of another: the same spaces, short episodes, and numbers drawn at random.
-
-Learners and outer methods are checked on what it makes, so that no simulator has to be compiled for it.
+"""A stand-in for a task distribution: the same spaces, short episodes, and random numbers. Learners and outer methods
+are checked on its trials, so that no simulator has to be compiled.
 """
 
 import dataclasses
@@ -78,7 +77,7 @@ class StandIn(TaskDistribution):
 
 
 def random_observation(space: ObservationSpace, key: jax.Array) -> Observation:
-    """An observation of the space, drawn at random."""
+    """Returns an observation of the space, drawn at random."""
     leaves = space_leaves(space)
 
     def draw(leaf: Array | Integers, key: jax.Array) -> jax.Array:
