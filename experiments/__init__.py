@@ -248,7 +248,10 @@ PRESETS = {
         ),
     },
     "jumanji": {
-        "rl2-knapsack": ("rl2_other_libraries:KNAPSACK", "RL², knapsacks of 50 items"),
+        "rl2-knapsack": (
+            "rl2_other_libraries:KNAPSACK",
+            "RL², knapsacks of 50 items: no better than random yet",
+        ),
     },
     "ant_dir": {
         "maml-ant-dir": ("maml_ant_dir:CONFIG", "MAML, for an accelerator"),

@@ -156,11 +156,18 @@ def test_a_knapsack_is_the_same_in_every_episode_and_masks_what_does_not_fit():
             "gymnax --env.id CartPol-v1", "did you mean 'CartPole-v1'", marks=on_this_python
         ),
         pytest.param(
-            "gymnax --env.vary gravty=1..2", "no parameter 'gravty'", marks=on_this_python
+            "gymnax --env.vary gravty=1..2", "no numeric parameter 'gravty'", marks=on_this_python
         ),
         pytest.param("gymnax --env.vary gravity=9..2", "write 2..9", marks=on_this_python),
+        pytest.param("gymnax --env.vary gravity=5..6 gravity=7..8", "twice", marks=on_this_python),
+        pytest.param("gymnax --env.vary gravity=nan..6", "finite ends", marks=on_this_python),
+        pytest.param(
+            "gymnax --env.id Acrobot-v1 --env.vary available_torque=1..2",
+            "no numeric parameter",
+            marks=on_this_python,
+        ),
         ("jumanji --env.id Knapsac-v1", "did you mean 'Knapsack-v1'"),
-        ("jumanji --env.id Snake-v1 --env.horizon 99999", "above the time limit"),
+        ("jumanji --env.id Snake-v1 --env.horizon 99999", "not below the time limit"),
     ],
 )
 def test_bad_use_is_one_line(words, message, capsys, tmp_path, monkeypatch):

@@ -103,12 +103,21 @@ class GymnaxTasks(TaskDistribution):
         load(self.id)
         if not self.vary:
             raise UserError("env.vary is empty: name parameters that differ, as in gravity=5..15")
-        known = [field.name for field in dataclasses.fields(load(self.id)[1])]
+        names = [entry.partition("=")[0] for entry in self.vary]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"env.vary names {name!r} twice: give it one range")
+        params = load(self.id)[1]
+        known = [
+            field.name
+            for field in dataclasses.fields(params)
+            if np.ndim(getattr(params, field.name)) == 0 and field.name != "max_steps_in_episode"
+        ]
         for name in self.ranges:
-            if name not in known or name == "max_steps_in_episode":
+            if name not in known:
                 hint = suggestion(name, known) or ""
                 raise UserError(
-                    f"env.vary: {self.id} has no parameter {name!r}{hint}; it has {', '.join(known)}"
+                    f"env.vary: {self.id} has no numeric parameter {name!r}{hint}; it has {', '.join(known)}"
                 )
 
     def _params(self, task: dict[str, jax.Array]) -> Any:

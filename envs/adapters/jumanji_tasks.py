@@ -85,9 +85,10 @@ class JumanjiTasks(TaskDistribution):
                 f"env.id={self.id!r} has continuous actions: choose one with discrete ones"
             )
         limit = getattr(load(self.id), "time_limit", None)
-        if limit is not None and self.horizon > limit:
+        if limit is not None and self.horizon >= limit:
             raise UserError(
-                f"env.horizon={self.horizon} is above the time limit of {self.id}: choose {limit} or less"
+                f"env.horizon={self.horizon} is not below the time limit of {self.id}, which jumanji takes for an end: "
+                f"choose {limit - 1} or less"
             )
 
 

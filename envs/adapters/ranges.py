@@ -1,5 +1,6 @@
 """Ranges of numbers in words: `5..15`, `0.1..10:log`, or `1,2,5`."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -50,7 +51,10 @@ def parse_range(text: str, field: str) -> Range:
         if ".." not in interval:
             if colon:
                 raise ValueError
-            return Range(tuple(float(x) for x in text.split(",")))
+            choices = tuple(float(x) for x in text.split(","))
+            if not all(map(math.isfinite, choices)):
+                raise ValueError
+            return Range(choices)
         low, high = (float(x) for x in interval.split(".."))
         if colon and scale != "log":
             raise ValueError
@@ -58,6 +62,8 @@ def parse_range(text: str, field: str) -> Range:
         raise UserError(
             f"{field}={text!r} is no range: write LOW..HIGH, LOW..HIGH:log, or numbers with commas"
         ) from error
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise UserError(f"{field}={text!r} must have finite ends")
     if low > high:
         raise UserError(
             f"{field}={text!r} has its low end above its high end: write {high:g}..{low:g}"
