@@ -41,9 +41,9 @@ class EvaluationConfig:
     split: Literal["test", "train", "ood"] = "test"
     """Split of the evaluated tasks: `test`, `train` or `ood`."""
     select_by: str = "return"
-    """The best checkpoint has the greatest of this: the `return`, or a number that the environment reports, by name,
-    such as `success` (its last value in an episode) or `success_mean` (its mean). With a minus before the name, as in
-    `--evaluation.select-by=-slowdown`, it has the least."""
+    """Criterion of the best checkpoint: the highest `return`, or the highest value of a metric of the environment, such
+    as `success` (its last value in an episode) or `success_mean` (its mean over an episode). A minus before the name
+    selects the lowest value, as in `--evaluation.select-by=-slowdown`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,7 +112,7 @@ CASES = [
     ),
     ("check push.py:Unmade", "Unmade must define make"),
     ("check push.py:UnmadeOuter", "UnmadeOuter must define make"),
-    ("check push.py:Stranger", "Stranger derives from none of TaskDistribution"),
+    ("check push.py:Stranger", "Stranger is not a subclass of TaskDistribution"),
     ("check push.py:Pusch", "did you mean 'Push'?"),
     ("check", "metarl check needs FILE:CLASS"),
     ("check push.py:Push --speed 3", "unknown option --speed"),

@@ -214,7 +214,7 @@ def test_learned_step_sizes_begin_at_the_inner_lr_and_stay_above_zero(kind, make
 
 
 def test_step_sizes_that_stay_above_zero_cannot_begin_there(small_config):
-    with pytest.raises(ValueError, match=r"inner_lr=0.0 is no first value .* choose 0.1"):
+    with pytest.raises(ValueError, match=r"inner_lr=0.0 cannot be the initial value .* choose 0.1"):
         MAML(inner_lr=0.0, learn_inner_lr="array").validate(small_config())
     MAML(inner_lr=0.0, learn_inner_lr="parameter").validate(small_config())
 

@@ -174,7 +174,7 @@ def test_what_only_initialises_is_told_and_not_swept(tmp_path, source):
     begun = replace(CONFIG, learner=Probe(offset=50.0), init_from=str(source))
     console = Silent()
     check(build(begun), console)
-    assert "learner.offset=50.0 does nothing" in console.err.getvalue()
+    assert "learner.offset=50.0 has no effect" in console.err.getvalue()
     said = console.out.getvalue().replace("\n", " ")
     assert "best checkpoint, step 2 (last: 2)" in said
     sweep = Sweep(begun, [{"learner.offset": 10.0}, {"learner.offset": 50.0}])
