@@ -222,7 +222,7 @@ def test_checkpoints_are_ranked_by_what_is_chosen(select_by, score):
         ),
         ({"evaluation": EvaluationConfig(select_by="speed")}, "select_by='speed'.*success, place"),
         ({"num_steps": 20, "learner": "maml"}, "num_steps=20 does not fit learner 'maml'"),
-        ({"num_steps": 5}, "num_steps=5 is less than an episode .* 6 steps"),
+        ({"num_steps": 5}, "num_steps=5 is less than the 6 steps that an episode"),
         (
             {"advantage": AdvantageConfig(baseline="none", timeout="bootstrap")},
             "timeout='bootstrap' needs advantage.baseline='value'",

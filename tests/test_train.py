@@ -528,7 +528,7 @@ def test_what_was_edited_in_a_configuration_is_refused_or_told(tmp_path, referen
     evaluate_run(run_dir, console=console)
     told = " ".join(console.err.getvalue().split())
     assert "seed=5 (trained with 0)" in told
-    assert "without max_skipped=20:" in told
+    assert "lacks max_skipped=20:" in told
     assert "log_every" not in told
 
 
