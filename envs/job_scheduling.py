@@ -62,12 +62,12 @@ class Seen(NamedTuple):
     """The parts of an observation.
 
     Attributes:
-      free: free slots of each resource, `[..., H, 2]` in the next H time steps, from 0 to 1. demand: of the visible
-      jobs, `[..., 10, 2]`, from 0 to 1; 0 where there is none. duration: of the visible jobs over 15, `[..., 10]`; None
-      in the variant `classes`. classes: of the visible jobs, one-hot `[..., 10, 8]`; None in the variant `load`.
+      free: free slots of each resource, `[..., H, 2]` in the next H time steps, from 0 to 1.
+      demand: of the visible jobs, `[..., 10, 2]`, from 0 to 1; 0 where there is none.
+      duration: of the visible jobs over 15, `[..., 10]`; None in the variant `classes`.
+      classes: of the visible jobs, one-hot `[..., 10, 8]`; None in the variant `load`.
       finished: the duration over 15 of each class of which a job finished in this step, `[..., 8]`, and 0 for the
-      others;
-        None in the variant `load`.
+        others; None in the variant `load`.
     """
 
     free: jax.Array

@@ -219,7 +219,8 @@ def returns_against(
     """Draws the return of each task against a number that belongs to it, and lines of 10th percentile and median.
 
     Args:
-      value: `[N]`. name: label of the number, with its unit.
+      value: `[N]`.
+      name: label of the number, with its unit.
       returns: by the name of a run, `[N]`.
       num_bins: how many parts, of the same number of tasks, the lines are drawn over.
       path: where to write the PNG.

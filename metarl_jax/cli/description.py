@@ -33,7 +33,8 @@ def describe(registry: Registry | None, name: str) -> dict[str, Any]:
     """Describes a name: its kind, summary, description and fields, and what fits it.
 
     Args:
-      registry: the registry of the name; None for a reference to a file or module. name: a name or a reference.
+      registry: the registry of the name; None for a reference to a file or module.
+      name: a name or a reference.
 
     Raises:
       UserError: for a reference to something of no known kind.

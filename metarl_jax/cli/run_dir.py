@@ -30,8 +30,11 @@ def read_run_dir(
     """Returns the folder of a run from the arguments of a command, and the command's options.
 
     Args:
-      command: its name. args: its arguments. what: its help. default: maps the configuration of the run to the default
-        options. read_config: reads that configuration.
+      command: its name.
+      args: its arguments.
+      what: its help.
+      default: maps the configuration of the run to the default options.
+      read_config: reads that configuration.
 
     Raises:
       UserError: if no folder is named, or for an unknown flag or a bad value.

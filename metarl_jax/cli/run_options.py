@@ -68,9 +68,10 @@ class Subject(NamedTuple):
     """The subject of a command.
 
     Attributes:
-      title: as the user wrote it. config: the configuration, with parts chosen by flags, before other flags.
-        has_defaults: whether it consists of defaults, which depend on the options of the environment. hint: a simpler
-        call, if flags replace the learner of a preset by one of another kind.
+      title: as the user wrote it.
+      config: the configuration, with parts chosen by flags, before other flags.
+      has_defaults: whether it consists of defaults, which depend on the options of the environment.
+      hint: a simpler call, if flags replace the learner of a preset by one of another kind.
     """
 
     title: str
@@ -83,7 +84,10 @@ def read_run(cls: type[Run], command: str, args: Sequence[str], what: str) -> tu
     """Parses the options of a command about a run; the configuration in them is checked.
 
     Args:
-      cls: the options. command: its name. args: its arguments. what: its help, in which `{prog}` stands for the call.
+      cls: the options.
+      command: its name.
+      args: its arguments.
+      what: its help, in which `{prog}` stands for the call.
 
     Raises:
       UserError: naming the flag or field, the value and the remedy.
@@ -118,8 +122,8 @@ def find_subject(command: str, word: str | None, args: Sequence[str]) -> Subject
 
     Args:
       command: for messages.
-      word: a preset, a learner, or the configuration or learner of a file or module; or None. args: the other
-        arguments, of which `--from`, `--learner`, `--env` and `--outer` are read.
+      word: a preset, a learner, or the configuration or learner of a file or module; or None.
+      args: the other arguments, of which `--from`, `--learner`, `--env` and `--outer` are read.
 
     Raises:
       UserError: if nothing is named, or the name is unknown.

@@ -24,8 +24,9 @@ class Column:
 
     Attributes:
       name: its heading.
-      cells: one per row. A newline marks a possible line break, and is a blank otherwise. is_text: whether it is
-        left-aligned and may be wrapped; numbers never are. may_go: whether it may be left out to fit the width.
+      cells: one per row. A newline marks a possible line break, and is a blank otherwise.
+      is_text: whether it is left-aligned and may be wrapped; numbers never are.
+      may_go: whether it may be left out to fit the width.
     """
 
     name: str

@@ -16,9 +16,9 @@ class Store(struct.PyTreeNode):
     Attributes:
       keys: `[C, D]`.
       values: `[C, V]`.
-      used_at: `[C]` int32, index of the last write to a slot or near its key; −1 if none. written_at: `[C]` int32,
-        index of the last write to a slot; −1 if none. num_writes: `[]` int32, number of writes so far; renumbered after
-        2³⁰.
+      used_at: `[C]` int32, index of the last write to a slot or near its key; −1 if none.
+      written_at: `[C]` int32, index of the last write to a slot; −1 if none.
+      num_writes: `[]` int32, number of writes so far; renumbered after 2³⁰.
     """
 
     keys: Array

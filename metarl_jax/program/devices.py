@@ -89,8 +89,7 @@ def with_runtime(config: Config, asked: RuntimeConfig | None, say: Callable[[str
     Args:
       config: as it was trained.
       asked: where to compute now; as in training when not given. Values that differ from training must be available.
-        say: receives a message if the platform or devices of training are not available; available ones are used
-        instead.
+      say: receives a message if the platform or devices of training are not available; available ones are used instead.
     """
     trained = config.runtime
     runtime = trained if asked is None else asked

@@ -45,17 +45,21 @@ def evaluate_run(
     tasks are not those by which the best checkpoint was selected.
 
     Args:
-      run_dir: the folder of a run. env: other tasks than those of the run, for which its learner has the same
-        parameters; those of the run when not given. split: split of the tasks, or `all` of them. told_run: the folder
-        of a run in the same environment that observes the task (`env.told_task`), as an upper control. num_tasks:
-        number of tasks; as
-      in the configuration when not given. num_rounds: rounds of a trial (K); as in the configuration when not given.
-      num_episodes: parallel episodes of a round (E); as in the configuration when not given. inner_lr_factors: of inner
-      step sizes, as `evaluation.inner_lr_factors`; as in the configuration when not given. empty_memory: let the
-      learner begin with nothing in what it keeps beyond a trial. strategies: known strategies of the task distribution
-      to evaluate in the same tasks. checkpoint: the `best`, the `last`, or that of a meta-step. runtime: where to
-      compute; as in training when not given, as far as it is here. console: where to tell how it goes; standard output
-      when not given.
+      run_dir: the folder of a run.
+      env: other tasks than those of the run, for which its learner has the same parameters; those of the run when not
+        given.
+      split: split of the tasks, or `all` of them.
+      told_run: the folder of a run in the same environment that observes the task (`env.told_task`), as an upper
+        control.
+      num_tasks: number of tasks; as in the configuration when not given.
+      num_rounds: rounds of a trial (K); as in the configuration when not given.
+      num_episodes: parallel episodes of a round (E); as in the configuration when not given.
+      inner_lr_factors: of inner step sizes, as `evaluation.inner_lr_factors`; as in the configuration when not given.
+      empty_memory: let the learner begin with nothing in what it keeps beyond a trial.
+      strategies: known strategies of the task distribution to evaluate in the same tasks.
+      checkpoint: the `best`, the `last`, or that of a meta-step.
+      runtime: where to compute; as in training when not given, as far as it is here.
+      console: where to tell how it goes; standard output when not given.
 
     Returns:
       What `eval.json` holds, for this checkpoint, split and number of tasks; in `changed` the fields of `env` that are

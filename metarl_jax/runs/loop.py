@@ -90,8 +90,8 @@ class _AtHand:
     """The latest complete state, which is saved when a signal arrives.
 
     Attributes:
-      trained: a state that no running call overwrites; None if only the last checkpoint remains. doing: the current
-        activity, as in messages.
+      trained: a state that no running call overwrites; None if only the last checkpoint remains.
+      doing: the current activity, as in messages.
     """
 
     trained: Trained | None

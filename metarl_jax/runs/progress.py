@@ -27,13 +27,14 @@ class Progress:
     Attributes:
       env_steps: valid environment steps of training.
       seconds: time spent in training steps, without compilation and evaluation.
-      held_out_return: of this state, if it was evaluated. best_return: the best held-out return so far. best_step: the
-        last meta-step that reached it.
+      held_out_return: of this state, if it was evaluated.
+      best_return: the best held-out return so far.
+      best_step: the last meta-step that reached it.
       unlogged: metrics `[meta-steps, ...]` as nested lists, of the meta-steps since the last line of `metrics.jsonl`.
         There are some if the state was saved between two lines, or before an evaluation that is due.
       unlogged_seconds: time spent in those meta-steps.
-      diverged_step: the meta-step with which `max_skipped` updates in a row had been skipped. A
-        single run ends there; a member of a sweep is carried along, and marked.
+      diverged_step: the meta-step with which `max_skipped` updates in a row had been skipped. A single run ends there;
+        a member of a sweep is carried along, and marked.
     """
 
     env_steps: int = 0

@@ -27,8 +27,9 @@ class Shown(NamedTuple):
 
     Attributes:
       state: of a run, or of all members of a sweep, `[M, ...]`.
-      checkpoints: the checkpoint of each member. steps: the meta-steps of each. last_step: the meta-steps of the whole
-        training.
+      checkpoints: the checkpoint of each member.
+      steps: the meta-steps of each.
+      last_step: the meta-steps of the whole training.
     """
 
     state: TrainState

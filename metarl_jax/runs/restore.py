@@ -28,7 +28,8 @@ class Saved(NamedTuple):
     """A trained run, and its state at one of its checkpoints.
 
     Attributes:
-      program: built from its configuration. executables: its functions, compiled on first call.
+      program: built from its configuration.
+      executables: its functions, compiled on first call.
       state: at one of its checkpoints.
       step: the meta-steps of that state.
       last_step: those of its last checkpoint.
@@ -90,8 +91,8 @@ def open_run(folder: RunFolder, config: Config, warn: Warn, which: Which = "best
 
     Args:
       folder: of the run.
-      config: the configuration of the run; only `runtime` may differ. warn: receives messages about damaged
-        checkpoints.
+      config: the configuration of the run; only `runtime` may differ.
+      warn: receives messages about damaged checkpoints.
       which: the checkpoint.
 
     Raises:

@@ -38,8 +38,9 @@ def interrupted(
     Args:
       path: the folder of the run or sweep.
       signal_name: such as `SIGTERM`.
-      doing: the interrupted activity, as in `during step 3 of 100`. saved: the step of the last checkpoint, if there is
-        one. seed: the seed from which the run starts again if there is no checkpoint.
+      doing: the interrupted activity, as in `during step 3 of 100`.
+      saved: the step of the last checkpoint, if there is one.
+      seed: the seed from which the run starts again if there is no checkpoint.
     """
     where = f"step {saved}" if saved is not None else f"seed {seed}"
     return Interrupted(
@@ -59,7 +60,8 @@ def diverged(
     """Returns the exception to raise when `what` (training, or all members of a sweep) skipped too many updates.
 
     Args:
-      saved: the step of the last checkpoint, if there is one. fault: `environment_fault` of the last chunk.
+      saved: the step of the last checkpoint, if there is one.
+      fault: `environment_fault` of the last chunk.
     """
     kept = (
         f"the last good checkpoint, of step {saved}, is kept (metarl eval {path})"

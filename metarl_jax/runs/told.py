@@ -31,8 +31,9 @@ class ToldRun:
 
         Args:
           run_dir: its folder.
-          config: of the run to compare with it. runtime: where to compute; as in training when not given. warn:
-            receives messages about differences on this machine.
+          config: of the run to compare with it.
+          runtime: where to compute; as in training when not given.
+          warn: receives messages about differences on this machine.
 
         Raises:
           UserError: if it does not observe the task, or was trained in other tasks.

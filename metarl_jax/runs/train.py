@@ -40,8 +40,8 @@ def train(
       config: the run.
       run_dir: a folder that does not exist yet, or that is empty.
       numbered: train in `run_dir-2`, `run_dir-3`, … where `run_dir` is taken.
-      callbacks: receive every chunk and evaluation, and may stop training. console: for progress and results; standard
-        output when not given.
+      callbacks: receive every chunk and evaluation, and may stop training.
+      console: for progress and results; standard output when not given.
 
     Returns:
       The content of `eval.json`: held-out returns of the trained learner, and of the controls.
@@ -80,8 +80,10 @@ def resume(
     Args:
       run_dir: the folder of a run.
       num_meta_steps: the total number of meta-steps; as in `config.json` when not given. Schedules that end with the
-        run are stretched to this length. runtime: where to compute; as in `config.json` when not given, as far as
-        available. callbacks: as in `train`. console: for progress and results; standard output when not given.
+        run are stretched to this length.
+      runtime: where to compute; as in `config.json` when not given, as far as available.
+      callbacks: as in `train`.
+      console: for progress and results; standard output when not given.
 
     Raises:
       UserError: also where `config.json` does not say what was learned, because it was edited.

@@ -24,8 +24,10 @@ class _File(NamedTuple):
     """A file of the user.
 
     Attributes:
-      name: its name in messages, a path or a module. path: its location; None if the module no longer exists. copy: the
-        copy in the folder of the run. module: its module, if the configuration names it by module.
+      name: its name in messages, a path or a module.
+      path: its location; None if the module no longer exists.
+      copy: the copy in the folder of the run.
+      module: its module, if the configuration names it by module.
     """
 
     name: str

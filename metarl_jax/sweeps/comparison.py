@@ -22,8 +22,8 @@ def read_all(
 
     Args:
       paths: folders of runs and sweeps.
-      warn: receives messages about folders that are left out or not finished. told: the folder of a run that observes
-        the task; returns in the same tasks are also shown relative to it.
+      warn: receives messages about folders that are left out or not finished.
+      told: the folder of a run that observes the task; returns in the same tasks are also shown relative to it.
 
     Raises:
       UserError: if no folder holds a result, or if `told` is not a run that observes the task, in the same tasks as one

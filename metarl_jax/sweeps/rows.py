@@ -17,13 +17,16 @@ class Row(NamedTuple):
     """The results of a run, of a point of a sweep, or of a control.
 
     Attributes:
-      name: its name in a table. num_seeds, num_tasks: the numbers that the means are over; None if not applicable.
-      env_steps: of training, per seed; None if unknown. parameters: the number of meta-parameters (`all`), and of
-        numbers that adapt to a new task (`adapted`); empty for a control.
+      name: its name in a table.
+      num_seeds, num_tasks: the numbers that the means are over; None if not applicable.
+      env_steps: of training, per seed; None if unknown.
+      parameters: the number of meta-parameters (`all`), and of numbers that adapt to a new task (`adapted`); empty for
+        a control.
       return_mean: `[K]`.
-      ci95: `[K, 2]`; empty if unknown. total_mean, total_ci95: of the sum over the rounds; the interval is empty if
-        unknown. counted: indices of the rounds whose mean ranks checkpoints; empty if unknown. round_label: name of a
-        round: `round` or `episode`.
+      ci95: `[K, 2]`; empty if unknown.
+      total_mean, total_ci95: of the sum over the rounds; the interval is empty if unknown.
+      counted: indices of the rounds whose mean ranks checkpoints; empty if unknown.
+      round_label: name of a round: `round` or `episode`.
       counted_ci95: of that mean; empty where none is known.
       metrics: what the environment reports, by name `[K]`; empty where it reports nothing.
       step: meta-steps after which it was evaluated.

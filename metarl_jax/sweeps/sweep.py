@@ -40,8 +40,8 @@ class Member(NamedTuple):
     """One run of a sweep.
 
     Attributes:
-      name: of its folder: `inner_lr=0.1,seed=2`, or `point=3,seed=2` if values would make it too long. values: its
-        values of the swept fields, by dotted name.
+      name: of its folder: `inner_lr=0.1,seed=2`, or `point=3,seed=2` if values would make it too long.
+      values: its values of the swept fields, by dotted name.
       config: its own configuration, with these values and its seed.
     """
 

@@ -46,10 +46,11 @@ def train_sweep(
     """Trains all members to the end, in a new folder.
 
     Args:
-      sweep: the sweep. run_dir: a folder that does not exist yet, or that is empty.
-      numbered: train in `run_dir-2`, `run_dir-3`, … if `run_dir` is taken. callbacks: receive every chunk and
-        evaluation, with means over the members, and may stop training. console: for progress and results; standard
-        output when not given.
+      sweep: the sweep.
+      run_dir: a folder that does not exist yet, or that is empty.
+      numbered: train in `run_dir-2`, `run_dir-3`, … if `run_dir` is taken.
+      callbacks: receive every chunk and evaluation, with means over the members, and may stop training.
+      console: for progress and results; standard output when not given.
 
     Returns:
       The content of `results.json`: the points ranked by held-out return.

@@ -55,9 +55,11 @@ class Traced(NamedTuple):
     """The result of tracing a function.
 
     Attributes:
-      returned: its return value, with arrays as `jax.ShapeDtypeStruct` and everything else unchanged. read: the result
-        of the reader, as `jax.ShapeDtypeStruct`. program: the operations, as text. constants: the arrays in it. call:
-        the traced function with the reader, of the same arguments; it runs none of the user's code again.
+      returned: its return value, with arrays as `jax.ShapeDtypeStruct` and everything else unchanged.
+      read: the result of the reader, as `jax.ShapeDtypeStruct`.
+      program: the operations, as text.
+      constants: the arrays in it.
+      call: the traced function with the reader, of the same arguments; it runs none of the user's code again.
     """
 
     returned: Any
@@ -81,8 +83,8 @@ def trace(
 
     Args:
       where: class and method, for messages.
-      args: arrays, or `jax.ShapeDtypeStruct`. read: converts the return value to arrays, or raises `UserError`;
-        optional.
+      args: arrays, or `jax.ShapeDtypeStruct`.
+      read: converts the return value to arrays, or raises `UserError`; optional.
 
     Raises:
       UserError: for whatever the function raises, with the line of the user's code.
