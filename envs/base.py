@@ -155,6 +155,21 @@ class TaskDistribution(Named):
         del task, state
         return None
 
+    def action_features(self, observation: Observation) -> jax.Array | None:
+        """Returns what an observation says of each action of a `Discrete` space; None where it says nothing of them.
+
+        A policy that scores actions with shared weights reads it (`learner.per_action_head`), so that what it learns of
+        one slot of a list holds for all.
+
+        Args:
+          observation: a pytree of arrays `[..., *]`, as `reset` and `step` return it.
+
+        Returns:
+          `[..., A, F]` float32.
+        """
+        del observation
+        return None
+
     def skill(self, task: Task) -> jax.Array:
         """Returns which of the `num_skills` skills a task asks for, `[]` int32."""
         raise TypeError(f"{type(self).__name__} must define skill")
@@ -260,6 +275,9 @@ class Wrapper(TaskDistribution):
     def action_mask(self, task: Task, state: EnvState) -> jax.Array | None:
         return self.env.action_mask(task, state)
 
+    def action_features(self, observation: Observation) -> jax.Array | None:
+        return self.env.action_features(observation)
+
     def skill(self, task: Task) -> jax.Array:
         return self.env.skill(task)
 
@@ -326,6 +344,11 @@ def has_oracle(env: TaskDistribution) -> bool:
 def has_action_mask(env: TaskDistribution) -> bool:
     """Whether the class defines `action_mask`."""
     return _defines(env, "action_mask")
+
+
+def has_action_features(env: TaskDistribution) -> bool:
+    """Whether observations say something of each action."""
+    return _defines(env, "action_features")
 
 
 def _defines(env: TaskDistribution, method: str) -> bool:

@@ -114,10 +114,10 @@ class JobScheduling(TaskDistribution):
     the same duration, round(exp(U(ln 1, ln 15.5))), at most 15. A job starts now or waits. An episode ends when all is
     done, or after 400 time steps. The duration of a class is seen when one of its jobs finishes, and not again.
 
-    p = load · 10 / (mean duration · 4.5), at most 1. Observations, `[72]` and `[111]`: free slots, of the next 20 time
+    p = load · 10 / (mean duration · 4.5), at most 1. Observations, `[72]` and `[119]`: free slots, of the next 20 time
     steps (`load`) or of now (`classes`); the duration or the class, and the demand, of each visible job; the backlog;
-    and the time since the last arrival (`load`) or the durations of the classes of which a job has finished in this
-    step.
+    and the time since the last arrival (`load`) or, of each class, whether a job of it has finished in this step, and
+    the duration if so.
 
     Metrics: `slowdown`, the mean over the jobs that have arrived, and `lost` jobs. The `ood` split has loads from
     `max_load` to 1.2 `max_load`.
@@ -162,7 +162,7 @@ class JobScheduling(TaskDistribution):
 
     @property
     def observation_size(self) -> int:
-        return 111 if self.has_classes else 72
+        return 119 if self.has_classes else 72
 
     @property
     def action_space(self) -> Discrete:
@@ -220,6 +220,33 @@ class JobScheduling(TaskDistribution):
         _, has_room = jax.vmap(lambda job: self._start_of(cluster, jobs, job))(cluster.visible)
         return jnp.append((cluster.visible >= 0) & has_room, True)
 
+    def action_features(self, observation: jax.Array) -> jax.Array:
+        """What a scheduler knows of each job and of void: `[..., 11, 17]`, or `[..., 11, 11]` in `load`.
+
+        Of a job whether it is there, its demands, the free slots that it would leave now, their sum, the sum of its
+        demands, whether it fits now, and its class or its duration and 1/duration. Of void whether it is void, and the
+        free slots.
+        """
+        seen = self.read(observation)
+        is_there = (seen.demand[..., :1] > 0).astype(jnp.float32)
+        free = jnp.broadcast_to(seen.free[..., :1, :], seen.demand.shape)
+        left = is_there * (free - seen.demand)
+        fits = is_there * jnp.all(left >= -1e-6, axis=-1, keepdims=True)
+        if seen.classes is not None:
+            kind = seen.classes
+        else:
+            assert seen.duration is not None
+            duration = seen.duration[..., None]
+            kind = jnp.concatenate(
+                [duration, is_there / jnp.maximum(LONGEST * duration, 1.0)], axis=-1
+            )
+        sums = [left.sum(axis=-1, keepdims=True), seen.demand.sum(axis=-1, keepdims=True)]
+        jobs = jnp.concatenate([is_there, seen.demand, left, *sums, fits, kind], axis=-1)
+        jobs = jnp.concatenate([jobs, jnp.zeros_like(is_there)], axis=-1)
+        void = jnp.zeros_like(jobs[..., :1, :])
+        void = void.at[..., 3:5].set(free[..., :1, :]).at[..., -1].set(1.0)
+        return jnp.concatenate([jobs, void], axis=-2)
+
     def oracle_action(self, task: Any, observation: jax.Array) -> jax.Array:
         """Shortest job first, with known durations, among the jobs that fit now; void if none fits."""
         seen = self.read(observation)
@@ -249,7 +276,7 @@ class JobScheduling(TaskDistribution):
         demand = demand.reshape(*leading, NUM_VISIBLE, 2)
         if self.has_classes:
             classes = kind.reshape(*leading, NUM_VISIBLE, NUM_CLASSES)
-            return Seen(free, demand, None, classes, rest[..., 1:])
+            return Seen(free, demand, None, classes, rest[..., 1 + NUM_CLASSES :])
         return Seen(free, demand, kind, None, None)
 
     def render(self, task: Any, states: EnvState) -> Scene:
@@ -308,7 +335,8 @@ class JobScheduling(TaskDistribution):
         if self.has_classes:
             free = cluster.free[:1]
             kind = jax.nn.one_hot(jobs.kind[cluster.visible], NUM_CLASSES) * is_there
-            rest = jnp.where(state.finished > 0, task.duration, 0) / LONGEST
+            has_finished = state.finished > 0
+            rest = jnp.concatenate([has_finished, has_finished * task.duration / LONGEST])
         else:
             free = cluster.free
             kind = jnp.where(is_there[:, 0], jobs.duration[cluster.visible], 0) / LONGEST

@@ -28,7 +28,13 @@ class ToldTask(Wrapper):
     """`env`, whose observations are `{"observation": its own, "task": oracle_observation(task)}`, the latter `[G]`."""
 
     name: ClassVar[str] = "told_task"
-    forwarded: ClassVar[tuple[str, ...]] = ("action_mask", "oracle_action", "regret", "render")
+    forwarded: ClassVar[tuple[str, ...]] = (
+        "action_mask",
+        "action_features",
+        "oracle_action",
+        "regret",
+        "render",
+    )
 
     @property
     def observation_space(self) -> ObservationSpace:
@@ -46,6 +52,9 @@ class ToldTask(Wrapper):
 
     def action_mask(self, task: Task, state: EnvState) -> jax.Array | None:
         return self.env.action_mask(task, _own(state))
+
+    def action_features(self, observation: Observation) -> jax.Array | None:
+        return self.env.action_features(observation["observation"])
 
     def oracle_action(self, task: Task, observation: Observation) -> jax.Array | None:
         return self.env.oracle_action(task, observation["observation"])

@@ -1,12 +1,13 @@
 """Adaptation by recurrence: RL²."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.validation import bounded
+from metarl_jax.envs.base import TaskDistribution, has_action_features
 from metarl_jax.learners.base import Setup
 from metarl_jax.learners.sequence import SequenceLearner
 from metarl_jax.networks.sequence import CoreName, make_core
@@ -33,13 +34,34 @@ class RL2(SequenceLearner):
     context_length: int = bounded(128, at_least=1)
     """Number of latest steps that `transformer` attends to."""
 
+    per_action_head: bool = False
+    """Score actions with shared weights, from what the environment says of each (`action_features`)."""
+
+    def policy_options(self, env: TaskDistribution) -> dict[str, Any]:
+        features = env.action_features if self.per_action_head else None
+        return super().policy_options(env) | {"action_features": features}
+
     def validate(self, setup: Setup) -> None:
         super().validate(setup)
+        if self.per_action_head:
+            self._check_per_action_head(setup)
         if self.core == "transformer" and self.hidden_size % (2 * self.num_heads):
             raise UserError(
                 f"learner.hidden_size={self.hidden_size} must be a multiple of twice learner.num_heads="
                 f"{self.num_heads}: choose {2 * self.num_heads * max(1, self.hidden_size // (2 * self.num_heads))} "
                 "for example"
+            )
+
+    def _check_per_action_head(self, setup: Setup) -> None:
+        what = "learner.per_action_head=True"
+        if not has_action_features(setup.env):
+            raise UserError(
+                f"{what} needs features of each action, and env {setup.env.name!r} defines no action_features: "
+                "leave it out"
+            )
+        if setup.normalize_observations:
+            raise UserError(
+                f"{what} reads raw observations: choose normalize_observations=False, or leave it out"
             )
 
     def make_core(self) -> nn.Module:

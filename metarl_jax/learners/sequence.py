@@ -15,7 +15,14 @@ from metarl_jax.core.types import Array, Memory, PolicyOut, PyTree, TimeStep
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.base import LearnerConfig, MetaLearner
-from metarl_jax.networks.layers import MIN_LOG_STD, MLP, Activation, NarrowDense, PolicyHead
+from metarl_jax.networks.layers import (
+    MIN_LOG_STD,
+    MLP,
+    Activation,
+    NarrowDense,
+    PerActionHead,
+    PolicyHead,
+)
 
 
 class SequenceState(struct.PyTreeNode):
@@ -42,11 +49,15 @@ class SequencePolicy(nn.Module):
     log_std_init: float
     see_reward: Callable[[Array], Array]
     observation_encoder: nn.Module
+    action_features: Callable[[Observation], Any] | None
 
     def setup(self):
         self.encoder = MLP(self.encoder_sizes, self.activation)
-        self.policy_head = PolicyHead(self.action_space, self.log_std_init)
-        self.value_head = NarrowDense(1, 1.0)
+        if self.action_features is not None:
+            self.per_action_head = PerActionHead()
+        else:
+            self.policy_head = PolicyHead(self.action_space, self.log_std_init)
+            self.value_head = NarrowDense(1, 1.0)
 
     def read(self, timestep: TimeStep, previous: Observation | None, memory: Memory) -> list[Array]:
         """Returns the inputs of a step: arrays `[..., I]`. `previous` is the observation before it, or None."""
@@ -72,7 +83,8 @@ class SequencePolicy(nn.Module):
 
     def answer(self, features: PyTree, timestep: TimeStep) -> PolicyOut:
         """Returns the policy and the value after what was read."""
-        del timestep
+        if self.action_features is not None:
+            return self.per_action_head(features, self.action_features(timestep.observation))
         return PolicyOut(self.policy_head(features), self.value_head(features)[..., 0])
 
     def init_all(self, state: SequenceState, timestep: TimeStep) -> Any:
@@ -151,6 +163,7 @@ class SequenceLearner(LearnerConfig):
             "log_std_init": self.log_std_init,
             "see_reward": self.see_reward,
             "observation_encoder": self.make_encoder(env),
+            "action_features": None,
         }
 
     def filled_parameters(self) -> dict[str, str]:

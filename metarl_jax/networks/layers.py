@@ -161,6 +161,28 @@ class PolicyHead(nn.Module):
         return ActionDistribution(self.action_space, self.log_std_init)(outputs)
 
 
+class PerActionHead(nn.Module):
+    """Scores the actions of a `Discrete` space with shared weights, from what is observed of each of them.
+
+    logit_a = w·x_a with x_a = tanh(W f_a + (V f_a) ∘ (U h) + b), for features h `[..., H]` of the past and f_a
+    `[..., A, F]` of the actions; uniform at first. The product lets the features say what a property of an action is
+    worth. The value is a linear function of h and Σ_a x_a / A.
+
+    References:
+      Zaheer et al., "Deep Sets", NeurIPS 2017.
+    """
+
+    size: int = 64
+
+    @nn.compact
+    def __call__(self, features: Array, actions: Array) -> PolicyOut:
+        known = Dense(self.size)(features)[..., None, :]
+        hidden = jnp.tanh(Dense(self.size)(actions) + Dense(self.size)(actions) * known)
+        logits = NarrowDense(1, 0.01)(hidden)[..., 0]
+        summary = jnp.concatenate([features, hidden.mean(axis=-2)], axis=-1)
+        return PolicyOut(Categorical(logits), NarrowDense(1, 1.0)(summary)[..., 0])
+
+
 class MLPPolicy(nn.Module):
     """A feed-forward policy without a value function, from observations `[..., *]` that an encoder reads.
 

@@ -24,6 +24,7 @@ from metarl_jax.program.checks.calls import check_signature, explained, mismatch
 OPTIONAL = {
     "at": (("step",), "at(self, step)"),
     "action_mask": (("task", "state"), "action_mask(self, task, state)"),
+    "action_features": (("observation",), "action_features(self, observation)"),
     "render": (("task", "states"), "render(self, task, states)"),
     "skill": (("task",), "skill(self, task)"),
     "oracle_observation": (("task",), "oracle_observation(self, task)"),

@@ -62,6 +62,9 @@ class StandIn(TaskDistribution):
         allowed = jax.random.bernoulli(state.simulator, 0.5, (space.num_actions,))
         return allowed.at[0].set(True)
 
+    def action_features(self, observation: Observation) -> jax.Array | None:
+        return self.env.action_features(observation)
+
     def _draw(self, task: jax.Array, key: jax.Array) -> EnvState:
         key, observation_key, reward_key, done_key = jax.random.split(key, 4)
         return EnvState(
