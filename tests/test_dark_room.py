@@ -147,3 +147,46 @@ def test_regrets_are_those_of_dynamic_programming(name):
     expected = [[value(*s) - action_value(*s, action) for action in range(5)] for s in states]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.max(expected) >= 1.0
+
+
+def test_a_search_finds_every_goal_in_four_episodes():
+    """Four disjoint walks of 20 steps, turned by a quarter each, cover the room: the fifth episode earns 16.543."""
+    quarter = [(x, y) for x in range(1, 5) for y in (range(5) if x % 2 else range(4, -1, -1))]
+    walks = [quarter]
+    for _ in range(3):
+        walks.append([(y, -x) for x, y in walks[-1]])
+    room = set(itertools.product(range(-4, 5), repeat=2))
+    assert {cell for walk in walks for cell in walk} == room - {(0, 0)}
+    for path in walks:
+        steps = zip([(0, 0), *path], path, strict=False)
+        assert all(abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1 for a, b in steps)
+
+    def shortest(goal, length):
+        x, y = goal
+        along_x = [(i * (1 if x > 0 else -1), 0) for i in range(1, abs(x) + 1)]
+        along_y = [(x, j * (1 if y > 0 else -1)) for j in range(1, abs(y) + 1)]
+        way = [*along_x, *along_y] or [goal]
+        return way + [goal] * (length - len(way))
+
+    earned = np.zeros(5)
+    for goal in room:
+        is_known = False
+        for episode in range(5):
+            # What four walks have not found is where they began.
+            path = shortest(goal, 20) if is_known or episode == 4 else list(walks[episode])
+            if not is_known and goal in path:
+                at = path.index(goal)
+                path = path[:at] + [goal] * (20 - at)
+                is_known = True
+            earned[episode] += path.count(goal)
+    found = [(330 * k + 210) / 81 for k in range(4)] + [1340 / 81]
+    np.testing.assert_allclose(earned / 81, found)
+    assert sum(found) == pytest.approx(51.358, abs=1e-3)
+
+    # At most 20 new cells an episode, and those nearest to the start first: no search earns more.
+    worth = sorted(
+        (20 if goal == (0, 0) else 21 - sum(map(abs, goal)) for goal in room), reverse=True
+    )
+    bound = [(sum(worth[: 20 * k]) + 210) / 81 for k in range(4)] + [sum(worth) / 81]
+    assert all(a <= b for a, b in zip(found, bound, strict=True))
+    assert sum(bound) == pytest.approx(53.358, abs=1e-3)
