@@ -1,7 +1,10 @@
 """RL² on job scheduling: a hidden load, or hidden durations, after DeepRM (Mao et al. 2016).
 
-docs/results/scheduling.md has the slowdowns of heuristics; `metarl controls job_scheduling` prints them. Neither preset
-is better than the heuristics yet.
+docs/results/scheduling.md has the slowdowns of heuristics; `metarl controls job_scheduling` prints them.
+
+`metarl train rl2-job-scheduling-load`, one seed, 3.4M env-steps, four minutes on a shared core of an AMD EPYC: a mean
+slowdown of 2.96 (95% interval 2.71 to 3.20) in 200 held-out tasks of loads 0.1 to 1.9, where shortest job first has
+4.47 (4.10 to 4.85). `rl2-job-scheduling-classes` is not better than the heuristics yet.
 """
 
 import dataclasses
@@ -51,10 +54,20 @@ LOAD = dataclasses.replace(
     CLASSES,
     name="rl2-job-scheduling-load",
     env=JobScheduling(variant="load"),
+    learner=RL2(
+        core="min_gru",
+        hidden_size=128,
+        encoder_sizes=(128,),
+        init_timescale=200.0,
+        reward_input="symlog",
+        per_action_head=True,
+    ),
+    outer=dataclasses.replace(CLASSES.outer, num_minibatches=8),
+    num_meta_steps=200,
     num_rounds=1,
     num_tasks=128,
 )
-"""Hidden load, observed durations; one episode."""
+"""Hidden load, observed durations; one episode. Shared weights score the jobs."""
 
 if __name__ == "__main__":
     from metarl_jax.cli.main import run_preset
