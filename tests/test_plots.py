@@ -24,7 +24,8 @@ def _evaluation(controls, **more):
 
 @pytest.mark.parametrize("more", [{}, {"preset": "p", "env": "e", "round_label": "round"}])
 @pytest.mark.parametrize("controls", [{}, {"random": -60.0, "oracle": -0.5}, {"random": -1e6}])
-def test_adaptation_curve(tmp_path, controls, more):
+def test_adaptation_curve(tmp_path, monkeypatch, controls, more):
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     path = tmp_path / "curve.png"
     plots.adaptation_curve(_evaluation(controls, **more), path)
     image = matplotlib.image.imread(path)
