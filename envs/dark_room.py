@@ -1,6 +1,7 @@
 """Dark rooms, in which the agent sees only its own cell: find a hidden goal, or a hidden key and a hidden door."""
 
 import dataclasses
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import EnvState, Regret, TaskDistribution, check_split
 from metarl_jax.envs.drawings import grid
-from metarl_jax.envs.grid_navi import MOVES
+from metarl_jax.envs.grid_cells import MOVES, move, next_move, observe_cell, regret_of
 
 
 class RoomState(NamedTuple):
@@ -75,13 +76,8 @@ class DarkRoomBase(TaskDistribution):
         """Draws cells `[count, 2]`, uniform and independent."""
         return jax.random.randint(key, (count, 2), 0, self.size, jnp.int32)
 
-    def _move(self, cell: jax.Array, action: jax.Array) -> jax.Array:
-        return jnp.clip(cell + jnp.asarray(MOVES)[action], 0, self.size - 1)
-
     def _observe(self, room: RoomState, reward: jax.Array, done: jax.Array) -> EnvState:
-        x, y = room.cell
-        observation = jax.nn.one_hot(x * self.size + y, self.size**2, dtype=jnp.float32)
-        return EnvState(observation, reward, done, room)
+        return EnvState(observe_cell(room.cell, self.size), reward, done, room)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,17 +108,14 @@ class DarkRoom(DarkRoomBase):
 
     def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
         room: RoomState = state.simulator
-        cell = self._move(room.cell, action)
+        cell = move(room.cell, action, self.size)
         is_found = jnp.all(cell == task)
         after = RoomState(cell, room.time + 1, room.num_found + is_found)
         return self._observe(after, is_found.astype(jnp.float32), is_found & self.sparse)
 
     def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
         """Returns the next move of a shortest way: along x, then along y, then stay."""
-        index = jnp.argmax(observation)
-        x, y = task[0] - index // self.size, task[1] - index % self.size
-        along_y = jnp.where(y > 0, 1, jnp.where(y < 0, 3, 0))
-        return jnp.where(x > 0, 2, jnp.where(x < 0, 4, along_y)).astype(jnp.int32)
+        return next_move(task, observation, self.size)
 
     def regret(self, task: jax.Array) -> Regret:
         """V* = max(h − max(d, 1) + 1, 0) with h steps to go at distance d; with `sparse` 1 if d ≤ h, else 0."""
@@ -134,11 +127,7 @@ class DarkRoom(DarkRoomBase):
                 return ((distance <= left) & (room.num_found == 0)).astype(jnp.float32)
             return jnp.maximum(left - distance + 1, 0).astype(jnp.float32)
 
-        def regret(state: EnvState, action: jax.Array) -> jax.Array:
-            after = self.step(task, state, action)
-            return best(state.simulator) - (after.reward + best(after.simulator))
-
-        return regret
+        return regret_of(partial(self.step, task), best)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +175,7 @@ class DarkKeyToDoor(DarkRoomBase):
 
     def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
         room: RoomState = state.simulator
-        cell = self._move(room.cell, action)
+        cell = move(room.cell, action, self.size)
         wanted = task[jnp.minimum(room.num_found, 1)]
         is_found = jnp.all(cell == wanted) & (room.num_found < 2)
         after = RoomState(cell, room.time + 1, room.num_found + is_found)
@@ -208,8 +197,4 @@ class DarkKeyToDoor(DarkRoomBase):
             door = (to_door <= left) & (room.num_found < 2)
             return key.astype(jnp.float32) + door.astype(jnp.float32)
 
-        def regret(state: EnvState, action: jax.Array) -> jax.Array:
-            after = self.step(task, state, action)
-            return best(state.simulator) - (after.reward + best(after.simulator))
-
-        return regret
+        return regret_of(partial(self.step, task), best)

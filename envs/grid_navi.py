@@ -1,6 +1,7 @@
 """A small grid with a hidden goal, for which the Bayes-optimal return is known: GridNavi of VariBAD."""
 
 import dataclasses
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -13,9 +14,7 @@ from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import EnvState, Regret, TaskDistribution, check_split
 from metarl_jax.envs.bayes_optimal import search_ceiling
 from metarl_jax.envs.drawings import grid
-
-MOVES = np.array([[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0]], np.int32)
-"""Stay, up, right, down, left, as steps in (x, y)."""
+from metarl_jax.envs.grid_cells import MOVES, move, next_move, observe_cell, regret_of
 
 
 class GridState(NamedTuple):
@@ -72,17 +71,13 @@ class GridNavi(TaskDistribution):
 
     def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
         walk: GridState = state.simulator
-        cell = jnp.clip(walk.cell + jnp.asarray(MOVES)[action], 0, self.size - 1)
+        cell = move(walk.cell, action, self.size)
         reward = jnp.where(jnp.all(cell == task), 1.0, -0.1).astype(jnp.float32)
         return self._observe(GridState(cell, walk.time + 1), reward)
 
     def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
         """Returns the next move of a shortest way: along x, then along y, then stay."""
-        index = jnp.argmax(observation)
-        goal = task.astype(jnp.int32)
-        x, y = goal[0] - index // self.size, goal[1] - index % self.size
-        along_y = jnp.where(y > 0, 1, jnp.where(y < 0, 3, 0))
-        return jnp.where(x > 0, 2, jnp.where(x < 0, 4, along_y)).astype(jnp.int32)
+        return next_move(task, observation, self.size)
 
     def regret(self, task: jax.Array) -> Regret:
         """With h steps to go and d to the goal, V* = max(h − 1.1 max(d − 1, 0), −0.1 h): +1 from the d-th step on."""
@@ -91,11 +86,7 @@ class GridNavi(TaskDistribution):
             left, distance = self.horizon - walk.time, jnp.abs(walk.cell - task).sum()
             return jnp.maximum(left - 1.1 * jnp.maximum(distance - 1, 0), -0.1 * left)
 
-        def regret(state: EnvState, action: jax.Array) -> jax.Array:
-            after = self.step(task, state, action)
-            return best(state.simulator) - (after.reward + best(after.simulator))
-
-        return regret
+        return regret_of(partial(self.step, task), best)
 
     def render(self, task: jax.Array, states: EnvState) -> Scene:
         """Draws the walk over the grid, and the hidden goal."""
@@ -106,6 +97,4 @@ class GridNavi(TaskDistribution):
         return search_ceiling(self.size, goals, self.horizon, num_rounds)
 
     def _observe(self, walk: GridState, reward: jax.Array) -> EnvState:
-        x, y = walk.cell
-        observation = jax.nn.one_hot(x * self.size + y, self.size**2, dtype=jnp.float32)
-        return EnvState(observation, reward, jnp.zeros((), bool), walk)
+        return EnvState(observe_cell(walk.cell, self.size), reward, jnp.zeros((), bool), walk)

@@ -42,7 +42,7 @@ class Cluster(struct.PyTreeNode):
     HORIZON: ClassVar[int] = 20
     BACKLOG: ClassVar[int] = 60
     SLOTS: ClassVar[int] = 10
-    MAX_CLASSES: ClassVar[int] = 8
+    NUM_CLASSES: ClassVar[int] = 8
 
     time: jax.Array
     free: jax.Array
@@ -64,7 +64,7 @@ def start(num_jobs: int, num_visible: int) -> Cluster:
         time=zero,
         free=jnp.full((horizon, 2), Cluster.SLOTS, jnp.int32),
         running=jnp.zeros(horizon, jnp.float32),
-        finishing=jnp.zeros((horizon, Cluster.MAX_CLASSES), jnp.int32),
+        finishing=jnp.zeros((horizon, Cluster.NUM_CLASSES), jnp.int32),
         waiting=jnp.zeros((), jnp.float32),
         visible=jnp.full(num_visible, -1, jnp.int32),
         queue=jnp.full(num_jobs, -1, jnp.int32),
@@ -131,9 +131,7 @@ def arrive(cluster: Cluster, jobs: Jobs) -> Cluster:
     return _take(came)
 
 
-def pass_time(
-    cluster: Cluster, jobs: Jobs, num_classes: int
-) -> tuple[Cluster, jax.Array, jax.Array]:
+def pass_time(cluster: Cluster, jobs: Jobs) -> tuple[Cluster, jax.Array, jax.Array]:
     """Lets one time step pass, with what arrives at its end.
 
     Returns:
@@ -141,7 +139,7 @@ def pass_time(
       finished at its end `[C]` int32.
     """
     cost = cluster.running[0] + cluster.waiting
-    finished = cluster.finishing[0, :num_classes]
+    finished = cluster.finishing[0]
 
     def shifted(x: jax.Array, last: float) -> jax.Array:
         return jnp.concatenate([x[1:], jnp.full_like(x[:1], last)])

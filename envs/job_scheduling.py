@@ -23,9 +23,7 @@ from metarl_jax.envs.job_cluster import (
 )
 from metarl_jax.envs.job_drawing import draw_cluster
 
-NUM_VISIBLE, NUM_CLASSES = 10, 8
-SLOTS = 10.0
-"""Slots of each of the two resources."""
+NUM_VISIBLE, NUM_CLASSES = 10, Cluster.NUM_CLASSES
 LONGEST = 15
 """Time steps of the longest job."""
 MEAN_DEMAND = (7.5 + 1.5) / 2
@@ -207,7 +205,7 @@ class JobScheduling(TaskDistribution):
         begin, has_room = self._start_of(cluster, jobs, job)
         places = (action < NUM_VISIBLE) & (job >= 0) & has_room
         placed = place(cluster, jobs, slot, begin)
-        passed, cost, finished = pass_time(cluster, jobs, NUM_CLASSES)
+        passed, cost, finished = pass_time(cluster, jobs)
         after = jax.tree.map(lambda x, y: jnp.where(places, x, y), placed, passed)
         cost = jnp.where(places, 0.0, cost)
         finished = jnp.where(places, 0, finished)
@@ -317,7 +315,7 @@ class JobScheduling(TaskDistribution):
             duration = jnp.where(is_long, long, short)
             mean = (1 - task.long_share) * sum(SHORT) / 2 + task.long_share * sum(LONG) / 2
             dominance = task.dominance
-        chance = jnp.minimum(task.load * SLOTS / (mean * MEAN_DEMAND), 1.0)
+        chance = jnp.minimum(task.load * Cluster.SLOTS / (mean * MEAN_DEMAND), 1.0)
         much = jax.random.randint(keys[2], (count,), 5, 11)
         little_key, dominant_key = jax.random.split(keys[3])
         little = jax.random.randint(little_key, (count,), 1, 3)
@@ -330,7 +328,7 @@ class JobScheduling(TaskDistribution):
     def _observe(self, task: Any, state: JobState, reward: jax.Array) -> EnvState:
         cluster, jobs = state.cluster, state.jobs
         is_there = (cluster.visible >= 0)[:, None]
-        demand = jnp.where(is_there, jobs.demand[cluster.visible], 0) / SLOTS
+        demand = jnp.where(is_there, jobs.demand[cluster.visible], 0) / Cluster.SLOTS
         backlog = (cluster.num_accepted - cluster.num_taken) / Cluster.BACKLOG
         if self.has_classes:
             free = cluster.free[:1]
@@ -340,7 +338,7 @@ class JobScheduling(TaskDistribution):
             free = cluster.free
             kind = jnp.where(is_there[:, 0], jobs.duration[cluster.visible], 0) / LONGEST
             rest = jnp.minimum(cluster.since_arrival, 10)[None] / 10
-        parts = free / SLOTS, demand, kind, backlog, rest
+        parts = free / Cluster.SLOTS, demand, kind, backlog, rest
         observation = jnp.concatenate([jnp.ravel(x).astype(jnp.float32) for x in parts])
         is_over = (cluster.time >= self.num_arrivals) & is_idle(cluster)
         metrics = {

@@ -12,8 +12,9 @@ import numpy as np
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
 from metarl_jax.core.spaces import ActionSpace, Box, Discrete
+from metarl_jax.core.trees import strongly_typed
 from metarl_jax.core.validation import bounded
-from metarl_jax.envs.adapters.library import check_id, require, strongly_typed
+from metarl_jax.envs.adapters.library import check_id, require
 from metarl_jax.envs.adapters.ranges import Range, parse_range
 from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
 

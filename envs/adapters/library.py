@@ -1,11 +1,7 @@
-"""What the adapters share: finding a library, and states that a scan can carry."""
+"""How adapters find the library that they adapt, and an environment in it."""
 
 import importlib
 from types import ModuleType
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
@@ -31,15 +27,3 @@ def check_id(field: str, value: str, known: list[str]) -> None:
     if value not in known:
         hint = suggestion(value, known) or f": choose one of {', '.join(sorted(known)[:12])}, …"
         raise UserError(f"env.{field}={value!r} is unknown to the library{hint}")
-
-
-def strongly_typed(tree: Any) -> Any:
-    """Returns a tree of arrays without weak types, and with keys as plain numbers: a scan's carry keeps its types."""
-
-    def leaf(x: Any) -> jax.Array:
-        x = jnp.asarray(x)
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            return jax.random.key_data(x)
-        return jax.lax.convert_element_type(x, jnp.result_type(x))
-
-    return jax.tree.map(leaf, tree)

@@ -29,7 +29,7 @@ class Range(NamedTuple):
             return jax.random.choice(key, jnp.asarray(self.choices, jnp.float32))
         low, high = self.low, self.high
         if self.is_log:
-            low, high = float(jnp.log(low)), float(jnp.log(high))
+            low, high = math.log(low), math.log(high)
         if outside:
             low, high = high, high + 0.5 * (high - low)
         value = jax.random.uniform(key, (), jnp.float32, low, high)

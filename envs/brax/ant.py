@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metarl_jax.envs.base import check_split
 from metarl_jax.envs.brax.base import BraxFamily, Robot, Torso, check_choice
-from metarl_jax.envs.goals import sample_square
+from metarl_jax.envs.goals import sample_heading, sample_speed, sample_square
 
 _ANT = Robot("brax.envs.ant:Ant", observation_size=27, action_size=8, is_planar=False)
 _ANT_WITH_POSITION = Robot(
@@ -22,13 +22,6 @@ _GOAL_RANGE = 3.0
 class _Terms(NamedTuple):
     control_cost: float
     alive_bonus: float
-
-
-def _has_fallen(torso: Torso) -> jax.Array:
-    """Whether the torso's height is outside [0.2, 1.0] m."""
-    low, high = _HEALTHY_HEIGHT
-    height = torso.position[2]
-    return (height < low) | (height > high)
 
 
 _TERMS = {"finn17": _Terms(0.005, 0.05), "pearl19": _Terms(0.5, 1.0)}
@@ -81,8 +74,7 @@ class AntDir(BraxFamily):
         if self.variant == "finn17":
             sign = jnp.where(jax.random.bernoulli(key), 1.0, -1.0)
             return sign * jnp.array([1.0, 0.0], jnp.float32)
-        angle = jax.random.uniform(key, (), jnp.float32, minval=0.0, maxval=2.0 * jnp.pi)
-        return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+        return sample_heading(key)
 
     def reward(self, task: jax.Array, torso: Torso, action: jax.Array) -> jax.Array:
         """u·v - control cost + alive bonus."""
@@ -92,11 +84,7 @@ class AntDir(BraxFamily):
 
     def terminates(self, torso: Torso) -> jax.Array:
         """Whether the torso's height is outside [0.2, 1.0] m."""
-        return _has_fallen(torso)
-
-    def oracle_observation(self, task: jax.Array) -> jax.Array:
-        """Returns the heading (cos φ, sin φ), `[2]`."""
-        return task
+        return torso.has_left(*_HEALTHY_HEIGHT)
 
     def validate(self) -> None:
         super().validate()
@@ -141,10 +129,9 @@ class AntGoal(BraxFamily):
         if self.variant == "finn17":
             return sample_square(key, _GOAL_RANGE, reach=1.5 if split == "ood" else None)
         radius_key, angle_key = jax.random.split(key)
-        angle = jax.random.uniform(angle_key, (), jnp.float32, maxval=2.0 * jnp.pi)
         low, high = (1.0, 1.5**2) if split == "ood" else (0.0, 1.0)
         square = jax.random.uniform(radius_key, (), jnp.float32, minval=low, maxval=high)
-        return _GOAL_RANGE * jnp.sqrt(square) * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+        return _GOAL_RANGE * jnp.sqrt(square) * sample_heading(angle_key)
 
     def reward(self, task: jax.Array, torso: Torso, action: jax.Array) -> jax.Array:
         """-‖p - g‖₁ - control cost + bonus."""
@@ -158,11 +145,11 @@ class AntGoal(BraxFamily):
 
     def terminates(self, torso: Torso) -> jax.Array:
         """Whether the ant has fallen, in `finn17`; never in `pearl19`."""
-        return _has_fallen(torso) if self.variant == "finn17" else super().terminates(torso)
-
-    def oracle_observation(self, task: jax.Array) -> jax.Array:
-        """Returns the goal in m, `[2]`."""
-        return task
+        return (
+            torso.has_left(*_HEALTHY_HEIGHT)
+            if self.variant == "finn17"
+            else super().terminates(torso)
+        )
 
     def validate(self) -> None:
         super().validate()
@@ -187,8 +174,7 @@ class AntVel(BraxFamily):
 
     def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
         check_split(self, split)
-        low, high = (_TOP_SPEED, 1.5 * _TOP_SPEED) if split == "ood" else (0.0, _TOP_SPEED)
-        return jax.random.uniform(key, (), jnp.float32, minval=low, maxval=high)
+        return sample_speed(key, _TOP_SPEED, outside=split == "ood")
 
     def reward(self, task: jax.Array, torso: Torso, action: jax.Array) -> jax.Array:
         """-|vₓ - v*| + 1 - 0.005‖a‖² + 0.05."""
@@ -196,8 +182,4 @@ class AntVel(BraxFamily):
 
     def terminates(self, torso: Torso) -> jax.Array:
         """Whether the torso's height is outside [0.2, 1.0] m."""
-        return _has_fallen(torso)
-
-    def oracle_observation(self, task: jax.Array) -> jax.Array:
-        """Returns the target speed in m/s, `[1]`."""
-        return jnp.reshape(task, (1,))
+        return torso.has_left(*_HEALTHY_HEIGHT)

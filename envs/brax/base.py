@@ -18,6 +18,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
 from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Array, Box
+from metarl_jax.core.trees import strongly_typed
 from metarl_jax.envs.base import CPU_LIBRARY, EnvState, Task, TaskDistribution
 from metarl_jax.envs.brax.drawing import draw_robot
 
@@ -54,6 +55,16 @@ class Torso(NamedTuple):
     position: jax.Array
     velocity: jax.Array
     rotation: jax.Array
+
+    @property
+    def pitch(self) -> jax.Array:
+        """The pitch in rad, `[]`, of a robot that moves in the plane."""
+        return 2.0 * jnp.arctan2(self.rotation[2], self.rotation[0])
+
+    def has_left(self, low: float, high: float) -> jax.Array:
+        """Returns whether the height is outside [low, high] m, `[]` bool."""
+        height = self.position[2]
+        return (height < low) | (height > high)
 
 
 class Physics(NamedTuple):
@@ -191,7 +202,7 @@ class BraxFamily(TaskDistribution):
 
     def reset(self, task: Task, key: jax.Array) -> EnvState:
         start = self.physics_of(task).env.reset(key)
-        simulator = _strongly_typed(start.pipeline_state)
+        simulator = strongly_typed(start.pipeline_state)
         observation = start.obs.astype(jnp.float32)
         return EnvState(observation, jnp.zeros((), jnp.float32), jnp.zeros((), bool), simulator)
 
@@ -259,15 +270,8 @@ def _simulate(
     after = env.step(State(before, zero, zero, zero), action)
     position, rotation = after.pipeline_state.x.pos[0], after.pipeline_state.x.rot[0]
     torso = Torso(position, (position - before.x.pos[0]) / dt, rotation)
-    simulator = _strongly_typed(after.pipeline_state)
+    simulator = strongly_typed(after.pipeline_state)
     return simulator, after.obs.astype(jnp.float32), torso, action
-
-
-def _strongly_typed(tree: Any) -> Any:
-    """Returns the tree without weak types: a scan's carry must not change its types."""
-    return jax.tree.map(
-        lambda leaf: jax.lax.convert_element_type(leaf, jnp.result_type(leaf)), tree
-    )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from metarl_jax.envs.base import check_split
 from metarl_jax.envs.brax.base import BraxFamily, Robot, Torso, check_choice
+from metarl_jax.envs.goals import sample_speed
 
 _HALF_CHEETAH = Robot("brax.envs.half_cheetah:Halfcheetah", observation_size=17, action_size=6)
 _CONTROL_COST = 0.05
@@ -53,10 +54,6 @@ class HalfCheetahDir(BraxFamily):
         """d·vₓ - 0.05‖a‖²."""
         return task * torso.velocity[0] - _CONTROL_COST * jnp.sum(action**2)
 
-    def oracle_observation(self, task: jax.Array) -> jax.Array:
-        """Returns the direction, `[1]`."""
-        return jnp.reshape(task, (1,))
-
 
 @dataclasses.dataclass(frozen=True)
 class HalfCheetahVel(BraxFamily):
@@ -87,17 +84,11 @@ class HalfCheetahVel(BraxFamily):
 
     def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
         check_split(self, split)
-        top = _TOP_VELOCITY[self.variant]
-        low, high = (top, 1.5 * top) if split == "ood" else (0.0, top)
-        return jax.random.uniform(key, (), jnp.float32, minval=low, maxval=high)
+        return sample_speed(key, _TOP_VELOCITY[self.variant], outside=split == "ood")
 
     def reward(self, task: jax.Array, torso: Torso, action: jax.Array) -> jax.Array:
         """-|vₓ - v*| - 0.05‖a‖²."""
         return -jnp.abs(torso.velocity[0] - task) - _CONTROL_COST * jnp.sum(action**2)
-
-    def oracle_observation(self, task: jax.Array) -> jax.Array:
-        """Returns the target velocity in m/s, `[1]`."""
-        return jnp.reshape(task, (1,))
 
     def validate(self) -> None:
         super().validate()

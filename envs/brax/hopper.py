@@ -11,10 +11,21 @@ from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import check_split
 from metarl_jax.envs.brax.base import BraxFamily, Physics, Robot, Torso
 
+HOPPER = Robot("brax.envs.hopper:Hopper", observation_size=11, action_size=3)
 _CONTROL_COST = 1e-3
 _ALIVE_BONUS = 1.0
 _LOWEST_HEIGHT = 0.7  # m
 _LARGEST_PITCH = 0.2  # rad
+
+
+def reward_of_progress(torso: Torso, action: jax.Array) -> jax.Array:
+    """Returns the reward of Gym's hopper and walker, vₓ - 0.001‖a‖² + 1, `[]`."""
+    return torso.velocity[0] - _CONTROL_COST * jnp.sum(action**2) + _ALIVE_BONUS
+
+
+def hopper_has_fallen(torso: Torso) -> jax.Array:
+    """Returns whether the torso is at 0.7 m or below, or pitched by 0.2 rad or more, `[]` bool."""
+    return (torso.position[2] <= _LOWEST_HEIGHT) | (jnp.abs(torso.pitch) >= _LARGEST_PITCH)
 
 
 class HopperBody(struct.PyTreeNode):
@@ -90,7 +101,7 @@ class HopperEnsemble(BraxFamily):
 
     name: ClassVar[str] = "hopper_ensemble"
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "ood")
-    robot: ClassVar[Robot] = Robot("brax.envs.hopper:Hopper", observation_size=11, action_size=3)
+    robot: ClassVar[Robot] = HOPPER
     backends: ClassVar[tuple[str, ...]] = ("generalized", "mjx")
 
     horizon: int = bounded(200, at_least=1)
@@ -120,9 +131,8 @@ class HopperEnsemble(BraxFamily):
     def reward(self, task: HopperBody, torso: Torso, action: jax.Array) -> jax.Array:
         """vₓ - 0.001‖a‖² + 1."""
         del task
-        return torso.velocity[0] - _CONTROL_COST * jnp.sum(action**2) + _ALIVE_BONUS
+        return reward_of_progress(torso, action)
 
     def terminates(self, torso: Torso) -> jax.Array:
         """Whether the torso is below 0.7 m, or pitched by more than 0.2 rad."""
-        pitch = 2.0 * jnp.arctan2(torso.rotation[2], torso.rotation[0])
-        return (torso.position[2] <= _LOWEST_HEIGHT) | (jnp.abs(pitch) >= _LARGEST_PITCH)
+        return hopper_has_fallen(torso)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import check_split
 from metarl_jax.envs.brax.base import BraxFamily, Robot, Torso
+from metarl_jax.envs.goals import sample_heading
 
 _LARGEST_CONTROL = 0.4  # of the motors in the model; actions are scaled to it
 _CONTROL_COST = 0.1
@@ -46,8 +47,7 @@ class HumanoidDir(BraxFamily):
 
     def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
         check_split(self, split)
-        angle = jax.random.uniform(key, (), jnp.float32, minval=0.0, maxval=2.0 * jnp.pi)
-        return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+        return sample_heading(key)
 
     def reward(self, task: jax.Array, torso: Torso, action: jax.Array) -> jax.Array:
         """1.25 u·v - 0.1‖0.4 a‖² + 5."""
@@ -56,9 +56,4 @@ class HumanoidDir(BraxFamily):
 
     def terminates(self, torso: Torso) -> jax.Array:
         """Whether the torso's height is outside [1, 2] m."""
-        low, high = _HEALTHY_HEIGHT
-        return (torso.position[2] < low) | (torso.position[2] > high)
-
-    def oracle_observation(self, task: jax.Array) -> jax.Array:
-        """Returns the heading (cos φ, sin φ), `[2]`."""
-        return task
+        return torso.has_left(*_HEALTHY_HEIGHT)

@@ -10,9 +10,8 @@ from flax import struct
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import check_split
 from metarl_jax.envs.brax.base import BraxFamily, Physics, Robot, Torso
+from metarl_jax.envs.brax.hopper import HOPPER, hopper_has_fallen, reward_of_progress
 
-_CONTROL_COST = 1e-3
-_ALIVE_BONUS = 1.0
 _BASE, _DAMPING_BASE = 1.5, 1.3
 
 
@@ -99,16 +98,11 @@ class RandomPhysics(BraxFamily):
     def reward(self, task: PhysicsFactors, torso: Torso, action: jax.Array) -> jax.Array:
         """vₓ - 0.001‖a‖² + 1."""
         del task
-        return torso.velocity[0] - _CONTROL_COST * jnp.sum(action**2) + _ALIVE_BONUS
+        return reward_of_progress(torso, action)
 
     def oracle_observation(self, task: PhysicsFactors) -> jax.Array:
         """Returns the logarithms of all factors, `[4 L + J + 3 G]`."""
         return jnp.log(super().oracle_observation(task))
-
-
-def _pitch(torso: Torso) -> jax.Array:
-    """Returns the torso's pitch in rad, `[]`, of a robot that moves in the plane."""
-    return 2.0 * jnp.arctan2(torso.rotation[2], torso.rotation[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +123,7 @@ class Walker2dParams(RandomPhysics):
     def terminates(self, torso: Torso) -> jax.Array:
         """Whether the torso is outside [0.8, 2] m, or pitched by 1 rad or more."""
         height = torso.position[2]
-        return (height <= 0.8) | (height >= 2.0) | (jnp.abs(_pitch(torso)) >= 1.0)
+        return (height <= 0.8) | (height >= 2.0) | (jnp.abs(torso.pitch) >= 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,9 +138,9 @@ class HopperParams(RandomPhysics):
     """
 
     name: ClassVar[str] = "hopper_params"
-    robot: ClassVar[Robot] = Robot("brax.envs.hopper:Hopper", 11, 3)
+    robot: ClassVar[Robot] = HOPPER
     num_joints: ClassVar[int] = 3
 
     def terminates(self, torso: Torso) -> jax.Array:
         """Whether the torso is at 0.7 m or below, or pitched by 0.2 rad or more."""
-        return (torso.position[2] <= 0.7) | (jnp.abs(_pitch(torso)) >= 0.2)
+        return hopper_has_fallen(torso)

@@ -24,7 +24,8 @@ from metarl_jax.core.paths import local_path
 from metarl_jax.core.spaces import encode_action
 from metarl_jax.core.trees import join_leading
 from metarl_jax.core.types import TrainState
-from metarl_jax.envs.grid_navi import MOVES, GridNavi
+from metarl_jax.envs.grid_cells import MOVES
+from metarl_jax.envs.grid_navi import GridNavi
 from metarl_jax.learners.varibad import VariBAD
 from metarl_jax.program.build import Program
 

@@ -33,6 +33,18 @@ def where_leading(condition: Array, x: PyTree, y: PyTree) -> PyTree:
     return jax.tree.map(choose, x, y)
 
 
+def strongly_typed(tree: PyTree) -> PyTree:
+    """Returns the tree as arrays without weak types, and keys as plain numbers: a scan's carry keeps its types."""
+
+    def leaf(x):
+        x = jnp.asarray(x)
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.key_data(x)
+        return jax.lax.convert_element_type(x, jnp.result_type(x))
+
+    return jax.tree.map(leaf, tree)
+
+
 def largest_divisor(number: int, limit: int) -> int:
     """Returns the largest divisor of `number` that is not above `limit`."""
     return max(d for d in range(1, min(number, limit) + 1) if number % d == 0)
