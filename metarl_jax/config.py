@@ -107,6 +107,10 @@ class Config:
     """Number of steps in a trial by steps: when an episode ends, the next begins at once, up to `num_rounds` episodes.
     Only for learners that adapt while they act. When not given, trials are counted in episodes of `env.episode_length`
     steps."""
+    num_segments: int = bounded(1, at_least=1)
+    """Number of meta-steps that a trial by steps takes. Each updates from `num_steps / num_segments` steps, after which
+    the trial goes on with the new meta-parameters: more updates for the same experience, and credit through no more
+    than a segment. Only for learners that adapt while they act."""
     normalize_observations: bool = False
     """Standardise observations to mean 0 and standard deviation 1, by running statistics of the training tasks."""
     log_every: int = bounded(5, at_least=1)
@@ -156,6 +160,7 @@ def validate(config: Config) -> None:
     _validate_part(config.learner.validate, config)
     check_advantages(config.learner, config)
     _check_steps(config)
+    _check_segments(config)
     _check_timeout(config)
     _check_normalization(config)
     _check_worst_fraction(config)
@@ -226,6 +231,41 @@ def _check_steps(config: Config) -> None:
     if getattr(config.outer, "first_round_entropy_factor", 1.0) != 1.0:
         raise UserError(
             f"{given} has no rounds that outer.first_round_entropy_factor could apply to: choose factor 1"
+        )
+
+
+def _check_segments(config: Config) -> None:
+    """Checks that a trial can be divided into segments, and that what follows a segment can be valued."""
+    given, num_steps = f"num_segments={config.num_segments}", config.num_steps
+    if config.num_segments == 1:
+        return
+    if num_steps is None:
+        raise UserError(
+            f"{given} divides a trial by steps, and num_steps is not given: choose num_steps, or num_segments=1"
+        )
+    if num_steps % config.num_segments:
+        divisor = max(n for n in range(1, config.num_segments) if num_steps % n == 0)
+        raise UserError(
+            f"{given} does not divide num_steps={num_steps}: choose {divisor} for example"
+        )
+    if not config.learner.carries_over:
+        raise UserError(
+            f"{given} does not fit learner {config.learner.name!r}, which needs a trial as a whole: choose "
+            "num_segments=1, or a learner with a recurrent state alone, such as 'rl2'"
+        )
+    if not config.outer.takes_segments:
+        raise UserError(
+            f"{given} does not fit outer method {config.outer.name!r}, which needs a trial as a whole: choose 'ppo' "
+            "for example"
+        )
+    if config.advantage.baseline != "value":
+        raise UserError(
+            f"{given} needs advantage.baseline='value', not {config.advantage.baseline!r}: what a trial earns after a "
+            "segment is the output of the value head"
+        )
+    if getattr(config.outer, "worst_fraction", 1.0) != 1.0:
+        raise UserError(
+            f"{given} does not fit outer.worst_fraction, which selects trials by their whole return: choose 1"
         )
 
 

@@ -13,6 +13,7 @@ from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.types import Device, Key, MetaState, Metrics, TrainState, Trial
 from metarl_jax.program.devices import replicated
 from metarl_jax.program.rollout import collect_trial
+from metarl_jax.program.segments import STEPS_PER_START
 from metarl_jax.program.step import StepSpec, make_init, make_meta_batch, make_step, sample_tasks
 
 
@@ -36,6 +37,9 @@ def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
     """
     spec = control_spec(spec, "random")
     advantages = make_estimator(PLAIN_RETURNS)
+    num_rounds = spec.num_rounds
+    if spec.num_segments > 1:  # of which a segment prepares as many episodes as follow here
+        num_rounds = min(num_rounds, (spec.segment_steps or 0) // STEPS_PER_START + 2)
 
     def one(_, task, key) -> Metrics:
         trial = collect_trial(
@@ -45,8 +49,9 @@ def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
             MetaState(()),
             task,
             key,
-            num_rounds=spec.num_rounds,
+            num_rounds=num_rounds,
             num_episodes=spec.num_episodes,
+            num_steps=spec.segment_steps,
         )
         timestep = trial.rollout.timestep
         observed = [x.sum(dtype=jnp.float32) for x in jax.tree.leaves(timestep.observation)]

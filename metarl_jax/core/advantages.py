@@ -76,8 +76,9 @@ class AdvantageEstimator(NamedTuple):
 
     `training_reward` returns the training reward of each step, scaled but not discounted, and `episode_training_reward`
     its discounted sum over an episode. `up_to_quantile` returns the advantages of a trial whose training rewards count
-    only until their sum reaches the quantile. `uses_regret` says that training rewards are negative regrets, and
-    `bootstraps` that the return to go at a time limit is bootstrapped.
+    only until their sum reaches the quantile. `uses_regret` says that training rewards are negative regrets,
+    `bootstraps` that the return to go at a time limit is bootstrapped, and `within_episodes` that credit ends with an
+    episode.
     """
 
     on_round_end: Callable[
@@ -90,6 +91,7 @@ class AdvantageEstimator(NamedTuple):
     up_to_quantile: Callable[[Trial, Quantile], Array]  # [K, T, E]
     uses_regret: bool
     bootstraps: bool
+    within_episodes: bool
 
 
 def gae(
@@ -317,6 +319,7 @@ def make_estimator(
         up_to_quantile,
         config.training_reward == "regret",
         bootstraps,
+        config.credit == "episode",
     )
 
 

@@ -131,11 +131,26 @@ class EpisodeMetrics(struct.PyTreeNode):
     last: PyTree = ()
 
 
+class SegmentStart(struct.PyTreeNode):
+    """What was before the first step of a segment of a trial.
+
+    Attributes:
+      inner_state: of the learner.
+      num_finished: `[E]` int32, episodes that had come to their end.
+      episode_return: `[E]`, rewards until then of the episode that was under way.
+    """
+
+    inner_state: InnerState
+    num_finished: Array
+    episode_return: Array
+
+
 class Trial(struct.PyTreeNode):
     """The whole record of a learner in one task, which `replay_trial` runs again.
 
     A trial of K rounds has the axes `[K, T, E]`. A trial by steps (`config.num_steps`) is one round `[1, S, E]` of S
-    steps, in which up to K episodes follow one another.
+    steps, in which up to K episodes follow one another. It may be recorded in segments (`config.num_segments`): S is
+    then the number of steps of one of them.
 
     Attributes:
       rollout: `Transition` of `[K, T, E]`.
@@ -152,6 +167,9 @@ class Trial(struct.PyTreeNode):
       num_rounds: K, also of a trial by steps.
       env_states: the states of the environment `[K, T, E, ...]` in which the actions were taken, where they were asked
         for.
+      begun: what was before this segment; None where the record begins with the trial.
+      under_way: where a segment has ended, for the next one to go on from (`metarl_jax.program.segments.Live`); None
+        where there is none.
     """
 
     rollout: Transition
@@ -164,12 +182,18 @@ class Trial(struct.PyTreeNode):
     num_finished: Array | None = None
     num_rounds: int = struct.field(pytree_node=False, default=1)
     env_states: PyTree = None
+    begun: SegmentStart | None = None
+    under_way: PyTree = None
 
     def episode_returns(self) -> Array:
-        """Undiscounted return of every episode, `[..., K, E]`; in a trial by steps, of its recorded part."""
+        """Undiscounted return of every episode, `[..., K, E]`; in a trial by steps, up to its last recorded step."""
         if self.episode_index is None:
             return self.rollout.reward.sum(axis=-2)
-        return sum_by_episode(self.rollout.reward, self.episode_index, self.num_rounds)
+        returns = sum_by_episode(self.rollout.reward, self.episode_index, self.num_rounds)
+        if self.begun is None:
+            return returns
+        is_under_way = self._rounds() == self.begun.num_finished[..., None, :]
+        return returns + jnp.where(is_under_way, self.begun.episode_return[..., None, :], 0.0)
 
     def take_rounds(self, start: int, stop: int) -> "Trial":
         """Returns the trial restricted to the rounds [start, stop)."""
@@ -182,12 +206,18 @@ class Trial(struct.PyTreeNode):
         )
 
     def is_finished(self) -> Array:
-        """Whether an episode ended within the trial, `[..., K, E]` bool. In a trial by steps, the last one may be cut,
+        """Whether an episode ended within the record, `[..., K, E]` bool. In a trial by steps, the last one may be cut,
         and later ones may not have begun."""
         if self.num_finished is None:
             reward = self.rollout.reward
             return jnp.ones((*reward.shape[:-2], reward.shape[-1]), bool)
-        return jnp.arange(self.num_rounds)[:, None] < self.num_finished[..., None, :]
+        is_finished = self._rounds() < self.num_finished[..., None, :]
+        if self.begun is None:
+            return is_finished
+        return is_finished & (self._rounds() >= self.begun.num_finished[..., None, :])
+
+    def _rounds(self) -> Array:
+        return jnp.arange(self.num_rounds)[:, None]
 
 
 def sum_by_episode(values: Array, episode_index: Array, num_episodes: int) -> Array:
@@ -220,6 +250,8 @@ class TrainState(struct.PyTreeNode):
       opt_state: the outer method's state.
       key: the key from which every later draw of the run descends.
       consecutive_skips: int32, the number of latest updates in a row that were skipped because they were not finite.
+      live: trials that are under way between meta-steps (`metarl_jax.program.segments.LiveTrials`); None where every
+        meta-step begins its own.
     """
 
     step: Array
@@ -227,3 +259,4 @@ class TrainState(struct.PyTreeNode):
     opt_state: PyTree
     key: Key
     consecutive_skips: Array
+    live: PyTree = None

@@ -118,6 +118,8 @@ class LearnerConfig(Named):
     """Whether `adapt` needs the advantages of a round when the round ends, as an inner gradient step does."""
     has_value: ClassVar[bool] = True
     """Whether `act` returns a value, so that `advantage.baseline` may be `value`."""
+    carries_over: ClassVar[bool] = False
+    """Whether the inner state is all that a trial needs to go on after an update (`Config.num_segments`)."""
     result_rounds: ClassVar[Literal["last", "all"]] = "all"
     """Rounds whose return is the result of a trial: the `last`, if the others are data for adaptation, or `all`."""
     round_label: ClassVar[Literal["round", "episode"]] = "episode"

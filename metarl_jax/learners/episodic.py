@@ -122,6 +122,7 @@ class Episodic(RL2):
     """
 
     name: ClassVar[str] = "episodic"
+    carries_over: ClassVar[bool] = False
 
     recall: Literal["gate", "input"] = "gate"
     """How the recalled state reaches the policy: through a learned `gate` into the recurrent state of `gru` or `lstm`,

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -108,6 +108,8 @@ class SequenceLearner(LearnerConfig):
     `reads_previous_observation`, the previous observation. The trial is one long episode for credit: set
     `advantage.credit` to `trial`.
     """
+
+    carries_over: ClassVar[bool] = True
 
     hidden_size: int = bounded(128, at_least=1)
     """Number of features that the core outputs; the size of its recurrent state."""

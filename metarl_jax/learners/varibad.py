@@ -129,6 +129,7 @@ class VariBAD(SequenceLearner):
     """
 
     name: ClassVar[str] = "varibad"
+    carries_over: ClassVar[bool] = False
 
     latent_size: int = bounded(5, at_least=1)
     """Entries Z of the latent task."""

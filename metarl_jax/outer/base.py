@@ -87,6 +87,8 @@ class OuterConfig(Named):
     """Whether updates are computed from advantages; inner steps always are."""
     learns_value: ClassVar[bool] = True
     """Whether it trains a value function, which may serve as a baseline."""
+    takes_segments: ClassVar[bool] = True
+    """Whether it collects once, and so can update from segments of trials that go on (`Config.num_segments`)."""
     learns_step_sizes: ClassVar[bool] = True
     """Whether it trains inner step sizes that are meta-parameters."""
 

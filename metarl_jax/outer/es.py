@@ -33,6 +33,7 @@ class ES(AdamOptions, OuterConfig):
     """
 
     name: ClassVar[str] = "es"
+    takes_segments: ClassVar[bool] = False
     reads_advantages: ClassVar[bool] = False
 
     learning_rate: float = bounded(1e-2, above=0)

@@ -209,6 +209,7 @@ def counted_trials(config: ReplayObjective, batch: MetaBatch, trials: Trial) -> 
     """Returns trials `[N, K, T, E]` with the advantages that the objective counts, and the credit of each task
     `[N]`."""
     credit = last_round_credit(batch.advantages, trials)
+    trials = trials.replace(under_way=None)  # Nothing to go through minibatches with.
     if not config.is_risk_averse:
         return trials, credit
     fallen = jnp.minimum((batch.step + 1) / (config.worst_fraction_anneal_steps + 1), 1.0)

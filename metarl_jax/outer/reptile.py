@@ -23,6 +23,7 @@ class Reptile(AdamOptions, OuterConfig):
     """
 
     name: ClassVar[str] = "reptile"
+    takes_segments: ClassVar[bool] = False
     learns_step_sizes: ClassVar[bool] = False
 
     max_gradient_norm: float = bounded(10.0, above=0)

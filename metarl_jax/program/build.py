@@ -117,6 +117,7 @@ def make_spec(config: Config) -> StepSpec:
         num_rounds=config.num_rounds,
         num_episodes=config.num_episodes,
         num_steps=config.num_steps,
+        num_segments=config.num_segments,
         normalize_observations=config.normalize_observations,
         collect_block=config.runtime.collect_block,
         update_block=config.runtime.update_block,
@@ -144,7 +145,7 @@ def check_memory(config: Config) -> None:
     names = ("num_tasks", "num_rounds" if config.num_steps is None else "num_steps", "num_episodes")
     sizes = {name: getattr(config, name) for name in names}
     length = 1 if config.num_steps is not None else config.env.episode_length
-    num_steps = math.prod(sizes.values()) * length
+    num_steps = math.prod(sizes.values()) * length // config.num_segments
     num_bytes = num_steps * _step_bytes(config)
     memory = machine.memory_bytes(allowed_devices(config))
     if memory is not None and num_bytes > memory:

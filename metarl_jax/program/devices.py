@@ -26,13 +26,18 @@ def replicated(axis: TaskAxis, devices: Sequence[Device]) -> Sharding:
 def state_sharding(
     outer: Outer, axis: TaskAxis, devices: Sequence[Device], state: TrainState
 ) -> TrainState:
-    """Returns the sharding of each array of a state: replicated, except the arrays that `Outer.sharded` spreads with
-    the tasks."""
+    """Returns the sharding of each array of a state: replicated, except trials that are under way, and the arrays that
+    `Outer.sharded` spreads with the tasks."""
     everywhere = replicated(axis, devices)
     shardings = jax.tree.map(lambda _: everywhere, state)
-    if outer.sharded is None or axis.mesh is None:
+    if axis.mesh is None:
         return shardings
     by_task = NamedSharding(axis.mesh, PartitionSpec(axis.name))
+    if state.live is not None:
+        trials = jax.tree.map(lambda _: by_task, state.live.trials)
+        shardings = shardings.replace(live=shardings.live.replace(trials=trials))
+    if outer.sharded is None:
+        return shardings
     opt_state = jax.tree.map(
         lambda has_tasks: by_task if has_tasks else everywhere, outer.sharded(state.opt_state)
     )

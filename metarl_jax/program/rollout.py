@@ -4,6 +4,7 @@ Gradients never pass through the simulator: `collect_trial` records, and `replay
 over the record with other meta-parameters. With the same meta-parameters it reproduces the recorded answers.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,19 +23,20 @@ from metarl_jax.core.types import (
     MetaState,
     PolicyOut,
     PyTree,
+    SegmentStart,
     TimeStep,
     Transition,
     Trial,
 )
 from metarl_jax.envs.base import EnvState, TaskDistribution
 from metarl_jax.learners.base import MetaLearner, unroll
+from metarl_jax.program.segments import Live, begin_live, collect_steps
 from metarl_jax.program.simulation import (
     Carried,
     Recorded,
     Simulation,
     begin_trial,
     collect_round,
-    collect_steps,
     make_act,
     normalized,
 )
@@ -68,7 +70,7 @@ def collect_trial(
     until then: its steps are invalid, and show the observation of its last valid step. The learner adapts after every
     round but the last.
 
-    By steps: see `metarl_jax.program.simulation.collect_steps`.
+    By steps: see `metarl_jax.program.segments.collect_steps`.
 
     Args:
       meta: the learned state with which the learner begins the task.
@@ -85,34 +87,29 @@ def collect_trial(
     """
     begin_key, rounds_key = jax.random.split(key)
     inner_state = learner.begin(meta.params, meta.memory, begin_key, num_episodes)
-    simulation = Simulation(
-        env=env,
-        task=task,
-        act=make_act(learner, meta),
-        regret=env.regret(task) if advantages.uses_regret else None,
-        reads_outcome=learner.reads_outcome,
-        keeps_states=record_states,
-    )
+    simulation = _simulate(env, learner, advantages, meta, task, record_states=record_states)
+    note = partial(_note, learner, advantages, meta)
+    if num_steps is not None:
+        live, recorded = collect_steps(
+            simulation,
+            begin_live(simulation, inner_state, num_episodes),
+            rounds_key,
+            num_rounds=num_rounds,
+            num_steps=num_steps,
+            goes_on=False,
+            stochastic=not deterministic,
+        )
+        collected = note(live.carried, recorded)
+        return advantages.on_trial_end(_as_trial(collected, begin_key, num_rounds))
     explores = learner.adapt is not None
-    length = env.episode_length
     carried, starts, noise = begin_trial(
         simulation,
         inner_state,
         rounds_key,
         num_rounds,
         num_episodes,
-        length if num_steps is None else min(length, num_steps),
         stochastic=explores or not deterministic,
     )
-
-    def note(carried: Carried, recorded: Recorded) -> Round:
-        statistics, rollout, last = _observe(meta.normalizer, recorded)
-        last_value = None
-        if advantages.bootstraps:
-            out, _ = learner.act(meta.params, carried.inner_state, last)
-            last_value = jnp.where(last.valid, out.value, 0.0)
-        rollout = advantages.on_round_end(rollout, last_value)
-        return Round(recorded.replace(rollout=rollout, last=last), statistics, last_value)
 
     def collect(carried: Carried, start: EnvState, noise: PyTree):
         carried, recorded = collect_round(simulation, carried, start, noise)
@@ -134,11 +131,115 @@ def collect_trial(
             _, collected = collect(begun, start, None)
         return carried, collected
 
-    if num_steps is None:
-        _, collected = jax.lax.scan(run_round, carried, (jnp.arange(num_rounds), starts, noise))
-    else:
-        collected = note(*collect_steps(simulation, carried, starts, noise, num_steps))
+    _, collected = jax.lax.scan(run_round, carried, (jnp.arange(num_rounds), starts, noise))
     return advantages.on_trial_end(_as_trial(collected, begin_key, num_rounds))
+
+
+def begin_segments(
+    env: TaskDistribution,
+    learner: MetaLearner,
+    advantages: AdvantageEstimator,
+    meta: MetaState,
+    task: Any,
+    key: Key,
+    num_episodes: int,
+) -> Live:
+    """Begins a trial by steps in one task, which `collect_segment` records with the same key."""
+    begin_key, _ = jax.random.split(key)
+    inner_state = learner.begin(meta.params, meta.memory, begin_key, num_episodes)
+    return begin_live(_simulate(env, learner, advantages, meta, task), inner_state, num_episodes)
+
+
+def collect_segment(
+    env: TaskDistribution,
+    learner: MetaLearner,
+    advantages: AdvantageEstimator,
+    meta: MetaState,
+    live: Live,
+    key: Key,
+    *,
+    num_rounds: int,
+    num_steps: int,
+    num_segments: int,
+) -> Trial:
+    """Runs the learner for the next segment of a trial by steps, and records it.
+
+    What is earned after the segment is the value of its last state, until the last segment of the trial, which ends as
+    a whole trial does.
+
+    Args:
+      meta: the learned state, which may have been updated since the segment before.
+      live: the trial until now.
+      num_rounds: K, the most episodes of the trial.
+      num_steps: S, the steps of the segment.
+      num_segments: of the trial.
+
+    Returns:
+      The record `[1, S, E]`, with `begun` and `under_way`.
+    """
+    begin_key, rounds_key = jax.random.split(key)
+    after, recorded = collect_steps(
+        _simulate(env, learner, advantages, meta, live.task),
+        live,
+        rounds_key,
+        num_rounds=num_rounds,
+        num_steps=num_steps,
+        goes_on=True,
+        stochastic=True,
+    )
+    goes_on = after.num_steps < num_steps * num_segments
+    collected = _note(learner, advantages, meta, after.carried, recorded, goes_on)
+    trial = _as_trial(collected, begin_key, num_rounds).replace(
+        begun=SegmentStart(live.carried.inner_state, live.num_finished, live.episode_return),
+        under_way=after,
+    )
+    return advantages.on_trial_end(trial)
+
+
+def _simulate(
+    env: TaskDistribution,
+    learner: MetaLearner,
+    advantages: AdvantageEstimator,
+    meta: MetaState,
+    task: Any,
+    *,
+    record_states: bool = False,
+) -> Simulation:
+    """Returns the learner in a task."""
+    return Simulation(
+        env=env,
+        task=task,
+        act=make_act(learner, meta),
+        regret=env.regret(task) if advantages.uses_regret else None,
+        reads_outcome=learner.reads_outcome,
+        keeps_states=record_states,
+    )
+
+
+def _note(
+    learner: MetaLearner,
+    advantages: AdvantageEstimator,
+    meta: MetaState,
+    carried: Carried,
+    recorded: Recorded,
+    goes_on: Array | None = None,
+) -> Round:
+    """Returns a recorded round, with its statistics and the values that are known when it ends.
+
+    Args:
+      goes_on: whether the trial goes on after a segment of it, `[]`; None where this is no segment.
+    """
+    statistics, rollout, last = _observe(meta.normalizer, recorded)
+    last_value = None
+    if advantages.bootstraps or goes_on is not None:
+        out, _ = learner.act(meta.params, carried.inner_state, last)
+        counts = last.valid
+        if goes_on is not None:
+            counts &= goes_on | advantages.bootstraps
+            counts &= ~(last.is_first & advantages.within_episodes)
+        last_value = jnp.where(counts, out.value, 0.0)
+    rollout = advantages.on_round_end(rollout, last_value)
+    return Round(recorded.replace(rollout=rollout, last=last), statistics, last_value)
 
 
 def _as_trial(collected: Round, key: Key, num_rounds: int) -> Trial:
@@ -189,7 +290,7 @@ def replay_trial(
 ) -> PolicyOut:
     """Runs the learner with these meta-parameters over a recorded trial, and returns its answers.
 
-    Differentiable in `meta_params`, through every adaptation in the trial.
+    Differentiable in `meta_params`, through every adaptation in the trial, or in the segment of one that was recorded.
 
     Args:
       first_round: the first round whose answers are returned. The learner still runs through earlier rounds, but one
@@ -200,7 +301,10 @@ def replay_trial(
     """
     timesteps = trial.rollout.timestep
     num_rounds, num_steps, num_episodes = timesteps.valid.shape
-    inner_state = learner.begin(meta_params, memory, trial.key, num_episodes)
+    if trial.begun is None:
+        inner_state = learner.begin(meta_params, memory, trial.key, num_episodes)
+    else:
+        inner_state = trial.begun.inner_state
     if learner.adapt is None:
         out, _ = unroll(learner, meta_params, inner_state, join_leading(timesteps))
         return jax.tree.map(lambda x: x[first_round:], split_leading(out, num_steps))

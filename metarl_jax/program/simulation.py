@@ -1,8 +1,7 @@
-"""The steps of a trial: a learner acts in a simulator, and every step is recorded.
+"""The steps of a round of parallel episodes: a learner acts in a simulator, and every step is recorded.
 
-There are two modes. By episodes, all E episodes of a round begin together and take T steps; after an early termination
-the remaining steps are masked. By steps, when an episode ends, the next begins at once, from an initial state that was
-drawn beforehand.
+All E episodes of a round begin together and take T steps; after an early termination the remaining steps are masked.
+(`metarl_jax.program.segments` is the other mode, in which the next episode begins when one has ended.)
 """
 
 from collections.abc import Callable
@@ -146,7 +145,6 @@ def begin_trial(
     key: Key,
     num_rounds: int,
     num_episodes: int,
-    num_steps: int,
     *,
     stochastic: bool,
 ) -> tuple[Carried, EnvState, PyTree | None]:
@@ -156,7 +154,6 @@ def begin_trial(
     Args:
       num_rounds: K.
       num_episodes: E.
-      num_steps: steps T of an episode that noise is drawn for.
       stochastic: whether actions are samples.
 
     Returns:
@@ -168,7 +165,7 @@ def begin_trial(
     def round_keys(index):
         reset_key, action_key = jax.random.split(jax.random.fold_in(key, index))
         reset_keys = jax.random.split(reset_key, num_episodes)
-        return reset_keys, jax.random.split(action_key, env.episode_length)[:num_steps]
+        return reset_keys, jax.random.split(action_key, env.episode_length)
 
     reset_keys, action_keys = jax.vmap(round_keys)(jnp.arange(num_rounds))
     starts: EnvState = jax.vmap(jax.vmap(simulation.reset))(reset_keys)
@@ -193,7 +190,7 @@ def collect_round(
         state, carried, valid = carry
         is_first, noise = inputs
         timestep = simulation.timestep(state, carried, jnp.full_like(valid, is_first), valid)
-        next_state, carried, recorded = _step(simulation, state, carried, timestep, noise)
+        next_state, carried, recorded = take_step(simulation, state, carried, timestep, noise)
         alive = valid & ~next_state.done
         # Invalid steps show the observation of the last valid one: physics that end an episode because they blow up
         # may answer NaN there, and a NaN that is masked out of a loss is a NaN in its derivative.
@@ -205,64 +202,14 @@ def collect_round(
     carry, (record, metrics, states) = jax.lax.scan(
         step, (start, carried, all_valid), (is_first, noise)
     )
-    rollout = _closed(record)
+    rollout = closed(record)
     state, carried, alive = carry
-    metrics = _reduce_metrics(metrics, rollout.timestep.valid)
-    last = _closing(simulation, state, carried, alive)
+    metrics = reduce_metrics(metrics, rollout.timestep.valid)
+    last = closing(simulation, state, carried, alive)
     return carried, Recorded(rollout, last, metrics, env_states=states)
 
 
-def collect_steps(
-    simulation: Simulation,
-    carried: Carried,
-    starts: EnvState,
-    noise: PyTree | None,
-    num_steps: int,
-) -> tuple[Carried, Recorded]:
-    """Runs steps of E parallel environments, each of which begins its next episode as soon as one has ended.
-
-    Args:
-      starts: `[K, E, ...]`, the first states of K episodes. Steps after the last of them are invalid.
-      noise: `[K, T, E, ...]`, by the step of each episode.
-    """
-    num_rounds, num_episodes = starts.reward.shape
-    length, each = simulation.env.episode_length, jnp.arange(num_episodes)
-
-    def pick(tree: PyTree, *index: Array) -> PyTree:
-        return jax.tree.map(lambda x: x[(*index, each)], tree)
-
-    def step(carry, _):
-        state, carried, episode, time = carry
-        valid = episode < num_rounds
-        timestep = simulation.timestep(state, carried, time == 0, valid)
-        current = jnp.minimum(episode, num_rounds - 1)
-        drawn = None if noise is None else pick(noise, current, time)
-        next_state, carried, recorded = _step(simulation, state, carried, timestep, drawn)
-        ended = valid & (next_state.done | (time + 1 == length))
-        following = episode + ended
-        start = pick(starts, jnp.minimum(following, num_rounds - 1))
-        state = where_leading(valid & ~ended, next_state, state)
-        state = where_leading(ended & (following < num_rounds), start, state)
-        time = jnp.where(valid & ~ended, time + 1, 0)
-        return (state, carried, following, time), (recorded, episode)
-
-    zeros = jnp.zeros(num_episodes, jnp.int32)
-    start = jax.tree.map(lambda x: x[0], starts)
-    carry, ((record, metrics, states), episode_index) = jax.lax.scan(
-        step, (start, carried, zeros, zeros), length=num_steps
-    )
-    rollout = _closed(record)
-    state, carried, num_finished, time = carry
-    valid = rollout.timestep.valid
-    metrics = _reduce_metrics(metrics, valid, episode_index, num_rounds)
-    # An episode that is over is no state to value; one that was interrupted is.
-    cut = (time > 0) & (num_finished < num_rounds)
-    last = _closing(simulation, state, carried, cut)
-    recorded = Recorded(rollout, last, metrics, episode_index, num_finished, states)
-    return carried, recorded
-
-
-def _step(
+def take_step(
     simulation: Simulation,
     state: EnvState,
     carried: Carried,
@@ -293,7 +240,7 @@ def _step(
     return next_state, carried, (record, next_state.metrics, states)
 
 
-def _closed(record: tuple) -> Transition:
+def closed(record: tuple) -> Transition:
     """Returns the transitions that a scan has recorded, without advantages."""
     timestep, action, policy, reward, training_reward, terminated = record
     return Transition(
@@ -309,7 +256,7 @@ def _closed(record: tuple) -> Transition:
     )
 
 
-def _closing(simulation: Simulation, state: EnvState, carried: Carried, alive: Array) -> TimeStep:
+def closing(simulation: Simulation, state: EnvState, carried: Carried, alive: Array) -> TimeStep:
     """Returns the timestep `[E]` after the last step of a round, at which no action is taken."""
     state = state.replace(observation=carried.outcome)
     return simulation.timestep(state, carried, jnp.zeros_like(alive), alive)
@@ -326,7 +273,7 @@ def _finite_or(observation: Observation, previous: Observation) -> Observation:
     return jax.tree.map(clean, observation, previous)
 
 
-def _reduce_metrics(
+def reduce_metrics(
     metrics: PyTree,
     valid: Array,
     episode_index: Array | None = None,

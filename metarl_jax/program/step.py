@@ -14,6 +14,7 @@ from metarl_jax.core.types import (
     Array,
     EpisodeMetrics,
     Key,
+    MetaParams,
     MetaState,
     Metrics,
     PyTree,
@@ -23,7 +24,14 @@ from metarl_jax.core.types import (
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.base import MetaLearner, rematerialized
 from metarl_jax.outer.base import MetaBatch, Outer, schedule_progress
-from metarl_jax.program.rollout import collect_trial, final_inner_state, replay_trial
+from metarl_jax.program.rollout import (
+    begin_segments,
+    collect_segment,
+    collect_trial,
+    final_inner_state,
+    replay_trial,
+)
+from metarl_jax.program.segments import LiveTrials
 
 
 class StepSpec(NamedTuple):
@@ -39,10 +47,16 @@ class StepSpec(NamedTuple):
     num_rounds: int
     num_episodes: int
     num_steps: int | None
+    num_segments: int
     normalize_observations: bool
     collect_block: int | None
     update_block: int | None
     remat: bool
+
+    @property
+    def segment_steps(self) -> int | None:
+        """Steps of a trial by steps that a meta-step takes; None where trials are counted in episodes."""
+        return None if self.num_steps is None else self.num_steps // self.num_segments
 
 
 def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
@@ -57,12 +71,18 @@ def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
         if spec.normalize_observations:
             blank = spaces.blank(spec.env.observation_space)
             normalizer = normalize.init(normalize.float_entries(blank, 0).size)
+        step, meta = jnp.zeros((), jnp.int32), MetaState(meta_params, memory, normalizer)
+        live = None
+        if spec.num_segments > 1:
+            run_key, live_key = jax.random.split(run_key)
+            live = begin_trials(spec, meta, live_key, step)
         return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            meta=MetaState(meta_params, memory, normalizer),
+            step=step,
+            meta=meta,
             opt_state=spec.outer.init(meta_params),
             key=run_key,
             consecutive_skips=jnp.zeros((), jnp.int32),
+            live=live,
         )
 
     return init
@@ -75,7 +95,9 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
     @under_fixed_settings
     def step(state: TrainState) -> tuple[TrainState, Metrics]:
         key, task_key, update_key = jax.random.split(state.key, 3)
-        tasks = sample_tasks(spec, task_key, spec.num_tasks, "train", state.step)
+        tasks = ()
+        if state.live is None:
+            tasks = sample_tasks(spec, task_key, spec.num_tasks, "train", state.step)
         batch = make_meta_batch(spec, state, tasks)
         meta_params, opt_state, trials, metrics = spec.outer.update(
             update_key, state.meta.params, state.opt_state, batch
@@ -95,6 +117,9 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
             key=key,
             consecutive_skips=jnp.where(skipped, state.consecutive_skips + 1, 0),
         )
+        if state.live is not None:
+            live = state.live.replace(trials=trials.under_way)
+            next_state = next_state.replace(live=_next_trials(spec, next_state, live, task_key))
         learned_metrics = spec.learner.metrics or (lambda _: {})
         metrics = learned_metrics(next_state.meta.params) | metrics
         # An outer method that collected more than these trials tells how many steps it took.
@@ -128,6 +153,32 @@ def take_steps(
         return state, jax.tree.map(lambda x, m: x.at[index].set(m), filled, metrics)
 
     return jax.lax.fori_loop(0, num_steps, body, (state, empty))
+
+
+def begin_trials(spec: StepSpec, meta: MetaState, key: Key, step: Array) -> LiveTrials:
+    """Begins trials by steps in tasks of this meta-step."""
+    task_key, trials_key = jax.random.split(key)
+
+    def one(meta, task, key):
+        return begin_segments(
+            spec.env, spec.learner, spec.advantages, meta, task, key, spec.num_episodes
+        )
+
+    tasks = sample_tasks(spec, task_key, spec.num_tasks, "train", step)
+    keys = keys_by_index(trials_key, spec.num_tasks)
+    return LiveTrials(trials_key, spec.axis.map(one, meta, tasks, keys))
+
+
+def _next_trials(spec: StepSpec, state: TrainState, live: LiveTrials, key: Key) -> LiveTrials:
+    """Returns the trials as they are or, after their last segment, new ones. They also end with an update that was not
+    finite, as whatever was broken in them would stay so."""
+    is_over = live.trials.num_steps[0] >= (spec.num_steps or 0)
+    return jax.lax.cond(
+        is_over | (state.consecutive_skips > 0),
+        lambda state: begin_trials(spec, state.meta, key, state.step),
+        lambda _: live,
+        state,
+    )
 
 
 def sample_tasks(
@@ -204,28 +255,9 @@ def environment_faults(trials: Trial) -> Metrics:
 
 
 def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBatch:
-    """Returns the batch of tasks of one meta-step, for the outer method."""
+    """Returns the batch of tasks of one meta-step, for the outer method. Trials that are under way have their own
+    tasks."""
     learner = spec.learner
-
-    def collect(meta_params, key):
-        def one(meta, task, key):
-            return collect_trial(
-                spec.env,
-                learner,
-                spec.advantages,
-                meta,
-                task,
-                key,
-                num_rounds=spec.num_rounds,
-                num_episodes=spec.num_episodes,
-                num_steps=spec.num_steps,
-            )
-
-        keys = keys_by_index(key, spec.num_tasks)
-        meta = state.meta.replace(params=meta_params)
-        trials = spec.axis.map(one, meta, tasks, keys, block=spec.collect_block)
-        return spec.advantages.on_batch(trials)
-
     replayed = rematerialized(learner) if spec.remat else learner
 
     def replay(meta_params, memory, trial, first_round):
@@ -240,7 +272,9 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
 
     return MetaBatch(
         memory=state.meta.memory,
-        collect=collect,
+        collect=_collect_trials(spec, state, tasks)
+        if state.live is None
+        else _collect_segments(spec, state),
         replay=replay,
         adapted=adapted,
         to_meta_params=learner.to_meta_params,
@@ -251,6 +285,61 @@ def make_meta_batch(spec: StepSpec, state: TrainState, tasks: PyTree) -> MetaBat
         step=state.step,
         progress=schedule_progress(state.step, spec.num_meta_steps),
     )
+
+
+def _collect_trials(
+    spec: StepSpec, state: TrainState, tasks: PyTree
+) -> Callable[[MetaParams, Key], Trial]:
+    """Returns `MetaBatch.collect` for whole trials in these tasks."""
+
+    def collect(meta_params, key):
+        def one(meta, task, key):
+            return collect_trial(
+                spec.env,
+                spec.learner,
+                spec.advantages,
+                meta,
+                task,
+                key,
+                num_rounds=spec.num_rounds,
+                num_episodes=spec.num_episodes,
+                num_steps=spec.num_steps,
+            )
+
+        keys = keys_by_index(key, spec.num_tasks)
+        meta = state.meta.replace(params=meta_params)
+        trials = spec.axis.map(one, meta, tasks, keys, block=spec.collect_block)
+        return spec.advantages.on_batch(trials)
+
+    return collect
+
+
+def _collect_segments(spec: StepSpec, state: TrainState) -> Callable[[MetaParams, Key], Trial]:
+    """Returns `MetaBatch.collect` for the next segment of the trials that are under way."""
+    live, num_steps = state.live, spec.segment_steps or 0
+
+    def collect(meta_params, key):
+        del key  # All draws of a trial descend from its own key.
+
+        def one(meta, live, key):
+            return collect_segment(
+                spec.env,
+                spec.learner,
+                spec.advantages,
+                meta,
+                live,
+                key,
+                num_rounds=spec.num_rounds,
+                num_steps=num_steps,
+                num_segments=spec.num_segments,
+            )
+
+        keys = keys_by_index(live.key, spec.num_tasks)
+        meta = state.meta.replace(params=meta_params)
+        trials = spec.axis.map(one, meta, live.trials, keys, block=spec.collect_block)
+        return spec.advantages.on_batch(trials)
+
+    return collect
 
 
 def keys_by_index(key: Key, num_tasks: int) -> Key:

@@ -89,6 +89,7 @@ def check_outer(config: Config, *, run: bool = True) -> None:
             num_rounds=NUM_ROUNDS,
             num_episodes=NUM_EPISODES,
             num_steps=None,
+            num_segments=1,
             normalize_observations=False,
             collect_block=None,
             update_block=None,
