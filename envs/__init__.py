@@ -173,6 +173,12 @@ registry: "Registry[type[TaskDistribution]]" = Registry(
             LIBRARIES,
             DISCRETE,
         ),
+        "xland": Entry(
+            "metarl_jax.envs.adapters.xland_tasks:XLand",
+            "grids of XLand-MiniGrid with hidden goals and rules",
+            LIBRARIES,
+            DISCRETE,
+        ),
     },
 )
 

@@ -154,6 +154,9 @@ PRESETS = {
             "RL², hidden load, one episode",
         ),
     },
+    "xland": {
+        "rl2-xland": ("rl2_xland:CONFIG", "RL², trials of 1024 steps in segments of 32"),
+    },
     "bandit": {
         "rl2-bandit": (
             "rl2_bandit:CONFIG",

@@ -13,6 +13,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.envs.told_task import as_observed
 from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.sequence import blank_timestep
+from metarl_jax.learners.structured import Hypernetwork
 from metarl_jax.learners.symmetric import SymmetricRL2
 from metarl_jax.networks.layers import PerActionHead
 from metarl_jax.testing import check_learner
@@ -114,6 +115,8 @@ def test_two_slots_that_show_the_same_job_are_equally_likely():
         ),
         ({"normalize_observations": True}, "reads raw observations"),
         ({"learner": SymmetricRL2(per_action_head=True)}, "does not fit learner 'symmetric_rl2'"),
+        ({"learner": Hypernetwork(head_sizes=(8,))}, "does not fit learner 'hypernetwork'"),
+        ({"learner": RL2(per_action_head=True, head_sizes=(8,))}, "head_sizes=.* has no effect"),
     ],
 )
 def test_where_it_cannot_work_it_is_refused(changes, message):

@@ -23,6 +23,8 @@ class RL2(SequenceLearner):
     """
 
     name: ClassVar[str] = "rl2"
+    own_head: ClassVar[str | None] = None
+    """What answers in place of the heads for policy and value; None where they do."""
 
     core: CoreName = "gru"
     """Sequence model: `gru` or `lstm`, or `min_gru` or `transformer`, which train in parallel over the steps of a
@@ -34,15 +36,20 @@ class RL2(SequenceLearner):
     context_length: int = bounded(128, at_least=1)
     """Number of latest steps that `transformer` attends to."""
 
+    head_sizes: tuple[int, ...] = bounded((), at_least=1)
+    """Sizes of the hidden layers between the core and the policy, and of those between the core and the value."""
     per_action_head: bool = False
     """Score actions with shared weights, from what the environment says of each (`action_features`)."""
 
     def policy_options(self, env: TaskDistribution) -> dict[str, Any]:
-        features = env.action_features if self.per_action_head else None
-        return super().policy_options(env) | {"action_features": features}
+        return super().policy_options(env) | {
+            "action_features": env.action_features if self.per_action_head else None,
+            "head_sizes": self.head_sizes,
+        }
 
     def validate(self, setup: Setup) -> None:
         super().validate(setup)
+        self._check_heads()
         if self.per_action_head:
             self._check_per_action_head(setup)
         if self.core == "transformer" and self.hidden_size % (2 * self.num_heads):
@@ -50,6 +57,19 @@ class RL2(SequenceLearner):
                 f"learner.hidden_size={self.hidden_size} must be a multiple of twice learner.num_heads="
                 f"{self.num_heads}: choose {2 * self.num_heads * max(1, self.hidden_size // (2 * self.num_heads))} "
                 "for example"
+            )
+
+    def _check_heads(self) -> None:
+        given = "per_action_head=True" if self.per_action_head else f"head_sizes={self.head_sizes}"
+        if self.own_head is not None and (self.per_action_head or self.head_sizes):
+            raise UserError(
+                f"learner.{given} does not fit learner {self.name!r}, in which {self.own_head} answers: leave it out, "
+                "or choose learner 'rl2'"
+            )
+        if self.per_action_head and self.head_sizes:
+            raise UserError(
+                f"learner.head_sizes={self.head_sizes} has no effect with learner.per_action_head=True, which is a "
+                "head of its own: leave one of them out"
             )
 
     def _check_per_action_head(self, setup: Setup) -> None:

@@ -50,13 +50,16 @@ class SequencePolicy(nn.Module):
     see_reward: Callable[[Array], Array]
     observation_encoder: nn.Module
     action_features: Callable[[Observation], Any] | None
+    head_sizes: Sequence[int]
 
     def setup(self):
         self.encoder = MLP(self.encoder_sizes, self.activation)
         if self.action_features is not None:
             self.per_action_head = PerActionHead()
         else:
+            self.policy_layers = MLP(self.head_sizes, self.activation)
             self.policy_head = PolicyHead(self.action_space, self.log_std_init)
+            self.value_layers = MLP(self.head_sizes, self.activation)
             self.value_head = NarrowDense(1, 1.0)
 
     def read(self, timestep: TimeStep, previous: Observation | None, memory: Memory) -> list[Array]:
@@ -85,7 +88,8 @@ class SequencePolicy(nn.Module):
         """Returns the policy and the value after what was read."""
         if self.action_features is not None:
             return self.per_action_head(features, self.action_features(timestep.observation))
-        return PolicyOut(self.policy_head(features), self.value_head(features)[..., 0])
+        value = self.value_head(self.value_layers(features))[..., 0]
+        return PolicyOut(self.policy_head(self.policy_layers(features)), value)
 
     def init_all(self, state: SequenceState, timestep: TimeStep) -> Any:
         """Calls every part once, so that flax creates all parameters."""
@@ -116,7 +120,7 @@ class SequenceLearner(LearnerConfig):
     encoder_sizes: tuple[int, ...] = bounded((64,), at_least=1)
     """Sizes of the hidden layers between the inputs and the core."""
     activation: Activation = "tanh"
-    """Activation of the encoder."""
+    """Activation of the encoder and, where they have hidden layers, of the heads."""
     log_std_init: float = bounded(0.0, above=MIN_LOG_STD)
     """Initial log standard deviation of continuous actions, in units of half the width of the action box."""
     reads_previous_observation: bool = False
@@ -166,6 +170,7 @@ class SequenceLearner(LearnerConfig):
             "see_reward": self.see_reward,
             "observation_encoder": self.make_encoder(env),
             "action_features": None,
+            "head_sizes": (),
         }
 
     def filled_parameters(self) -> dict[str, str]:

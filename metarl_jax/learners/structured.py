@@ -85,6 +85,8 @@ class StructureOptions(LearnerConfig):
 class Inferred(StructureOptions, RL2):
     """The base of learners that infer the code at every step with the sequence model of RL²."""
 
+    own_head: ClassVar[str | None] = "the structure"
+
     def make_policy(self, env: TaskDistribution) -> SequencePolicy:
         structure = self.make_structure(env, self.log_std_init, has_value=True)
         return InferredPolicy(**self.policy_options(env), structure=structure)

@@ -13,7 +13,6 @@ from metarl_jax.core.spaces import Discrete, Observation, encoded_action_size
 from metarl_jax.core.types import Array, Memory, PolicyOut, PyTree, TimeStep
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
-from metarl_jax.learners.base import Setup
 from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.sequence import SequenceLearner, SequencePolicy
 from metarl_jax.networks.layers import MLP, ActionDistribution, NarrowDense, orthogonal
@@ -118,6 +117,7 @@ class SymmetricRL2(RL2):
     """
 
     name: ClassVar[str] = "symmetric_rl2"
+    own_head: ClassVar[str | None] = "the core of each action"
 
     hidden_size: int = bounded(16, at_least=1)
     """Number of features per action."""
@@ -131,14 +131,6 @@ class SymmetricRL2(RL2):
                 f"{env.name!r} are not: choose learner 'rl2', or an env with discrete actions"
             )
         return super().suited_to(env)
-
-    def validate(self, setup: Setup) -> None:
-        super().validate(setup)
-        if self.per_action_head:
-            raise UserError(
-                f"learner.per_action_head=True does not fit learner {self.name!r}, which scores each action by its own "
-                "core: leave it out, or choose learner 'rl2'"
-            )
 
     def make_policy(self, env: TaskDistribution) -> SequencePolicy:
         return SymmetricPolicy(**self.policy_options(env))
