@@ -170,6 +170,8 @@ class Trial(struct.PyTreeNode):
       begun: what was before this segment; None where the record begins with the trial.
       under_way: where a segment has ended, for the next one to go on from (`metarl_jax.program.segments.Live`); None
         where there is none.
+      described: what the learner says of itself at each step (`MetaLearner.describe`), `[K, T, E, Z]` by name, where
+        the states were asked for.
     """
 
     rollout: Transition
@@ -184,6 +186,7 @@ class Trial(struct.PyTreeNode):
     env_states: PyTree = None
     begun: SegmentStart | None = None
     under_way: PyTree = None
+    described: PyTree = None
 
     def episode_returns(self) -> Array:
         """Undiscounted return of every episode, `[..., K, E]`; in a trial by steps, up to its last recorded step."""

@@ -26,6 +26,8 @@ from metarl_jax.core.types import (
 from metarl_jax.envs.base import TaskDistribution, knows_regret
 from metarl_jax.networks.encoders import make_encoder
 
+Described = dict[str, Array]
+"""What a learner says of itself at a step, by name: arrays `[E, Z]`, of which pictures show Z entries over time."""
 AuxLoss = Callable[[MetaParams, Memory, PolicyOut, Trial], tuple[Array, Metrics]]
 
 
@@ -65,11 +67,13 @@ class MetaLearner(NamedTuple):
     | `metrics(meta_params)` | once a meta-step | numbers `[]` to report of what was learned |
     | `init_memory()` | once a run | what outlives trials, when empty |
     | `update_memory(meta_params, memory, trials)` | once a meta-step | the memory after these trials `[N, ...]` |
+    | `describe(out, inner_state)` | every step, for `metarl render` | what it believes or recalls, `[E, Z]` by name |
 
     `None` stands for the default: `adapt` does nothing, so that the rounds of a trial are one sequence (`unroll` then
     gets `[K·T, E]`); `unroll` scans `act`; `aux_loss` is zero; `to_meta_params` is
-    unsupported; `metrics` has none; the memory is empty and stays so. `aux_loss` sees the rounds of the trial
-    that the objective counts, and with `out` the answers of a replay in them.
+    unsupported; `metrics` and `describe` have none; the memory is empty and stays so. `aux_loss` sees the rounds of the
+    trial that the objective counts, and with `out` the answers of a replay in them. `describe` gets the answer at a step
+    and the inner state after it.
 
     `parameter_groups` are parts of the meta-parameters that outer methods which take steps of Adam optimise apart.
     `weights_per_task` says that each task has weights of its own in `act`; it sets the default size of the blocks in
@@ -86,6 +90,7 @@ class MetaLearner(NamedTuple):
     metrics: Callable[[MetaParams], Metrics] | None = None
     init_memory: Callable[[], Memory] | None = None
     update_memory: Callable[[MetaParams, Memory, Trial], Memory] | None = None
+    describe: Callable[[PolicyOut, InnerState], Described] | None = None
     parameter_groups: ParameterGroups = ()
     weights_per_task: bool = False
     reads_outcome: bool = False

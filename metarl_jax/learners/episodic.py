@@ -17,9 +17,9 @@ from metarl_jax.core.types import Array, Memory, MetaParams, PolicyOut, PyTree, 
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners import episodic_store
-from metarl_jax.learners.base import MetaLearner, Setup
+from metarl_jax.learners.base import Described, MetaLearner, Setup
 from metarl_jax.learners.rl2 import RL2
-from metarl_jax.learners.sequence import SequencePolicy, read_sequence
+from metarl_jax.learners.sequence import SequencePolicy, SequenceState, read_sequence
 from metarl_jax.networks.layers import orthogonal
 
 
@@ -154,6 +154,13 @@ class Episodic(RL2):
             flatten=partial(flatten, env.observation_space),
             has_gate=self.recall == "gate",
         )
+
+    def describe(self, core: nn.Module, out: PolicyOut, state: SequenceState) -> Described:
+        recall: Recall = out.latent
+        found = {"recall, familiarity": recall.familiarity[..., None]}
+        if self.recall == "gate":
+            found["recall, share of the state"] = recall.share[..., None]
+        return found | super().describe(core, out, state)
 
     def init_memory(self, env: TaskDistribution) -> episodic_store.Store:
         return episodic_store.empty(self.capacity, env.observation_size, self.hidden_size)

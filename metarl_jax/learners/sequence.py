@@ -14,7 +14,7 @@ from metarl_jax.core.trees import where_leading
 from metarl_jax.core.types import Array, Memory, PolicyOut, PyTree, TimeStep
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
-from metarl_jax.learners.base import LearnerConfig, MetaLearner
+from metarl_jax.learners.base import Described, LearnerConfig, MetaLearner
 from metarl_jax.networks.layers import (
     MIN_LOG_STD,
     MLP,
@@ -176,6 +176,11 @@ class SequenceLearner(LearnerConfig):
     def filled_parameters(self) -> dict[str, str]:
         return {"log_std_init": "log_std$"}
 
+    def describe(self, core: nn.Module, out: PolicyOut, state: SequenceState) -> Described:
+        """Returns what pictures show of a step (see `MetaLearner.describe`): what the core remembers."""
+        del out
+        return core.describe(state.carry)
+
     def init_memory(self, env: TaskDistribution) -> Memory:
         """Returns the empty memory that persists across trials."""
         del env
@@ -209,6 +214,7 @@ class SequenceLearner(LearnerConfig):
             act=act,
             unroll=unroll,
             init_memory=lambda: self.init_memory(env),
+            describe=lambda out, state: self.describe(module.core, out, state),
         )
 
 

@@ -13,11 +13,20 @@ import jax.numpy as jnp
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import Observation
-from metarl_jax.core.types import Array, Memory, MetaParams, Metrics, PolicyOut, TimeStep, Trial
+from metarl_jax.core.types import (
+    Array,
+    InnerState,
+    Memory,
+    MetaParams,
+    Metrics,
+    PolicyOut,
+    TimeStep,
+    Trial,
+)
 from metarl_jax.core.validation import bounded, is_off
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners import fast_parameters
-from metarl_jax.learners.base import LearnerConfig, MetaLearner, Setup
+from metarl_jax.learners.base import Described, LearnerConfig, MetaLearner, Setup
 from metarl_jax.learners.gradient import GradientLearner
 from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.sequence import SequencePolicy
@@ -263,7 +272,17 @@ class ModularOptions(StructureOptions):
             aux_loss=aux_loss,
             init_memory=lambda: jnp.full(shape, 1.0 / self.num_modules, jnp.float32),
             update_memory=update_memory,
+            describe=describe_routing,
         )
+
+
+def describe_routing(out: PolicyOut, inner_state: InnerState) -> Described:
+    """Returns the weights of the modules of each layer, `[E, M]`."""
+    del inner_state
+    return {
+        f"routing, layer {layer + 1}": out.latent[..., layer, :]
+        for layer in range(out.latent.shape[-2])
+    }
 
 
 def mean_routing(weights: Array, valid: Array) -> Array:

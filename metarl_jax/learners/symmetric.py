@@ -13,6 +13,7 @@ from metarl_jax.core.spaces import Discrete, Observation, encoded_action_size
 from metarl_jax.core.types import Array, Memory, PolicyOut, PyTree, TimeStep
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.learners.base import Described
 from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.sequence import SequenceLearner, SequencePolicy
 from metarl_jax.networks.layers import MLP, ActionDistribution, NarrowDense, orthogonal
@@ -34,6 +35,11 @@ class PerAction(nn.Module):
 
     def init_carry(self, num_episodes: int) -> PyTree:
         return self.core.init_carry(num_episodes * self.num_actions)
+
+    def describe(self, carry: PyTree) -> Described:
+        """Returns nothing: there is a state for each action."""
+        del carry
+        return {}
 
     def project(self, inputs: Array) -> PyTree:
         return self.core.project(inputs)

@@ -31,7 +31,7 @@ from metarl_jax.core.types import (
 )
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
-from metarl_jax.learners.base import MetaLearner, ParameterGroup
+from metarl_jax.learners.base import Described, MetaLearner, ParameterGroup
 from metarl_jax.learners.sequence import SequenceLearner, SequencePolicy, SequenceState
 from metarl_jax.networks.layers import MLP, Dense, NarrowDense
 from metarl_jax.networks.sequence.gated import GRU
@@ -173,6 +173,11 @@ class VariBAD(SequenceLearner):
 
     def num_adapted(self, env: TaskDistribution) -> int:
         return 2 * self.latent_size
+
+    def describe(self, core: nn.Module, out: PolicyOut, state: SequenceState) -> Described:
+        del core, state
+        posterior = out.latent
+        return {"belief, mean": posterior.mean, "belief, deviation": jnp.exp(posterior.log_std)}
 
     def make(self, env: TaskDistribution) -> MetaLearner:
         module, learner = self.make_policy(env), super().make(env)

@@ -80,7 +80,7 @@ def collect_trial(
       deterministic: act by the mode of the policy instead of a sample. A learner that adapts between rounds adapts to
         sampled rounds that are not recorded: a mode shows it no better action. Recorded is, of each round, another by
         the mode from the same starts, so that this record is one to measure and not one to replay.
-      record_states: also record the states of the environment.
+      record_states: also record the states of the environment, and what the learner says of itself.
 
     Returns:
       The record, `[K, T, E]`, or `[1, S, E]` by steps.
@@ -213,6 +213,7 @@ def _simulate(
         regret=env.regret(task) if advantages.uses_regret else None,
         reads_outcome=learner.reads_outcome,
         keeps_states=record_states,
+        describe=learner.describe,
     )
 
 
@@ -263,6 +264,7 @@ def _as_trial(collected: Round, key: Key, num_rounds: int) -> Trial:
         num_finished=recorded.num_finished,
         num_rounds=num_rounds,
         env_states=with_axis(recorded.env_states),
+        described=with_axis(recorded.described),
     )
 
 

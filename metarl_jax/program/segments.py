@@ -138,7 +138,7 @@ def collect_steps(
         return carry, (recorded, episode)
 
     begun = state, carried, live.num_finished, live.time, live.episode_return, begins.astype(int)
-    carry, ((record, metrics, states), episode_index) = jax.lax.scan(
+    carry, ((record, metrics, kept), episode_index) = jax.lax.scan(
         step, begun, noise if stochastic else None, length=num_steps
     )
     state, carried, num_finished, time, earned, _ = carry
@@ -150,7 +150,7 @@ def collect_steps(
     else:
         # An episode that is over is no state to value; one that was interrupted is.
         last = closing(simulation, state, carried, (time > 0) & is_left)
-    recorded = Recorded(rollout, last, metrics, episode_index, num_finished, states)
+    recorded = Recorded(rollout, last, metrics, episode_index, num_finished, **kept)
     after = Live(live.task, carried, state, num_finished, time, earned, live.num_steps + num_steps)
     return after, recorded
 

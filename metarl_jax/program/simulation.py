@@ -30,7 +30,7 @@ from metarl_jax.core.types import (
 )
 from metarl_jax.envs.base import EnvState, Regret, TaskDistribution
 from metarl_jax.envs.contract import canonical, canonical_mask
-from metarl_jax.learners.base import MetaLearner
+from metarl_jax.learners.base import Described, MetaLearner
 
 Act = Callable[[InnerState, TimeStep], tuple[PolicyOut, InnerState]]
 """A function of the inner state and a timestep with raw observation to the answer and the next inner state."""
@@ -60,7 +60,8 @@ class Simulation(NamedTuple):
       act: the learner's.
       regret: the regret of actions in the task, if training uses it.
       reads_outcome: whether the learner wants `TimeStep.outcome`.
-      keeps_states: whether the states of the simulator are recorded.
+      keeps_states: whether the states of the simulator are recorded, and what the learner says of itself.
+      describe: the learner's.
     """
 
     env: TaskDistribution
@@ -69,6 +70,7 @@ class Simulation(NamedTuple):
     regret: Regret | None
     reads_outcome: bool
     keeps_states: bool
+    describe: Callable[[PolicyOut, InnerState], Described] | None = None
 
     def reset(self, key: Key) -> EnvState:
         """Returns the initial state of an episode, checked and converted while tracing."""
@@ -108,6 +110,7 @@ class Recorded(struct.PyTreeNode):
       episode_index: `[T, E]`, by steps only.
       num_finished: `[E]`, by steps only.
       env_states: `[T, E, ...]`, if requested.
+      described: `[T, E, Z]` by name, if requested.
     """
 
     rollout: Transition
@@ -116,6 +119,7 @@ class Recorded(struct.PyTreeNode):
     episode_index: Array | None = None
     num_finished: Array | None = None
     env_states: PyTree = None
+    described: PyTree = None
 
 
 def make_act(learner: MetaLearner, meta: MetaState) -> Act:
@@ -199,14 +203,14 @@ def collect_round(
 
     all_valid = jnp.ones_like(start.done)
     is_first = jnp.arange(simulation.env.episode_length) == 0
-    carry, (record, metrics, states) = jax.lax.scan(
+    carry, (record, metrics, kept) = jax.lax.scan(
         step, (start, carried, all_valid), (is_first, noise)
     )
     rollout = closed(record)
     state, carried, alive = carry
     metrics = reduce_metrics(metrics, rollout.timestep.valid)
     last = closing(simulation, state, carried, alive)
-    return carried, Recorded(rollout, last, metrics, env_states=states)
+    return carried, Recorded(rollout, last, metrics, **kept)
 
 
 def take_step(
@@ -236,8 +240,11 @@ def take_step(
         ),
     )
     record = timestep, action, out, reward, training_reward, valid & next_state.done
-    states = state if simulation.keeps_states else None
-    return next_state, carried, (record, next_state.metrics, states)
+    kept = {}
+    if simulation.keeps_states:
+        described = simulation.describe(out, inner_state) if simulation.describe else {}
+        kept = {"env_states": state, "described": described}
+    return next_state, carried, (record, next_state.metrics, kept)
 
 
 def closed(record: tuple) -> Transition:

@@ -7,6 +7,7 @@ A core is a flax module with
   projected at once;
 - `__call__(carry, projected, valid)`: one step, to (carry, features `[E, F]`); where `valid` `[E]` is False the carry
   stays as it was;
+- `describe(carry)`: what a picture shows of the carry, arrays `[E, Z]` by name; empty where there is little to see;
 - `sequence(carry, projected, valid)`: the same over `[S, E]` in parallel, where `is_parallel`. It must answer what the
   steps would have answered, whatever steps are valid.
 """

@@ -84,6 +84,9 @@ class GRU(nn.Module):
         carry = where_leading(valid, (1.0 - update) * candidate + update * carry, carry)
         return carry, carry
 
+    def describe(self, carry: Array) -> dict[str, Array]:
+        return {"recurrent state": carry}
+
     def state_of(self, carry: Array) -> Array:
         """Returns the part of a carry that remembers, h `[E, H]`."""
         return carry
@@ -134,6 +137,9 @@ class LSTM(nn.Module):
         next_hidden = jax.nn.sigmoid(out) * jnp.tanh(next_cell)
         carry = where_leading(valid, (next_hidden, next_cell), carry)
         return carry, carry[0]
+
+    def describe(self, carry: tuple[Array, Array]) -> dict[str, Array]:
+        return {"recurrent state": jnp.tanh(carry[1])}
 
     def state_of(self, carry: tuple[Array, Array]) -> Array:
         """Returns the part of a carry that remembers, c `[E, H]`."""

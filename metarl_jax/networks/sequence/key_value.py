@@ -93,6 +93,9 @@ class KeyValueCore(nn.Module):
         features = jnp.concatenate([hidden, recalled], axis=-1)
         return where_leading(valid, written, carry), features
 
+    def describe(self, carry: Slots) -> dict[str, Array]:
+        return {"usage of slots": carry.usage, "recurrent state": carry.hidden}
+
     def _weights(self, hidden: Array, carry: Slots) -> Array:
         """Returns the weight with which each head reads each slot, `[E, R, M]`; all zero while the memory is empty."""
         query = self.queries(hidden).reshape(*hidden.shape[:-1], self.num_heads, self.slot_size)

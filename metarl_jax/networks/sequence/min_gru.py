@@ -68,6 +68,9 @@ class MinGRU(nn.Module):
     def project(self, inputs: Array) -> tuple[Array, Array, Array]:
         return self.layers[0].look(inputs)
 
+    def describe(self, carry: Array) -> dict[str, Array]:
+        return {"state of the last layer": carry[:, -1]}
+
     def __call__(self, carry: Array, projected: Any, valid: Array) -> tuple[Array, Array]:
         carry, features = self.sequence(carry, *jax.tree.map(lambda x: x[None], (projected, valid)))
         return carry, features[0]

@@ -122,6 +122,11 @@ class Transformer(nn.Module):
         carry, features = self.sequence(carry, projected[None], valid[None])
         return carry, features[0]
 
+    def describe(self, carry: Cache) -> dict[str, Array]:
+        """Returns nothing: the carry is the keys and values of all steps in the context."""
+        del carry
+        return {}
+
     def sequence(self, carry: Cache, projected: Array, valid: Array) -> tuple[Cache, Array]:
         valid = valid.T  # [E, S]: attention wants the episodes first
         position = carry.count[:, None] + jnp.cumsum(valid, axis=1) - 1
