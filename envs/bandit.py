@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.validation import bounded
+from metarl_jax.envs import drawings
 from metarl_jax.envs.base import EnvState, Regret, TaskDistribution, check_split
 from metarl_jax.envs.bayes_optimal import bandit_ceiling
 
@@ -49,6 +51,11 @@ class Bandit(TaskDistribution):
 
     def step(self, task: jax.Array, state: EnvState, action: jax.Array) -> EnvState:
         return pull(task, state, action)
+
+    def render_trial(
+        self, task: np.ndarray, states: EnvState, actions: np.ndarray, rewards: np.ndarray
+    ) -> Scene:
+        return drawings.choices(actions, rewards, task)
 
     def oracle_action(self, task: jax.Array, observation: jax.Array) -> jax.Array:
         """Returns the best arm."""

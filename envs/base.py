@@ -183,6 +183,20 @@ class TaskDistribution(Named):
         """
         del task, states
 
+    def render_trial(
+        self, task: Task, states: EnvState, actions: np.ndarray, rewards: np.ndarray
+    ) -> Scene | None:
+        """Returns a picture of a whole trial, of environments whose episodes are too short to be looked at alone; where
+        it is defined, `metarl render` shows it instead of episodes.
+
+        Args:
+          task: as numpy arrays.
+          states: the states in which actions were taken, of all episodes of the trial, as numpy arrays `[S, ...]`.
+          actions: `[S, ...]`.
+          rewards: `[S]`.
+        """
+        del task, states, actions, rewards
+
     def oracle_observation(self, task: Task) -> jax.Array:
         """Returns the task as a float32 vector `[G]`, for policies that observe the task."""
         leaves = [jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(task)]
@@ -284,6 +298,11 @@ class Wrapper(TaskDistribution):
     def render(self, task: Task, states: EnvState) -> Scene | None:
         return self.env.render(task, states)
 
+    def render_trial(
+        self, task: Task, states: EnvState, actions: np.ndarray, rewards: np.ndarray
+    ) -> Scene | None:
+        return self.env.render_trial(task, states, actions, rewards)
+
     def oracle_observation(self, task: Task) -> jax.Array:
         return self.env.oracle_observation(task)
 
@@ -320,8 +339,13 @@ def _abstract_state(env: TaskDistribution) -> EnvState:
 
 
 def draws_itself(env: TaskDistribution) -> bool:
-    """Whether the class defines `render`."""
-    return _defines(env, "render")
+    """Whether the class defines `render` or `render_trial`."""
+    return _defines(env, "render") or draws_trials(env)
+
+
+def draws_trials(env: TaskDistribution) -> bool:
+    """Whether the class defines `render_trial`, so that a picture is of a whole trial."""
+    return _defines(env, "render_trial")
 
 
 def check_split(distribution: TaskDistribution, split: str) -> None:

@@ -6,12 +6,15 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.validation import bounded
+from metarl_jax.envs import drawings
 from metarl_jax.envs.bandit import before_pull, pull, regret_of_arms
 from metarl_jax.envs.base import EnvState, Regret, TaskDistribution, check_split
 
@@ -104,6 +107,11 @@ class RecurringBandit(TaskDistribution):
 
     def step(self, task: CuedArms, state: EnvState, action: jax.Array) -> EnvState:
         return pull(task.probabilities, state, action)
+
+    def render_trial(
+        self, task: CuedArms, states: EnvState, actions: np.ndarray, rewards: np.ndarray
+    ) -> Scene:
+        return drawings.choices(actions, rewards, np.asarray(task.probabilities))
 
     def oracle_action(self, task: CuedArms, observation: jax.Array) -> jax.Array:
         """Returns the best arm."""

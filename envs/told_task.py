@@ -34,6 +34,7 @@ class ToldTask(Wrapper):
         "oracle_action",
         "regret",
         "render",
+        "render_trial",
     )
 
     @property
@@ -65,6 +66,11 @@ class ToldTask(Wrapper):
 
     def render(self, task: Task, states: EnvState) -> Scene | None:
         return self.env.render(task, _own(states))
+
+    def render_trial(
+        self, task: Task, states: EnvState, actions: np.ndarray, rewards: np.ndarray
+    ) -> Scene | None:
+        return self.env.render_trial(task, _own(states), actions, rewards)
 
     def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
         """Returns None: a policy that observes the task may reach higher returns."""

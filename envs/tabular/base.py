@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.types import Array, Key
+from metarl_jax.envs import drawings
 from metarl_jax.envs.base import EnvState, Regret, Task, TaskDistribution
 from metarl_jax.envs.tabular.planning import TabularMDP, optimal_action_values
 
@@ -80,6 +82,17 @@ class TabularTasks(TaskDistribution):
             weight=episode.weight * mdp.discount,
         )
         return self._observe(following, episode.weight * reward)
+
+    def render_trial(
+        self, task: Task, states: EnvState, actions: np.ndarray, rewards: np.ndarray
+    ) -> Scene:
+        del task
+        num_states, num_actions = self.sizes
+        episode: TabularState = states.simulator
+        visited = (np.asarray(episode.state), num_states) if num_states > 1 else None
+        return drawings.choices(
+            actions, rewards, np.zeros(num_actions), visited=visited, length=self.episode_length
+        )
 
     def oracle_action(self, task: Task, observation: Array) -> Array:
         """Returns the action that is optimal with all steps of the episode to go, at every time. This is close to the

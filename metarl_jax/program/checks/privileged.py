@@ -26,6 +26,10 @@ OPTIONAL = {
     "action_mask": (("task", "state"), "action_mask(self, task, state)"),
     "action_features": (("observation",), "action_features(self, observation)"),
     "render": (("task", "states"), "render(self, task, states)"),
+    "render_trial": (
+        ("task", "states", "actions", "rewards"),
+        "render_trial(self, task, states, actions, rewards)",
+    ),
     "skill": (("task",), "skill(self, task)"),
     "oracle_observation": (("task",), "oracle_observation(self, task)"),
     "oracle_action": (("task", "observation"), "oracle_action(self, task, observation)"),
