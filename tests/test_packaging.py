@@ -22,6 +22,12 @@ SOURCES = {
 LATER = ("envs/robots/arms", "experiments/figures", "metarl_jax/learners/more")
 """Subpackages that do not exist, which would be found as well."""
 
+VIEWER = [
+    Path("metarl_jax/viewer") / name
+    for name in ("page.html", "robots.js", "vendor/three.min.js", "vendor/LICENSE")
+]
+"""What pages of `metarl render` are made of."""
+
 BUILD = """
 from setuptools import build_meta
 print(build_meta.build_sdist({out!r}), build_meta.build_wheel({out!r}), sep="\\n")
@@ -62,11 +68,11 @@ def test_every_module_is_in_the_wheel_and_in_the_source_distribution(tree, built
     }
     sdist, wheel = built
     in_wheel = {Path(name) for name in zipfile.ZipFile(wheel).namelist()}
-    assert {*modules.values(), Path("metarl_jax/py.typed")} <= in_wheel
+    assert {*modules.values(), Path("metarl_jax/py.typed"), *VIEWER} <= in_wheel
     assert {path for path in in_wheel if path.suffix == ".py"} == set(modules.values())
     with tarfile.open(sdist) as archive:
         in_sdist = {Path(*Path(name).parts[1:]) for name in archive.getnames()}
-    assert {*modules, Path("setup.py"), Path("metarl_jax/py.typed")} <= in_sdist
+    assert {*modules, Path("setup.py"), Path("metarl_jax/py.typed"), *VIEWER} <= in_sdist
 
 
 LIST_AND_BUILD = """

@@ -1,13 +1,17 @@
 """A four-legged ant that must find out which way, where to, or how fast to walk."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from metarl_jax.core.scenes import Mark
 from metarl_jax.envs.base import check_split
 from metarl_jax.envs.brax.base import BraxFamily, Robot, Torso, check_choice
+from metarl_jax.envs.brax.drawing import mark_heading, mark_place, mark_speed
 from metarl_jax.envs.goals import sample_heading, sample_speed, sample_square
 
 _ANT = Robot("brax.envs.ant:Ant", observation_size=27, action_size=8, is_planar=False)
@@ -86,6 +90,9 @@ class AntDir(BraxFamily):
         """Whether the torso's height is outside [0.2, 1.0] m."""
         return torso.has_left(*_HEALTHY_HEIGHT)
 
+    def marks(self, task: jax.Array, path: np.ndarray) -> Sequence[Mark]:
+        return [mark_heading(task, path)]
+
     def validate(self) -> None:
         super().validate()
         check_choice("variant", self.variant, tuple(_TERMS))
@@ -139,9 +146,8 @@ class AntGoal(BraxFamily):
         distance = jnp.sum(jnp.abs(torso.position[:2] - task))
         return -distance - terms.control_cost * jnp.sum(action**2) + terms.alive_bonus
 
-    def place(self, task: jax.Array) -> jax.Array:
-        """The goal."""
-        return task
+    def marks(self, task: jax.Array, path: np.ndarray) -> Sequence[Mark]:
+        return [mark_place(task, path)]
 
     def terminates(self, torso: Torso) -> jax.Array:
         """Whether the ant has fallen, in `finn17`; never in `pearl19`."""
@@ -183,3 +189,6 @@ class AntVel(BraxFamily):
     def terminates(self, torso: Torso) -> jax.Array:
         """Whether the torso's height is outside [0.2, 1.0] m."""
         return torso.has_left(*_HEALTHY_HEIGHT)
+
+    def marks(self, task: jax.Array, path: np.ndarray) -> Sequence[Mark]:
+        return [mark_speed(task, path, self.physics.dt)]

@@ -7,7 +7,7 @@ import functools
 import importlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ import numpy as np
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
-from metarl_jax.core.scenes import Scene
+from metarl_jax.core.scenes import Mark, Scene
 from metarl_jax.core.spaces import Array, Box
 from metarl_jax.core.trees import strongly_typed
 from metarl_jax.envs.base import CPU_LIBRARY, EnvState, Task, TaskDistribution
@@ -223,21 +223,27 @@ class BraxFamily(TaskDistribution):
         )
 
     def render(self, task: Task, states: EnvState) -> Scene:
-        """The robot in the plane, with the task in words and, where it is a place, its mark on the ground.
+        """The robot, in three dimensions and in the plane, with the task in words and its marks on the ground.
 
         It is seen from the side, or obliquely from above where it moves in both directions.
         """
+        links = states.simulator.x
         return draw_robot(
             self.physics.env.sys,
-            states.simulator.x,
+            links,
             is_planar=self.robot.is_planar,
-            goal=self.place(task),
+            marks=self.marks(task, np.asarray(links.pos, np.float64)[:, 0, :2]),
             label=self.describe(task),
         )
 
-    def place(self, task: Task) -> Any:
-        """Returns the place `[2]` m that a task asks for; None where it asks for none."""
-        del task
+    def marks(self, task: Task, path: np.ndarray) -> Sequence[Mark]:
+        """Returns what a task asks for, for a drawing; by default nothing.
+
+        Args:
+          path: `[T, 2]` m, where the torso is at each step.
+        """
+        del task, path
+        return ()
 
     def describe(self, task: Task) -> str:
         """Returns the task in words, for a drawing: its numbers, where they are few."""

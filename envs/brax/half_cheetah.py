@@ -1,13 +1,17 @@
 """A planar half-cheetah that must find out which way, or how fast, to run."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from metarl_jax.core.scenes import Mark
 from metarl_jax.envs.base import check_split
 from metarl_jax.envs.brax.base import BraxFamily, Robot, Torso, check_choice
+from metarl_jax.envs.brax.drawing import mark_heading, mark_speed
 from metarl_jax.envs.goals import sample_speed
 
 _HALF_CHEETAH = Robot("brax.envs.half_cheetah:Halfcheetah", observation_size=17, action_size=6)
@@ -54,6 +58,9 @@ class HalfCheetahDir(BraxFamily):
         """d·vₓ - 0.05‖a‖²."""
         return task * torso.velocity[0] - _CONTROL_COST * jnp.sum(action**2)
 
+    def marks(self, task: jax.Array, path: np.ndarray) -> Sequence[Mark]:
+        return [mark_heading((task, 0.0), path)]
+
 
 @dataclasses.dataclass(frozen=True)
 class HalfCheetahVel(BraxFamily):
@@ -89,6 +96,9 @@ class HalfCheetahVel(BraxFamily):
     def reward(self, task: jax.Array, torso: Torso, action: jax.Array) -> jax.Array:
         """-|vₓ - v*| - 0.05‖a‖²."""
         return -jnp.abs(torso.velocity[0] - task) - _CONTROL_COST * jnp.sum(action**2)
+
+    def marks(self, task: jax.Array, path: np.ndarray) -> Sequence[Mark]:
+        return [mark_speed(task, path, self.physics.dt)]
 
     def validate(self) -> None:
         super().validate()

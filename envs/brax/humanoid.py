@@ -1,14 +1,18 @@
 """A humanoid that must find out which way to run."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from metarl_jax.core.scenes import Mark
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import check_split
 from metarl_jax.envs.brax.base import BraxFamily, Robot, Torso
+from metarl_jax.envs.brax.drawing import mark_heading
 from metarl_jax.envs.goals import sample_heading
 
 _LARGEST_CONTROL = 0.4  # of the motors in the model; actions are scaled to it
@@ -57,3 +61,6 @@ class HumanoidDir(BraxFamily):
     def terminates(self, torso: Torso) -> jax.Array:
         """Whether the torso's height is outside [1, 2] m."""
         return torso.has_left(*_HEALTHY_HEIGHT)
+
+    def marks(self, task: jax.Array, path: np.ndarray) -> Sequence[Mark]:
+        return [mark_heading(task, path)]

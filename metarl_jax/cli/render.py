@@ -14,17 +14,17 @@ from metarl_jax.config import RuntimeConfig, Which
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.validation import bounded
 from metarl_jax.core.writing import replacing
-from metarl_jax.envs.base import check_split, draws_itself
+from metarl_jax.envs.base import check_split
 
 HELP = """Show an agent at work in held-out tasks, before, during and after adaptation, side by side: an
-HTML page for any browser, which needs no network, or an animated GIF.
+HTML page for any browser, which needs no network, an animated GIF, or an MP4.
 
   metarl render runs/maml-point-robot-seed0
   metarl render runs/rl2-grid-navi-seed0 --tasks 4 --rounds 1 2 4 --out grid.gif
 
 Of rounds with parallel episodes the first episode is shown."""
 
-ENDINGS = (".html", ".gif")
+ENDINGS = (".html", ".gif", ".mp4")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,8 @@ class RenderOptions:
     seed: int = bounded(0, at_least=0)
     """Seed of the tasks."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """File to write, whose ending is .html or .gif; agent.html in the folder of the run when not given."""
+    """File to write, whose ending is .html, .gif or .mp4; agent.html in the folder of the run when not given. An MP4
+    needs pip install 'metarl_jax[video]'."""
 
 
 def main(args: list[str]) -> int:
@@ -60,32 +61,28 @@ def main(args: list[str]) -> int:
 
     from metarl_jax.runs.reporter import Reporter
     from metarl_jax.runs.restore import open_run, reopen
-    from metarl_jax.viewer.episodes import chosen_rounds, record
+    from metarl_jax.viewer.animation import WRITERS, check_writer, draw_frames
+    from metarl_jax.viewer.episodes import check_drawn, record
     from metarl_jax.viewer.page import make_page
 
+    check_writer(out.suffix)
     reporter = Reporter(Console(stderr=True))
     folder, config = reopen(run_dir, reporter.warn, options.runtime)
     check_split(config.env, options.split)
-    if not draws_itself(config.env):
-        name = type(config.env).__name__
-        raise UserError(f"env {config.env.name!r} does not draw itself: define {name}.render")
-    num_rounds = config.evaluation.num_rounds or config.num_rounds
-    chosen_rounds(options.rounds or None, num_rounds)
+    check_drawn(config, options.rounds)
     saved = open_run(folder, config, reporter.warn, options.checkpoint)
     with reporter.busy(f"acting in {options.tasks} tasks"):
         tasks = record(
             saved.program,
             saved.state,
             num_tasks=options.tasks,
-            rounds=options.rounds or None,
+            rounds=options.rounds,
             split=options.split,
             seed=options.seed,
         )
     unit = config.learner.round_label
-    if out.suffix == ".gif":
-        from metarl_jax.viewer.animation import write_gif
-
-        write_gif(tasks, out, unit)
+    if out.suffix in WRITERS:
+        WRITERS[out.suffix](draw_frames(tasks, unit), out)
     else:
         title = f"{config.name} in {config.env.name}"
         subtitle = f"{options.tasks} tasks of split {options.split}, meta-step {saved.step}"

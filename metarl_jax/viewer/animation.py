@@ -1,10 +1,12 @@
-"""Episodes side by side as an animated GIF, drawn by Pillow."""
+"""Episodes side by side as an animation, a GIF or an MP4, drawn by Pillow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.scenes import COLORS, Circle, Line, Rectangle, Scene, Shape
 from metarl_jax.core.writing import replacing
 from metarl_jax.viewer.episodes import Episode
@@ -14,28 +16,78 @@ SMOOTHING = 2
 """Panels are drawn so many times as large, and scaled down."""
 
 
-def write_gif(
-    tasks: Sequence[Sequence[Episode]], path: Path, unit: str, frames_per_second: int = 15
-) -> None:
-    """Writes the episodes of each task as a row of panels.
+FRAMES_PER_SECOND = 15
 
-    Args:
-      tasks: the episodes of each task.
-      path: of the GIF.
-      unit: what a round is called.
-      frames_per_second: speed.
-    """
-    length = max(len(episode.scene.frames) for episodes in tasks for episode in episodes)
-    images = [_frame(tasks, index, unit) for index in range(length)]
+
+def write_gif(frames: Iterator[Image.Image], path: Path) -> None:
+    """Writes frames as an animated GIF."""
+    first, *others = frames
     with replacing(path) as partial:
-        images[0].save(
+        first.save(
             partial,
             format="GIF",
             save_all=True,
-            append_images=images[1:],
-            duration=1000 // frames_per_second,
+            append_images=others,
+            duration=1000 // FRAMES_PER_SECOND,
             loop=0,
         )
+
+
+def write_mp4(frames: Iterator[Image.Image], path: Path) -> None:
+    """Writes frames as an MP4 (H.264), by the ffmpeg program that `imageio-ffmpeg` brings.
+
+    Raises:
+      UserError: if `imageio-ffmpeg` is not installed.
+    """
+    write_frames = _ffmpeg().write_frames
+    first = next(frames)
+    with replacing(path) as partial:
+        video = write_frames(
+            str(partial),
+            first.size,
+            fps=FRAMES_PER_SECOND,
+            macro_block_size=2,  # H.264 wants even sides; others are scaled
+            output_params=["-f", "mp4", "-movflags", "+faststart"],
+        )
+        video.send(None)
+        video.send(first.tobytes())
+        for frame in frames:
+            video.send(frame.tobytes())
+        video.close()
+
+
+WRITERS: dict[str, Callable[[Iterator[Image.Image], Path], None]] = {
+    ".gif": write_gif,
+    ".mp4": write_mp4,
+}
+"""How a file is written, by its ending."""
+
+
+def check_writer(ending: str) -> None:
+    """Raises `UserError` if what a file of this ending needs is not installed."""
+    if ending == ".mp4":
+        _ffmpeg()
+
+
+def _ffmpeg() -> Any:
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise UserError(
+            "an MP4 needs imageio-ffmpeg, which is not installed: pip install 'metarl_jax[video]', or choose a .gif"
+        ) from error
+    return imageio_ffmpeg
+
+
+def draw_frames(tasks: Sequence[Sequence[Episode]], unit: str) -> Iterator[Image.Image]:
+    """Draws the episodes of each task as a row of panels, one image per step.
+
+    Args:
+      tasks: the episodes of each task.
+      unit: what a round is called.
+    """
+    length = max(len(episode.scene.frames) for episodes in tasks for episode in episodes)
+    return (_frame(tasks, index, unit) for index in range(length))
 
 
 def _frame(tasks: Sequence[Sequence[Episode]], index: int, unit: str) -> Image.Image:
@@ -64,7 +116,7 @@ def _panel(episode: Episode, index: int, unit: str) -> Image.Image:
     panel = Image.new("RGB", (PANEL_WIDTH, small.height + CAPTION_HEIGHT), "white")
     panel.paste(small, (0, CAPTION_HEIGHT))
     earned = sum(episode.rewards[: index + 1])
-    caption = f"{unit} {episode.round}: {earned:.2f} of {episode.total:.2f}"
+    caption = f"{episode.title(unit)}: {earned:.2f} of {episode.total:.2f}"
     ImageDraw.Draw(panel).text((2, 4), caption, fill="#20252c", font=ImageFont.load_default(13))
     return panel
 
