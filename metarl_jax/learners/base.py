@@ -72,8 +72,8 @@ class MetaLearner(NamedTuple):
     `None` stands for the default: `adapt` does nothing, so that the rounds of a trial are one sequence (`unroll` then
     gets `[K·T, E]`); `unroll` scans `act`; `aux_loss` is zero; `to_meta_params` is
     unsupported; `metrics` and `describe` have none; the memory is empty and stays so. `aux_loss` sees the rounds of the
-    trial that the objective counts, and with `out` the answers of a replay in them. `describe` gets the answer at a step
-    and the inner state after it.
+    trial that the objective counts, and with `out` the answers of a replay in them. `describe` gets the answer at a
+    step, and the inner state after it.
 
     `parameter_groups` are parts of the meta-parameters that outer methods which take steps of Adam optimise apart.
     `weights_per_task` says that each task has weights of its own in `act`; it sets the default size of the blocks in
