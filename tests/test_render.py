@@ -252,7 +252,7 @@ def test_text_cannot_end_the_script():
     scene = Scene((0, 0, 1, 1), [[Text(0, 0, "</script><b>", 1.0), Line([(0, 0), (1, 1)], 0.1)]])
     page = make_page([[Episode(1, 0.0, [0.0], scene)]], "<title>", "&", "episode")
     assert page.count("</script>") == 3
-    assert data_of(page)["tasks"][0][0]["scene"]["frames"][0][0][3] == "</script><b>"
+    assert data_of(page)["tasks"][0][0]["scene"]["shapes"][0][3] == "</script><b>"
     assert "<title><title>" not in page
 
 
@@ -291,3 +291,17 @@ def test_bad_use_is_one_line(run, words, message, capsys, tmp_path, monkeypatch)
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_a_path_that_grows_is_stored_once():
+    points = [(0.1 * t, 0.5) for t in range(50)]
+    frames = [[Line(points[: t + 1], 0.01, "trace"), Circle(*points[t], 0.1)] for t in range(50)]
+    data = data_of(
+        make_page([[Episode(1, 0.0, [0.0] * 50, Scene((0, 0, 5, 1), frames))]], "", "", "")
+    )
+    scene = data["tasks"][0][0]["scene"]
+    paths = [scene["shapes"][frame[0]] for frame in scene["frames"]]
+    whole = scene["frames"][-1][0]
+    assert paths[-1][0] == "l"
+    assert len(paths[-1][1]) == 100
+    assert paths[:-1] == [["g", whole, t + 1] for t in range(49)]

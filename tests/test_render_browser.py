@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from metarl_jax.core.scenes import Capsule, Circle, Mark, Scene, Space
+from metarl_jax.core.scenes import Capsule, Circle, Line, Mark, Scene, Space
 from metarl_jax.viewer.episodes import Episode
 from metarl_jax.viewer.page import make_page
 
@@ -76,7 +76,8 @@ def open_page(page, folder):
 
 
 def test_a_page_of_the_plane_plays(tmp_path):
-    frames = [[Circle(0.1 * t, 0.5, 0.1)] for t in range(6)]
+    path = [(0.1 * t, 0.2) for t in range(6)]
+    frames = [[Line(path[: t + 1], 0.1), Circle(0.1 * t, 0.5, 0.1)] for t in range(6)]
     described = {"belief": np.linspace(-1.0, 1.0, 12).reshape(6, 2)}
     episodes = [Episode(k, 3.0, [0.5] * 6, Scene((0, 0, 1, 1), frames), described) for k in (1, 2)]
     found = open_page(make_page([episodes], "plane", "", "round"), tmp_path)

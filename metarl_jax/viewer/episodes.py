@@ -13,6 +13,7 @@ from metarl_jax.config import Config
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.scenes import Scene
+from metarl_jax.core.trees import join_leading
 from metarl_jax.core.types import Array, PyTree, TrainState, Trial
 from metarl_jax.envs.base import draws_itself, draws_trials
 from metarl_jax.program.build import Program, evaluation_sizes
@@ -166,7 +167,7 @@ def _first_episodes(trial: Trial, shown: Sequence[int]) -> _Steps:
     rows = np.asarray(shown) - 1 if trial.episode_index is None else np.zeros(1, int)
 
     def first(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda x: x[rows, :, 0].reshape(-1, *x.shape[3:]), tree)
+        return join_leading(jax.tree.map(lambda x: x[rows, :, 0], tree))
 
     rollout = trial.rollout
     if trial.episode_index is None:

@@ -120,11 +120,36 @@ def _mark(mark: Mark) -> dict[str, Any]:
 
 
 def _scene(scene: Scene) -> dict[str, Any]:
+    """Returns an episode in the plane.
+
+    Frames are indices of `shapes`, where each is stored once. A line that grows from frame to frame, such as the path
+    of an agent, is stored as it is in the last frame; before, it is `["g", I, P]`, the first P points of shape I.
+    """
+    shapes: list[list[Any]] = []
+    known: dict[str, int] = {}
+
+    def index_of(shape: list[Any]) -> int:
+        index = known.setdefault(str(shape), len(shapes))
+        if index == len(shapes):
+            shapes.append(shape)
+        return index
+
+    *before, last = [[_shape(shape) for shape in frame] for frame in scene.frames]
+    for frame in before:
+        for place, (shape, final) in enumerate(zip(frame, last, strict=False)):
+            if shape[0] == final[0] == "l" and _grows_to(shape, final):
+                frame[place] = ["g", index_of(final), len(shape[1]) // 2]
     return {
         "bounds": [_short(x) for x in scene.bounds],
         "background": [_shape(shape) for shape in scene.background],
-        "frames": [[_shape(shape) for shape in frame] for frame in scene.frames],
+        "frames": [[index_of(shape) for shape in frame] for frame in (*before, last)],
+        "shapes": shapes,
     }
+
+
+def _grows_to(line: list[Any], last: list[Any]) -> bool:
+    """Whether a line is the beginning of another one."""
+    return line[2:] == last[2:] and line[1] == last[1][: len(line[1])]
 
 
 def _shape(shape: Shape) -> list[Any]:
