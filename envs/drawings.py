@@ -81,9 +81,11 @@ def choices(
     num_steps, num_actions = len(actions), len(values)
     width = TABLE_WIDTH / num_steps
     across = [(step + 0.5) * width for step in range(num_steps)]
-    top = ROW * num_actions
+    base = ROW * (num_actions + 1)
+    top = base + 0.5 * ROW * visited[1] if visited else ROW * num_actions
     background: list[Shape] = [Rectangle(0.0, 0.0, TABLE_WIDTH, top, "ground")]
-    for row, value in enumerate(np.asarray(values, np.float64)):
+    has_values = bool(np.any(values))
+    for row, value in enumerate(np.asarray(values, np.float64) if has_values else ()):
         color = "goal" if value == values.max() else "muted"
         background.append(Rectangle(-4.0, (row + 0.1) * ROW, 3.6 * float(value), 0.8 * ROW, color))
     middle = 0.5 * (float(rewards.max()) + float(rewards.min())) if len(set(rewards)) > 1 else 0.0
@@ -92,13 +94,8 @@ def choices(
         color = "good" if reward > middle else "bad"
         background.append(Circle(x, (action + 0.5) * ROW, radius, color))
     if visited is not None:
-        states, num_states = visited
-        base, height = top + ROW, 0.5 * ROW
-        top = base + height * num_states
-        background.append(Rectangle(0.0, base, TABLE_WIDTH, top - base, "ground"))
-        path = [
-            (x, base + (s + 0.5) * height) for x, s in zip(across, states.tolist(), strict=True)
-        ]
+        states = visited[0].tolist()
+        path = [(x, base + 0.5 * ROW * (s + 0.5)) for x, s in zip(across, states, strict=True)]
         for first in range(0, num_steps, length):
             background.append(Line(path[first : first + length], 0.12, "agent"))
     if length > 1:
@@ -110,4 +107,6 @@ def choices(
         [Rectangle((step + 1) * width, 0.0, TABLE_WIDTH - (step + 1) * width, top, "ground")]
         for step in range(num_steps)
     ]
-    return Scene((-4.2, -0.3, TABLE_WIDTH + 0.2, top + 0.3), frames, background)
+    return Scene(
+        (-4.2 if has_values else -0.3, -0.3, TABLE_WIDTH + 0.2, top + 0.3), frames, background
+    )

@@ -46,7 +46,7 @@ def write_mp4(frames: Iterator[Image.Image], path: Path) -> None:
             str(partial),
             first.size,
             fps=FRAMES_PER_SECOND,
-            macro_block_size=2,  # H.264 wants even sides; others are scaled
+            macro_block_size=2,
             output_params=["-f", "mp4", "-movflags", "+faststart"],
         )
         video.send(None)
@@ -94,7 +94,8 @@ def _frame(tasks: Sequence[Sequence[Episode]], index: int, unit: str) -> Image.I
     rows = [[_panel(episode, index, unit) for episode in episodes] for episodes in tasks]
     heights = [max(panel.height for panel in row) for row in rows]
     width = max(len(row) for row in rows) * (PANEL_WIDTH + GAP) + GAP
-    image = Image.new("RGB", (width, sum(heights) + GAP * (len(rows) + 1)), "white")
+    height = sum(heights) + GAP * (len(rows) + 1)
+    image = Image.new("RGB", (width, height + height % 2), "white")  # H.264 wants even sides
     top = GAP
     for row, height in zip(rows, heights, strict=True):
         for column, panel in enumerate(row):
