@@ -7,8 +7,13 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
 
 
-def require(library: str, extra: str) -> ModuleType:
+def require(library: str, extra: str, option: str = "") -> ModuleType:
     """Imports an optional library.
+
+    Args:
+      library: the module.
+      extra: of this package, which installs it.
+      option: the user's choice that needs it; by default, the environment with the name of the extra.
 
     Raises:
       UserError: if it is not installed, with the command that installs it.
@@ -17,8 +22,8 @@ def require(library: str, extra: str) -> ModuleType:
         return importlib.import_module(library)
     except ImportError as error:
         raise UserError(
-            f"env {extra!r} needs the library {library}, which cannot be imported ({error}): install it with "
-            f"pip install 'metarl_jax[{extra}]'"
+            f"{option or f'env {extra!r}'} needs the library {library}, which cannot be imported ({error}): install it "
+            f"with pip install 'metarl_jax[{extra}]'"
         ) from error
 
 

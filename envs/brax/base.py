@@ -23,6 +23,8 @@ from metarl_jax.envs.base import CPU_LIBRARY, EnvState, Task, TaskDistribution
 from metarl_jax.envs.brax.drawing import draw_robot
 
 BACKENDS = ("spring", "generalized", "positional", "mjx")
+PLAYGROUND = "playground"
+_PLAYGROUND_DT = 0.05  # s, of a step
 
 
 class Robot(NamedTuple):
@@ -34,6 +36,8 @@ class Robot(NamedTuple):
       action_size: A.
       options: arguments of the Brax environment.
       is_planar: whether it moves in the plane of x and z alone.
+      playground: the environment of MuJoCo Playground with such a robot, and the same observation and action; empty for
+        none.
     """
 
     environment: str
@@ -41,6 +45,7 @@ class Robot(NamedTuple):
     action_size: int
     options: tuple[tuple[str, Any], ...] = ()
     is_planar: bool = True
+    playground: str = ""
 
 
 class Torso(NamedTuple):
@@ -68,7 +73,7 @@ class Torso(NamedTuple):
 
 
 class Physics(NamedTuple):
-    """The raw Brax environment and the seconds that one of its steps simulates."""
+    """The raw environment and the seconds that one of its steps simulates."""
 
     env: Any
     dt: float
@@ -120,14 +125,22 @@ class Physics(NamedTuple):
 
 @functools.cache
 def make_physics(robot: Robot, backend: str) -> Physics:
-    """Builds the Brax environment, once for each robot and backend.
+    """Builds the environment, once for each robot and backend.
 
     Brax is imported here, quietly, so that every later import of it finds it loaded.
     The first call may come from inside a trace, so the constants are made eagerly: as tracers they
     would leak into the cache and break every later use.
+
+    Raises:
+      UserError: if the backend is `playground` and MuJoCo Playground is not installed.
     """
     module, cls = robot.environment.split(":")
     with _quiet(), jax.ensure_compile_time_eval():
+        if backend == PLAYGROUND:
+            from metarl_jax.envs.brax.playground import PlaygroundRobot
+
+            env = PlaygroundRobot(robot.playground, _PLAYGROUND_DT)
+            return Physics(env, float(env.dt))
         env = getattr(importlib.import_module(module), cls)(backend=backend, **dict(robot.options))
         return Physics(env, float(env.dt))
 
@@ -162,7 +175,8 @@ class BraxFamily(TaskDistribution):
     """Steps per episode, of 0.05 s each."""
 
     backend: str = "spring"
-    """The physics: `spring` (the fastest on a CPU), `positional`, `generalized` or `mjx`."""
+    """The physics: `spring` (the fastest on a CPU), `positional`, `generalized` or `mjx`; half-cheetahs also run on
+    `playground`, MuJoCo's maintained simulator (pip install 'metarl_jax[playground]')."""
 
     @property
     def episode_length(self) -> int:
@@ -254,6 +268,8 @@ class BraxFamily(TaskDistribution):
         if self.horizon < 1:
             raise UserError(f"env.horizon={self.horizon} must be at least 1")
         check_choice("backend", self.backend, self.backends)
+        if self.backend == PLAYGROUND:
+            _ = self.physics  # A missing library is told before anything is compiled.
 
 
 def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:

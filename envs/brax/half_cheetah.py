@@ -10,11 +10,23 @@ import numpy as np
 
 from metarl_jax.core.scenes import Mark
 from metarl_jax.envs.base import check_split
-from metarl_jax.envs.brax.base import BraxFamily, Robot, Torso, check_choice
+from metarl_jax.envs.brax.base import (
+    BACKENDS,
+    PLAYGROUND,
+    BraxFamily,
+    Robot,
+    Torso,
+    check_choice,
+)
 from metarl_jax.envs.brax.drawing import mark_heading, mark_speed
 from metarl_jax.envs.goals import sample_speed
 
-_HALF_CHEETAH = Robot("brax.envs.half_cheetah:Halfcheetah", observation_size=17, action_size=6)
+_HALF_CHEETAH = Robot(
+    "brax.envs.half_cheetah:Halfcheetah",
+    observation_size=17,
+    action_size=6,
+    playground="CheetahRun",
+)
 _CONTROL_COST = 0.05
 _TOP_VELOCITY = {"finn17": 2.0, "pearl19": 3.0}
 
@@ -35,6 +47,10 @@ class HalfCheetahDir(BraxFamily):
     centre of mass `[3]`. On `spring` and `positional` Brax gives the front shin and foot motors
     gears 100 and 100, where MuJoCo's model has 60 and 30.
 
+    On `playground` the robot is the cheetah of the DeepMind Control Suite, which has the same joints,
+    observation and action in another body. It begins with joint angles drawn from all of their
+    range, after 2 s of settling: an episode of 200 steps costs 240 steps of simulation there.
+
     References:
       Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks",
         ICML 2017.
@@ -46,6 +62,7 @@ class HalfCheetahDir(BraxFamily):
     note: ClassVar[str] = "two tasks in all: `test` draws the training tasks again"
     num_skills: ClassVar[int] = 2
     robot: ClassVar[Robot] = _HALF_CHEETAH
+    backends: ClassVar[tuple[str, ...]] = (*BACKENDS, PLAYGROUND)
 
     def sample(self, key: jax.Array, split: str = "train") -> jax.Array:
         check_split(self, split)
@@ -85,6 +102,7 @@ class HalfCheetahVel(BraxFamily):
     name: ClassVar[str] = "half_cheetah_vel"
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "ood")
     robot: ClassVar[Robot] = _HALF_CHEETAH
+    backends: ClassVar[tuple[str, ...]] = (*BACKENDS, PLAYGROUND)
 
     variant: str = "finn17"
     """`finn17`: target velocities up to 2 m/s; `pearl19`: up to 3 m/s."""
