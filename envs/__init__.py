@@ -179,6 +179,12 @@ registry: "Registry[type[TaskDistribution]]" = Registry(
             LIBRARIES,
             DISCRETE,
         ),
+        "craftax": Entry(
+            "metarl_jax.envs.adapters.craftax_tasks:CraftaxTasks",
+            "worlds of Craftax, the classic game by default, and its parameters",
+            LIBRARIES,
+            DISCRETE,
+        ),
     },
 )
 

@@ -1,7 +1,10 @@
 """Environments of gymnax and jumanji as tasks: physics, termination, masks, ranges, and what is refused."""
 
+import collections
 import dataclasses
+import importlib
 import sys
+from urllib.error import URLError
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +13,12 @@ import pytest
 
 from metarl_jax import envs
 from metarl_jax.cli.main import main
+from metarl_jax.cli.run_options import RunOptions, read_run, with_ids
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import Box, Discrete
+from metarl_jax.envs.adapters.jumanji_tasks import episode_state, joint_mask
 from metarl_jax.envs.adapters.ranges import parse_range
+from metarl_jax.envs.adapters.vary import check_vary, with_values
 from metarl_jax.testing import check_env
 
 on_this_python = pytest.mark.skipif(
@@ -167,6 +173,9 @@ def test_a_knapsack_is_the_same_in_every_episode_and_masks_what_does_not_fit():
             marks=on_this_python,
         ),
         ("jumanji --env.id Knapsac-v1", "did you mean 'Knapsack-v1'"),
+        ("jumanji:Knapsac-v1", "did you mean 'Knapsack-v1'"),
+        ("jumanji:JobShop-v0", "16,679,880,978,201 combinations of the 10 parts of an action"),
+        ("jumanji:MultiCVRP-v0", "has continuous actions"),
         ("jumanji --env.id Snake-v1 --env.horizon 99999", "not below the time limit"),
     ],
 )
@@ -179,7 +188,112 @@ def test_bad_use_is_one_line(words, message, capsys, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["gymnax", "jumanji"])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--env gymnax:CartPole-v1 --seed 1", "--env gymnax --env.id CartPole-v1 --seed 1"),
+        ("--env=jumanji:Snake-v1", "--env=jumanji --env.id Snake-v1"),
+        ("--env craftax", "--env craftax"),
+        ("--env mine.py:Mine --learner my.module:Mine", None),
+        ("--name gymnax:CartPole-v1", None),
+    ],
+)
+def test_an_environment_of_a_library_in_one_word(words, expected):
+    assert with_ids(words.split()) == (expected or words).split()
+
+
+def test_an_environment_in_one_word_is_that_of_the_option():
+    words = ["rl2", "--env", "jumanji:Snake-v1", "--env.horizon", "20"]
+    _, config = read_run(RunOptions, "train", words, "{prog}")
+    assert config.env == envs.make("jumanji", id="Snake-v1", horizon=20)
+
+
+@pytest.mark.parametrize(
+    ("name", "id_"),
+    [
+        pytest.param("gymnax", "MNISTBandit-bsuite", marks=on_this_python),
+        ("jumanji", "Sokoban-v0"),
+    ],
+)
+def test_data_that_cannot_be_downloaded(name, id_, monkeypatch):
+    def make(id_):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(importlib.import_module(name), "make", make)
+    with pytest.raises(UserError, match=rf"env.id='{id_}' needs data .*no route to host"):
+        envs.make(name, id=id_).validate()
+
+
+@dataclasses.dataclass(frozen=True)
+class Params:
+    """Parameters as libraries have them."""
+
+    force: float = 1.5
+    health: int = 5
+    is_hard: bool = False
+    max_steps_in_episode: int = 100
+    angles: tuple = (None, None)
+
+    def replace(self, **values):
+        return dataclasses.replace(self, **values)
+
+
+def test_integers_and_booleans_stay_what_they_are():
+    draws = {"force": jnp.float32(2.7), "health": jnp.float32(2.7), "is_hard": jnp.float32(1)}
+    params = with_values(Params(), draws)
+    assert (float(params.force), int(params.health), bool(params.is_hard)) == (
+        pytest.approx(2.7),
+        3,
+        True,
+    )
+    assert (params.health.dtype, params.is_hard.dtype) == (jnp.int32, jnp.bool_)
+
+
+@pytest.mark.parametrize("name", ["strength", "max_steps_in_episode", "angles"])
+def test_what_may_differ_between_tasks(name):
+    check_vary(("force=1..2", "health=1..3", "is_hard=0,1"), Params(), "Mine")
+    with pytest.raises(UserError, match=f"{name!r}.*it has force, health, is_hard"):
+        check_vary((f"{name}=1..2",), Params(), "Mine")
+
+
+def test_masks_of_the_parts_of_an_action_one_by_one():
+    """As in Cleaner-v0, whose three agents have four moves each."""
+    theirs = np.array([[1, 0, 1, 1], [0, 1, 1, 0], [1, 1, 0, 0]], bool)
+    expected = [
+        all(theirs[part, value] for part, value in enumerate(parts))
+        for parts in np.ndindex(4, 4, 4)
+    ]
+    assert sum(expected) == 3 * 2 * 2
+    assert joint_mask((4, 4, 4), jnp.asarray(theirs)).tolist() == expected
+
+
+def test_masks_of_the_parts_of_an_action_together():
+    """Minesweeper-v0: an action is a row and a column."""
+    env = envs.make("jumanji", id="Minesweeper-v0")
+    env.validate()
+    assert env.action_space == Discrete(100)
+    task = env.sample(jax.random.key(0))
+    start = jax.jit(env.reset)(task, jax.random.key(0))
+    assert env.action_mask(task, start).all()
+    after = jax.jit(env.step)(task, start, jnp.int32(37))
+    allowed = np.asarray(env.action_mask(task, after))
+    assert allowed.tolist() == [action != 37 for action in range(100)]
+    opened = np.asarray(after.simulator[0].board) != start.simulator[0].board
+    assert np.argwhere(opened).tolist() == [[3, 7]]
+
+
+@pytest.mark.parametrize(("end", "done"), [("termination", True), ("truncation", False)])
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_a_time_limit_of_jumanji_is_no_termination(end, done, shape):
+    """Also where each of several agents has a discount."""
+    types = importlib.import_module("jumanji.types")
+    observation = collections.namedtuple("Observation", ["board"])(jnp.zeros(3))
+    timestep = getattr(types, end)(jnp.ones(shape), observation, shape=shape)
+    assert timestep.last()
+    assert bool(episode_state((4,), (), timestep, jnp.float32(0)).done) == done
+
+
+@pytest.mark.parametrize("name", ["gymnax", "jumanji", "craftax"])
 def test_a_library_that_is_missing_is_told_with_the_remedy(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     module = sys.modules[envs.get(name).__module__]

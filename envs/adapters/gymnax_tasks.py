@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.registry import suggestion
 from metarl_jax.core.spaces import ActionSpace, Box, Discrete
 from metarl_jax.core.trees import strongly_typed
 from metarl_jax.core.validation import bounded
-from metarl_jax.envs.adapters.library import check_id, require
-from metarl_jax.envs.adapters.ranges import Range, parse_range
+from metarl_jax.envs.adapters.library import check_id, downloads, require
+from metarl_jax.envs.adapters.ranges import Range
+from metarl_jax.envs.adapters.vary import check_vary, read_ranges, sample_values, with_values
 from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
 
 
@@ -23,7 +23,7 @@ from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
 class GymnaxTasks(TaskDistribution):
     """An environment of gymnax, whose parameters differ from task to task.
 
-      metarl train rl2 --env gymnax --env.id CartPole-v1 --env.vary gravity=5..15 force_mag=-10,10
+      metarl train rl2 --env gymnax:CartPole-v1 --env.vary gravity=5..15 force_mag=-10,10
 
     The task is a dictionary of the varied parameters, `[]` float32 each; all others are gymnax's. They are traced: a
     new task needs no compilation. Derived parameters are not adjusted: who varies `length` of CartPole-v1 may want to
@@ -64,18 +64,11 @@ class GymnaxTasks(TaskDistribution):
     @property
     def ranges(self) -> dict[str, Range]:
         """The varied parameters by name."""
-        return {
-            name: parse_range(text, f"env.vary: {name}")
-            for name, _, text in (entry.partition("=") for entry in self.vary)
-        }
+        return read_ranges(self.vary)
 
     def sample(self, key: jax.Array, split: str = "train") -> dict[str, jax.Array]:
         check_split(self, split)
-        keys = jax.random.split(key, len(self.vary))
-        return {
-            name: numbers.sample(k, outside=split == "ood")
-            for (name, numbers), k in zip(self.ranges.items(), keys, strict=True)
-        }
+        return sample_values(self.ranges, key, outside=split == "ood")
 
     def reset(self, task: dict[str, jax.Array], key: jax.Array) -> EnvState:
         reset_key, step_key = jax.random.split(key)
@@ -101,28 +94,13 @@ class GymnaxTasks(TaskDistribution):
         return jnp.stack([task[name] for name in self.ranges])
 
     def validate(self) -> None:
-        load(self.id)
+        _, params = load(self.id)
         if not self.vary:
             raise UserError("env.vary is empty: name parameters that differ, as in gravity=5..15")
-        names = [entry.partition("=")[0] for entry in self.vary]
-        for name in names:
-            if names.count(name) > 1:
-                raise UserError(f"env.vary names {name!r} twice: give it one range")
-        params = load(self.id)[1]
-        known = [
-            field.name
-            for field in dataclasses.fields(params)
-            if np.ndim(getattr(params, field.name)) == 0 and field.name != "max_steps_in_episode"
-        ]
-        for name in self.ranges:
-            if name not in known:
-                hint = suggestion(name, known) or ""
-                raise UserError(
-                    f"env.vary: {self.id} has no numeric parameter {name!r}{hint}; it has {', '.join(known)}"
-                )
+        check_vary(self.vary, params, self.id)
 
     def _params(self, task: dict[str, jax.Array]) -> Any:
-        return load(self.id)[1].replace(**task)
+        return with_values(load(self.id)[1], task)
 
 
 @functools.cache
@@ -130,11 +108,11 @@ def load(name: str) -> tuple[Any, Any]:
     """Returns an environment of gymnax and its parameters. Made eagerly: the first call may be inside a trace.
 
     Raises:
-      UserError: if gymnax is not installed, or has no such environment.
+      UserError: if gymnax is not installed, has no such environment, or lacks the data of this one.
     """
     gymnax = require("gymnax", "gymnax")
     check_id("id", name, list(gymnax.registered_envs))
-    with jax.ensure_compile_time_eval():
+    with jax.ensure_compile_time_eval(), downloads(name):
         return gymnax.make(name)
 
 

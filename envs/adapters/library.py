@@ -1,6 +1,8 @@
 """How adapters find the library that they adapt, and an environment in it."""
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from types import ModuleType
 
 from metarl_jax.core.errors import UserError
@@ -32,3 +34,20 @@ def check_id(field: str, value: str, known: list[str]) -> None:
     if value not in known:
         hint = suggestion(value, known) or f": choose one of {', '.join(sorted(known)[:12])}, …"
         raise UserError(f"env.{field}={value!r} is unknown to the library{hint}")
+
+
+@contextlib.contextmanager
+def downloads(name: str) -> Iterator[None]:
+    """Surrounds the making of an environment, for which a library may fetch data.
+
+    Raises:
+      UserError: if the data cannot be had.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"env.id={name!r} needs data that its library downloads, which failed ({reason}): make it once with a "
+            "connection, or choose another environment"
+        ) from error

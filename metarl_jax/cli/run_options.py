@@ -35,7 +35,8 @@ class RunOptions(Config):
 
     name: tyro.conf.Suppress[str] = "custom"
     env_name: Annotated[str, tyro.conf.arg(name="env", metavar="ENV")] = ""
-    """Task distribution: a name of `metarl list`, path/to/file.py:CLASS or package.module:CLASS."""
+    """Task distribution: a name of `metarl list`, LIBRARY:ID for `--env LIBRARY --env.id ID` (gymnax:CartPole-v1),
+    path/to/file.py:CLASS or package.module:CLASS."""
     learner_name: Annotated[str, tyro.conf.arg(name="learner", metavar="LEARNER")] = ""
     """Learner: a name of `metarl list`, path/to/file.py:CLASS or package.module:CLASS."""
     outer_name: Annotated[str, tyro.conf.arg(name="outer", metavar="METHOD")] = ""
@@ -93,7 +94,7 @@ def read_run(cls: type[Run], command: str, args: Sequence[str], what: str) -> tu
       UserError: naming the flag or field, the value and the remedy.
       SystemExit: after `--help`.
     """
-    word, rest = split_subject(args)
+    word, rest = split_subject(with_ids(args))
     if asks_for_help(word, rest):
         print(reflow(subject_help(command, what.format(prog=f"metarl {command} PRESET"))))
         raise SystemExit(0)
@@ -103,6 +104,24 @@ def read_run(cls: type[Run], command: str, args: Sequence[str], what: str) -> tu
     config = options.config(subject.hint)
     check_fields(options)
     return options, config
+
+
+def with_ids(args: Sequence[str]) -> list[str]:
+    """Returns the arguments with `--env LIBRARY:ID`, such as gymnax:CartPole-v1, as `--env LIBRARY --env.id ID`."""
+    words: list[str] = []
+    for before, word in itertools.pairwise(["", *args]):
+        flag = "--env=" if word.startswith("--env=") else ""
+        library, colon, name = word.removeprefix(flag).partition(":")
+        if colon and (flag or before == "--env") and library in _libraries():
+            words += [flag + library, "--env.id", name]
+        else:
+            words.append(word)
+    return words
+
+
+def _libraries() -> list[str]:
+    """The environments of which a field says which of another library is meant."""
+    return [name for name in envs.names() if envs.registry.entry(name).group == envs.LIBRARIES]
 
 
 def split_subject(args: Sequence[str]) -> tuple[str | None, list[str]]:
