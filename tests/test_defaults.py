@@ -99,7 +99,9 @@ def test_what_is_listed_of_an_environment_is_so(env):
                 default_config(learner, env)
 
 
-@pytest.mark.parametrize("env", envs.names())
+@pytest.mark.parametrize(
+    "env", [pytest.param(x, marks=pytest.mark.slow) if x == "craftax" else x for x in envs.names()]
+)
 def test_every_pair_is_traced(env):
     for learner in learners.names():
         config = small(learner, env)
