@@ -103,25 +103,21 @@ def slowdowns(
 def table(found: dict[float, Slowdowns]) -> str:
     """Returns the table of slowdowns by load, in Markdown."""
     policies = next(iter(found.values()))
-    lines = [
-        f"| slowdown at load | {' | '.join(f'{load:g}' for load in found)} |",
-        f"|---|{'---|' * len(found)}",
-    ]
-
-    def row(label: str, cells: list[str]) -> None:
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-
-    for name, values in policies.items():
-        for index, episode in ((0, "first episode"), (-1, "last episode"))[values.shape[1] == 1 :]:
-            means = [f"{mine[name][:, index].mean():.2f}" for mine in found.values()]
-            row(f"{name}, {episode}", means)
-    for name in policies:
-        if name != TRAINED:
-            row(
-                f"{TRAINED} − {name}, last episode",
-                [difference(mine[TRAINED][:, -1], mine[name][:, -1]) for mine in found.values()],
-            )
-    return "\n".join(lines)
+    num_rounds = policies[TRAINED].shape[1]
+    episodes = {"": 0} if num_rounds == 1 else {", first episode": 0, ", last episode": -1}
+    rows = {
+        name + episode: [f"{mine[name][:, index].mean():.2f}" for mine in found.values()]
+        for name in policies
+        for episode, index in episodes.items()
+    } | {
+        f"{TRAINED} − {name}": [
+            difference(mine[TRAINED][:, -1], mine[name][:, -1]) for mine in found.values()
+        ]
+        for name in policies
+        if name != TRAINED
+    }
+    head = {"slowdown at load": [f"{load:g}" for load in found], "---": ["---"] * len(found)}
+    return "\n".join(f"| {name} | {' | '.join(cells)} |" for name, cells in (head | rows).items())
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> str:
