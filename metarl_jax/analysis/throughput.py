@@ -63,6 +63,7 @@ def measure(
             "num_rounds": config.num_rounds,
             "num_episodes": config.num_episodes,
             "episode_length": config.env.episode_length,
+            "num_steps": spec.segment_steps,
         },
         "repeats": repeats,
         "calls_per_measurement": calls,

@@ -109,10 +109,14 @@ def print_variants(report: dict[str, Any]) -> None:
 def print_report(report: dict[str, Any]) -> None:
     """Prints the result of `metarl_jax.analysis.throughput.measure` as tables."""
     device, sizes = report["device"], report["sizes"]
-    batch = ", ".join(f"{sizes[f'num_{axis}']} {axis}" for axis in ("tasks", "rounds", "episodes"))
+    if sizes["num_steps"] is None:
+        each = f"{sizes['num_rounds']} rounds, {sizes['num_episodes']} episodes of {sizes['episode_length']} steps"
+    else:
+        each = (
+            f"{sizes['num_episodes']} episodes side by side, {sizes['num_steps']} steps of a trial"
+        )
     show(
-        f"[bold]{report['preset']}[/] on {describe(device)}, jax {device['jax']}: {batch} of "
-        f"{sizes['episode_length']} steps"
+        f"[bold]{report['preset']}[/] on {describe(device)}, jax {device['jax']}: {sizes['num_tasks']} tasks, {each}"
     )
     show(_throughput_table(report))
     show(_parts_table(report))
