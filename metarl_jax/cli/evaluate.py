@@ -85,8 +85,8 @@ def main(args: list[str]) -> int:
 
     reporter = Reporter(Console(stderr=options.json))
     fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    as_json, told = fields.pop("json"), fields.pop("told")
-    result = evaluate_run(run_dir, **fields, told_run=told, console=reporter)
+    as_json = fields.pop("json")
+    result = evaluate_run(run_dir, **fields, console=reporter)
     if as_json:
         print(json.dumps(result, indent=2))
     for evaluation in result.get("splits", {"": result}).values() if not as_json else ():

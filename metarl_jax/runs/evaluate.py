@@ -30,7 +30,7 @@ def evaluate_run(
     *,
     env: TaskDistribution | None = None,
     split: str = "test",
-    told_run: Path | str | None = None,
+    told: Path | str | None = None,
     num_tasks: int | None = None,
     num_rounds: int | None = None,
     num_episodes: int | None = None,
@@ -49,7 +49,7 @@ def evaluate_run(
       env: other tasks than those of the run, for which its learner has the same parameters; those of the run when not
         given.
       split: split of the tasks, or `all` of them.
-      told_run: the folder of a run in the same environment that observes the task (`env.told_task`), as an upper
+      told: the folder of a run in the same environment that observes the task (`env.told_task`), as an upper
         control.
       num_tasks: number of tasks; as in the configuration when not given.
       num_rounds: rounds of a trial (K); as in the configuration when not given.
@@ -85,7 +85,7 @@ def evaluate_run(
     for name in splits:
         check_split(config.env, name)
     check_strategies(config.env, strategies)
-    told = None if told_run is None else ToldRun(told_run, config, runtime, reporter.warn)
+    control = None if told is None else ToldRun(told, config, runtime, reporter.warn)
     changed = _changed_tasks(trained, config)
     if changed:
         reporter.say(f"other tasks than in training: {_describe(changed)}")
@@ -101,10 +101,11 @@ def evaluate_run(
     def evaluate(split: str) -> dict[str, Any]:
         what = f"{config.evaluation.num_tasks} tasks of split {split!r}"
         with reporter.busy(f"evaluating step {saved.step} in {what}"):
-            returns, (evaluation,) = report.evaluations(run, shown, split, strategies)
-        if told is not None:
+            found = report.evaluations(run, shown, split, strategies)
+        (evaluation,) = found.reports
+        if control is not None:
             with reporter.busy(f"evaluating the control that observes the task in {what}"):
-                evaluation["told"] = told.compare(run, returns, split)
+                evaluation["told"] = control.compare(run, found, split)
         return evaluation | ({"changed": now} if changed else {})
 
     found = {name: evaluate(name) for name in splits}

@@ -38,6 +38,20 @@ class Shown(NamedTuple):
     last_step: int
 
 
+class Evaluated(NamedTuple):
+    """What was found in held-out tasks.
+
+    Attributes:
+      returns: `[tasks, K]`, or `[M, tasks, K]` in a sweep.
+      random: of the random policy in the same tasks, of the same shape.
+      reports: the content of `eval.json`, of each member.
+    """
+
+    returns: np.ndarray
+    random: np.ndarray
+    reports: list[dict[str, Any]]
+
+
 def best(run: Run, trained: Trained) -> Shown:
     """Loads the best checkpoint of each member by held-out return; the last one if there is no best, or it is
     damaged."""
@@ -57,7 +71,7 @@ def best(run: Run, trained: Trained) -> Shown:
     return Shown(state, checkpoints, steps, last)
 
 
-def evaluate_best(run: Run, trained: Trained) -> tuple[np.ndarray, list[dict[str, Any]]]:
+def evaluate_best(run: Run, trained: Trained) -> Evaluated:
     """Evaluates each member at its best checkpoint, as at the end of training.
 
     Raises:
@@ -69,12 +83,9 @@ def evaluate_best(run: Run, trained: Trained) -> tuple[np.ndarray, list[dict[str
         return evaluations(run, best(run, trained), run.config.evaluation.split)
 
 
-def evaluations(
-    run: Run, shown: Shown, split: str, strategies: Sequence[str] = ()
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Returns held-out returns `[tasks, K]` or `[M, tasks, K]`, and the content of `eval.json` of each member. The
-    tasks are not those by which checkpoints were ranked during training, because selection biases the best one upwards.
-    The controls act in the same tasks as the learner.
+def evaluations(run: Run, shown: Shown, split: str, strategies: Sequence[str] = ()) -> Evaluated:
+    """Evaluates the shown states and the controls in the same held-out tasks. These are not the tasks by which
+    checkpoints were ranked during training, because selection biases the best one upwards.
 
     Args:
       strategies: known strategies of the task distribution to evaluate beside the random policy and the oracle.
@@ -91,6 +102,7 @@ def evaluations(
     controls = [
         run.executables.evaluate_control(name, key, split, num_tasks, shown.steps) for name in names
     ]
+    random = controls[0][RETURN]
     ceiling = bayes_optimal(run, split, returns.shape[-1])
     parameters = count_parameters(run)
     members = zip(*map(run.executables.by_member, (returns, measured, *controls)), strict=True)
@@ -110,7 +122,7 @@ def evaluations(
         if env.note:
             evaluation["note"] = env.note
         found.append(finite(evaluation))
-    return returns, found
+    return Evaluated(returns, random, found)
 
 
 def _metrics(reported: dict[str, np.ndarray]) -> dict[str, Any]:

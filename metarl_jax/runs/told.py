@@ -14,6 +14,7 @@ from metarl_jax.program.evaluation import RETURN
 from metarl_jax.runs.executables import REPORTS
 from metarl_jax.runs.json_files import finite
 from metarl_jax.runs.loop import Run
+from metarl_jax.runs.report import Evaluated
 from metarl_jax.runs.restore import open_run, reopen
 
 
@@ -45,21 +46,17 @@ class ToldRun:
         self._saved = open_run(folder, dataclasses.replace(own, evaluation=evaluation), warn)
         self.path = folder.path
 
-    def compare(self, run: Run, returns: np.ndarray, split: str) -> dict[str, Any]:
-        """Compares the returns `[tasks, K]` of a run with those of this one, in the same tasks.
+    def compare(self, run: Run, found: Evaluated, split: str) -> dict[str, Any]:
+        """Compares what was found of a run with the returns of this one, in the same tasks.
 
         The result has `run`, `step`, the `return_mean` of this run by round, and of each round of the other one
         `relative`, (return − random)/(told − random), with its 95% interval `relative_ci95` over tasks. Told is the
         return of this run in its last round, and random that of the random policy in all rounds.
         """
-        key, num_tasks = run.executables.evaluation_key(REPORTS), len(returns)
+        key, num_tasks = run.executables.evaluation_key(REPORTS), len(found.returns)
         told = self._saved.executables.evaluate(self._saved.state, key, split, num_tasks)[RETURN]
-        random = run.executables.evaluate_control(
-            "random", key, split, num_tasks, [self._saved.step]
-        )[RETURN]
-        together = finite_tasks(
-            np.concatenate([returns, told[:, -1:], random.mean(axis=1, keepdims=True)], axis=1)
-        )
+        random = found.random.mean(axis=1, keepdims=True)
+        together = finite_tasks(np.concatenate([found.returns, told[:, -1:], random], axis=1))
         relative, ends = relative_returns(together[:, :-2], together[:, -2], together[:, -1])
         return finite(
             {

@@ -145,7 +145,7 @@ def _make_run(
 
 def _finish(run: Run, trained: Trained) -> dict[str, Any]:
     """Writes, prints and draws the evaluation of the best checkpoint."""
-    _, (evaluation,) = report.evaluate_best(run, trained)
+    (evaluation,) = report.evaluate_best(run, trained).reports
     (folder,) = run.folders
     write_json(folder.evaluation, evaluation)
     run.reporter.curve(evaluation)

@@ -133,7 +133,7 @@ def _opened(
 
 def _finish(run: Run, sweep: Sweep, folder: SweepFolder, trained: Trained) -> dict[str, Any]:
     """Completes the folder of each member; writes and prints the ranked results."""
-    returns, evaluations = report.evaluate_best(run, trained)
+    returns, _, evaluations = report.evaluate_best(run, trained)
     for mine, evaluation in zip(run.folders, evaluations, strict=True):
         write_json(mine.evaluation, evaluation)
     _save_members(run, trained)
