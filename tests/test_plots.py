@@ -9,7 +9,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from metarl_jax.analysis import plots
+from metarl_jax.analysis import plots, structure_plots, table_plots
+from metarl_jax.analysis.figures import floats
 
 
 def _statistics(mean):
@@ -54,7 +55,7 @@ def test_no_choice_of_a_backend_is_in_the_way(tmp_path, backend, used):
 
 
 def test_a_control_far_off_does_not_flatten_the_curve():
-    low, high = plots._bounds(plots._floats([-31.0, -4.0]), plots._floats([-29.0, -2.0]))
+    low, high = plots._bounds(floats([-31.0, -4.0]), floats([-29.0, -2.0]))
     assert low < -61.0
     assert low > -1e3
     assert high > 0.0
@@ -62,7 +63,7 @@ def test_a_control_far_off_does_not_flatten_the_curve():
 
 def test_grid_belief(tmp_path):
     generator = np.random.default_rng(0)
-    plots.grid_belief(
+    structure_plots.grid_belief(
         generator.normal(size=(10, 5, 5)), np.zeros((10, 2)), (4, 1), tmp_path / "belief.png"
     )
     assert matplotlib.image.imread(tmp_path / "belief.png").std() > 0
@@ -73,5 +74,5 @@ def test_returns_against(tmp_path, num_tasks):
     generator = np.random.default_rng(0)
     mass = generator.normal(size=num_tasks)
     returns = {"one": mass**2, "other": generator.normal(size=num_tasks)}
-    plots.returns_against(mass, "mass, kg", returns, tmp_path / "returns.png")
+    table_plots.returns_against(mass, "mass, kg", returns, tmp_path / "returns.png")
     assert matplotlib.image.imread(tmp_path / "returns.png").std() > 0

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from metarl_jax.analysis.plots import returns_against
+from metarl_jax.analysis.table_plots import returns_against
 from metarl_jax.cli.output import check_picture
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
 from metarl_jax.core.paths import local_path

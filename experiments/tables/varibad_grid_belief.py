@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.analysis.plots import grid_belief
+from metarl_jax.analysis.structure_plots import grid_belief
 from metarl_jax.cli.output import check_picture
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
 from metarl_jax.core.paths import local_path

@@ -70,7 +70,7 @@ def main(args: list[str]) -> int:
     else:
         print_report(report)
     if options.plot is not None:
-        from metarl_jax.analysis.plots import estimator_bias
+        from metarl_jax.analysis.table_plots import estimator_bias
 
         estimator_bias(report, options.plot)
         say_written(options.plot)

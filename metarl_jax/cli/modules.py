@@ -52,7 +52,7 @@ def main(args: list[str]) -> int:
     check_folder("out", out)
     start_backend(options.runtime.platform)
 
-    from metarl_jax.analysis import modules, plots
+    from metarl_jax.analysis import modules, structure_plots
     from metarl_jax.runs.restore import load
 
     program, state, *_ = load(run_dir, options.checkpoint, options.runtime)
@@ -64,8 +64,8 @@ def main(args: list[str]) -> int:
         print_structure(summary)
     files = [out / name for name in ("structure.json", "modules.png", "routing.png")]
     write_json(files[0], summary)
-    plots.module_graph(learned.strength, learned.routing.mean(0), files[1])
-    plots.routing_map(learned.routing, learned.skill, files[2])
+    structure_plots.module_graph(learned.strength, learned.routing.mean(0), files[1])
+    structure_plots.routing_map(learned.routing, learned.skill, files[2])
     say_written(*files)
     return 0
 

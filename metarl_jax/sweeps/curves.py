@@ -98,4 +98,4 @@ def _history(row: Row) -> dict[int, tuple[float, float]]:
 def _stack(values: Sequence[Sequence[float | None]]) -> np.ndarray:
     """Stacks rows of numbers, cut to the shortest."""
     length = min(map(len, values))
-    return np.array([[np.nan if x is None else x for x in row[:length]] for row in values], float)
+    return np.array([row[:length] for row in values], float)
