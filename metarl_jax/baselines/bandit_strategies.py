@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from metarl_jax.baselines.base import Strategy
+from metarl_jax.baselines.base import Strategy, always
 from metarl_jax.baselines.gittins import gittins_index
 from metarl_jax.baselines.sampling import sample_beta
 from metarl_jax.core.distributions import Categorical
@@ -23,9 +23,6 @@ from metarl_jax.core.types import Array, Key, PolicyOut, TimeStep
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.learners.base import MetaLearner
-
-NEVER = -1e9
-"""Logit of an action that is not taken; finite, so that entropies are."""
 
 
 class Belief(struct.PyTreeNode):
@@ -62,8 +59,7 @@ class BanditStrategy(Strategy):
 
     def logits(self, scores: Array) -> Array:
         """Log-probabilities `[E, k]`: all on the best arm, and of equal ones on the first."""
-        best = jnp.argmax(scores, axis=-1, keepdims=True)
-        return jnp.where(jnp.arange(scores.shape[-1]) == best, 0.0, NEVER)
+        return always(jnp.argmax(scores, axis=-1), scores.shape[-1]).logits
 
     def make(self, env: Bandit, num_rounds: int) -> MetaLearner:
         """Returns the strategy for trials of n = `num_rounds` pulls."""

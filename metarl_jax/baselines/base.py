@@ -2,8 +2,18 @@
 
 from typing import Any
 
+import jax.numpy as jnp
+
+from metarl_jax.core.distributions import Categorical
 from metarl_jax.core.registry import Named
+from metarl_jax.core.types import Array
 from metarl_jax.learners.base import MetaLearner
+
+
+def always(action: Array, num_actions: int) -> Categorical:
+    """Returns the distribution that takes this action, `[...]` int32."""
+    is_taken = jnp.arange(num_actions) == action[..., None]
+    return Categorical(jnp.zeros(is_taken.shape)).masked(is_taken)
 
 
 class Strategy(Named):

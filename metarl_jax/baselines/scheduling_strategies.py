@@ -8,11 +8,9 @@ References:
 import dataclasses
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 
-from metarl_jax.baselines.base import Strategy
-from metarl_jax.core.distributions import Categorical
+from metarl_jax.baselines.base import Strategy, always
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.types import Array, PolicyOut, TimeStep
 from metarl_jax.core.validation import bounded
@@ -26,7 +24,6 @@ from metarl_jax.envs.job_scheduling import (
 )
 from metarl_jax.learners.base import MetaLearner
 
-NEVER = -1e9
 UNKNOWN_DURATION = 4.0
 """Assumed duration, in time steps, of a class of which no job has finished yet."""
 
@@ -72,22 +69,9 @@ class Heuristic(Strategy):
                 believed = jnp.where(known > 0, known, UNKNOWN_DURATION)
                 duration = jnp.einsum("evc,ec->ev", seen.classes, believed)
             action = best_job(seen, self.score(seen, duration))
-            logits = jnp.where(jax.nn.one_hot(action, NUM_VISIBLE + 1) > 0, 0.0, NEVER)
-            return PolicyOut(Categorical(logits), jnp.zeros(action.shape)), known
+            return PolicyOut(always(action, NUM_VISIBLE + 1), jnp.zeros(action.shape)), known
 
         return MetaLearner(init=lambda key: (), begin=begin, act=act)
-
-
-@dataclasses.dataclass(frozen=True)
-class ShortestJobFirst(Heuristic):
-    """The shortest job; in the variant `classes` that is the control `oracle`, or `bookkeeper`."""
-
-    name: ClassVar[str] = "sjf"
-    needs_durations: ClassVar[bool] = True
-
-    def score(self, seen: Seen, duration: Array) -> Array:
-        del seen
-        return -duration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +84,14 @@ class Bookkeeper(Heuristic):
     def score(self, seen: Seen, duration: Array) -> Array:
         del seen
         return -duration
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortestJobFirst(Bookkeeper):
+    """The shortest job; in the variant `classes` that is the control `oracle`, or `bookkeeper`."""
+
+    name: ClassVar[str] = "sjf"
+    needs_durations: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -96,11 +96,12 @@ def _table(rows: Sequence[Row], rounds: Sequence[str] = ()) -> Table:
 def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
     words = _chosen_rounds(rows, rounds)
     returns = [Column(_heading(rows, word), [_cell(row, word) for row in rows]) for word in words]
-    if any(row.scale for row in rows):
+    relative = [row.relative() for row in rows]
+    if any(relative):
         returns += [
             Column(
                 f"{_heading(rows, word)}\n(relative to told)",
-                [_cell(row.relative(), word) if row.scale else "" for row in rows],
+                [_cell(row, word) if row else "" for row in relative],
             )
             for word in words
             if word != "sum"
@@ -216,7 +217,7 @@ def _count(value: int | None) -> str:
 
 def _as_json(row: Row) -> dict[str, Any]:
     """Returns all numbers of a row, ready for JSON."""
-    is_control = not row.config
+    is_control, relative = not row.config, row.relative()
     return {
         "run": row.name if is_control else str(row.path),
         "is_control": is_control,
@@ -236,8 +237,8 @@ def _as_json(row: Row) -> dict[str, Any]:
         "total_ci95": row.total_ci95,
         "metrics": row.metrics,
         "counted_rounds": [index + 1 for index in row.counted],
-        "relative": row.relative().return_mean if row.scale else None,
-        "relative_ci95": row.relative().ci95 if row.scale else None,
+        "relative": relative and relative.return_mean,
+        "relative_ci95": relative and relative.ci95,
     }
 
 

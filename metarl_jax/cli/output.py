@@ -1,11 +1,21 @@
 """Output files of commands: checked before the work, and reported after it."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from metarl_jax.core.errors import UserError
+
+PICTURES = (".png", ".svg", ".pdf")
+"""Endings of figure formats."""
+
+
+def check_ending(field: str, path: Path, endings: Sequence[str]) -> None:
+    """Raises `UserError` if the path ends with none of these."""
+    if path.suffix.lower() not in endings:
+        raise UserError(f"{field}={str(path)!r} must end with one of {', '.join(endings)}")
 
 
 def check_output(field: str, path: Path | None) -> None:
@@ -24,9 +34,9 @@ def check_output(field: str, path: Path | None) -> None:
 
 def check_picture(field: str, path: Path | None) -> None:
     """Calls `check_output`, and raises `UserError` if the ending is not that of a figure format."""
+    if path is not None:
+        check_ending(field, path, PICTURES)
     check_output(field, path)
-    if path is not None and path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise UserError(f"{field}={str(path)!r} must end in .png, .pdf or .svg")
 
 
 def check_folder(field: str, path: Path) -> None:

@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 
 from metarl_jax.cli.options import parse
-from metarl_jax.cli.output import check_output, say_written
+from metarl_jax.cli.output import check_picture, say_written
 from metarl_jax.core.errors import UserError
 
 HELP = """Draw runs and sweeps side by side: held-out return while training, against env-steps and against
@@ -17,8 +17,6 @@ are one line, with a 95% band over seeds; a single run has a band over tasks.
 
   metarl plot runs/maml-point-robot-seed0 runs/anil-point-robot-seed0
   metarl plot runs/family/* --out curves.svg"""
-
-ENDINGS = (".png", ".svg", ".pdf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +34,7 @@ def main(args: list[str]) -> int:
     options = parse(PlotOptions, args, prog="metarl plot", description=HELP)
     if not options.run_dirs:
         raise UserError("metarl plot needs folders of runs or sweeps: see metarl plot --help")
-    if options.out.suffix not in ENDINGS:
-        raise UserError(f"out={str(options.out)!r} must end with one of {', '.join(ENDINGS)}")
-    check_output("out", options.out)
+    check_picture("out", options.out)
     errors = Console(stderr=True, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     from metarl_jax.analysis.plots import learning_curves

@@ -8,10 +8,9 @@ import tyro
 from rich.console import Console
 
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.output import check_output, say_written
+from metarl_jax.cli.output import check_ending, check_output, say_written
 from metarl_jax.cli.run_dir import read_run_dir
 from metarl_jax.config import RuntimeConfig, Which
-from metarl_jax.core.errors import UserError
 from metarl_jax.core.validation import bounded
 from metarl_jax.core.writing import replacing
 from metarl_jax.envs.base import check_split
@@ -54,8 +53,7 @@ def main(args: list[str]) -> int:
         "render", args, HELP, lambda config: RenderOptions(config.runtime)
     )
     out = options.out or run_dir / "agent.html"
-    if out.suffix not in ENDINGS:
-        raise UserError(f"out={str(out)!r} must end with one of {', '.join(ENDINGS)}")
+    check_ending("out", out, ENDINGS)
     check_output("out", out)
     start_backend(options.runtime.platform)
 

@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from metarl_jax import learners
 from metarl_jax.core.errors import UserError
@@ -12,6 +12,8 @@ from metarl_jax.learners.base import LearnerConfig
 from metarl_jax.runs import user_files
 from metarl_jax.runs.folder import MEMBERS, SWEEP, RunFolder
 from metarl_jax.sweeps.rows import Config, Row, label
+
+Result = TypeVar("Result")
 
 
 def read_all(
@@ -29,21 +31,34 @@ def read_all(
       UserError: if no folder holds a result, or if `told` is not a run that observes the task, in the same tasks as one
         of them.
     """
-    rows: list[Row] = []
-    problems = []
-    for path in paths:
-        try:
-            rows += _rows(path, warn)
-        except UserError as error:
-            problems.append(str(error))
-    if not rows:
-        raise UserError("; ".join(problems) or "there is nothing to compare")
-    for problem in problems:
-        warn(f"{problem}; left out")
-    rows = label(rows)
+    found = read_each(
+        paths, lambda path: list(_rows(path, warn)), warn, "there is nothing to compare"
+    )
+    rows = label([row for rows in found for row in rows])
     if told is not None:
         rows = _with_scale(rows, told)
     return rows + _controls(rows)
+
+
+def read_each(
+    paths: Iterable[Path], read: Callable[[Path], Result], warn: Callable[[str], None], nothing: str
+) -> list[Result]:
+    """Reads folders, and leaves out those that cannot be read, with a warning.
+
+    Raises:
+      UserError: if none can be read: why, or `nothing` where there are no folders.
+    """
+    found, problems = [], []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except UserError as error:
+            problems.append(str(error))
+    if not found:
+        raise UserError("; ".join(problems) or nothing)
+    for problem in problems:
+        warn(f"{problem}; left out")
+    return found
 
 
 def _with_scale(rows: Sequence[Row], told: Path) -> list[Row]:

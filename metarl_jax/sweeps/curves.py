@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from metarl_jax.analysis.curves import Curve
-from metarl_jax.core.errors import UserError
 from metarl_jax.core.statistics import t_ci95
 from metarl_jax.runs.folder import MEMBERS, SWEEP
-from metarl_jax.sweeps.comparison import read_lines, read_run
+from metarl_jax.sweeps.comparison import read_each, read_lines, read_run
 from metarl_jax.sweeps.rows import Row, label
 
 
@@ -25,16 +24,8 @@ def read_curves(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Curv
     Raises:
       UserError: if no folder holds an evaluation.
     """
-    rows, problems = [], []
-    for run in (run for path in paths for run in _runs(path)):
-        try:
-            rows.append(read_run(run, warn))
-        except UserError as error:
-            problems.append(str(error))
-    if not rows:
-        raise UserError("; ".join(problems) or "there is nothing to draw")
-    for problem in problems:
-        warn(f"{problem}; left out")
+    runs = [run for path in paths for run in _runs(path)]
+    rows = read_each(runs, lambda run: read_run(run, warn), warn, "there is nothing to draw")
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(_configuration(row), []).append(row)

@@ -65,9 +65,11 @@ class Row(NamedTuple):
             return self.total_mean
         return sum(mean for mean in self.return_mean if mean is not None)
 
-    def relative(self) -> "Row":
-        """Returns the row with (return − random)/(told − random) instead of the returns of rounds."""
-        assert self.scale is not None
+    def relative(self) -> "Row | None":
+        """Returns the row with (return − random)/(told − random) instead of the returns of rounds; None without a
+        scale."""
+        if self.scale is None:
+            return None
         random, told = self.scale
 
         def of(value: float | None) -> float | None:
