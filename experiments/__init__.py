@@ -155,7 +155,10 @@ PRESETS = {
         ),
     },
     "xland": {
-        "rl2-xland": ("rl2_xland:CONFIG", "RL², trials of 1024 steps in segments of 32"),
+        "rl2-xland": (
+            "rl2_xland:CONFIG",
+            "RL², trials of 1024 steps in segments of 32: 9.4 a trial (0.8 untrained)",
+        ),
     },
     "bandit": {
         "rl2-bandit": (

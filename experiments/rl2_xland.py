@@ -2,6 +2,13 @@
 
 Their script updates 128 times within a trial of 4096 steps in 8192 environments, with a GRU of 1024 units; this preset
 updates 32 times within a trial of 1024 steps in 256 environments, with 128 units, so that it trains on a laptop.
+
+`metarl train rl2-xland`, one seed, 10.4M env-steps, twenty minutes on one shared core of an AMD EPYC: the return of a
+whole trial in held-out rulesets rises from 0.8 (95% interval 0.7 to 1.0, before training) to 9.4 (7.3 to 11.6), and the
+episodes that come to their end within it from 4.6 to 13.1. In the first four episodes, which every task finishes, the
+return is 0.42, 0.41, 0.42 and 0.41 (0.15 before training): the policy has learned to search, and not yet to remember
+within a trial. The published curves are of 10⁹ env-steps and more. In tables of `metarl eval`, later episodes are those
+of the tasks that finish many, which are the easy ones.
 """
 
 from metarl_jax.config import Config, EvaluationConfig
