@@ -1,21 +1,26 @@
 """The control that is told the task: what it sees, and how near others come to it."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from probes import Silent
 
 import metarl_jax
 from metarl_jax import envs
 from metarl_jax.baselines import evaluate_control
+from metarl_jax.cli.main import main
+from metarl_jax.config import EvaluationConfig, RuntimeConfig
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import flat_size
 from metarl_jax.core.statistics import relative_returns
 from metarl_jax.defaults import default_config
 from metarl_jax.envs.base import has_oracle, knows_regret
 from metarl_jax.envs.told_task import ToldTask, as_observed, untold
+from metarl_jax.learners.rl2 import RL2
 from metarl_jax.runs.told import check_told
 
 
@@ -83,3 +88,57 @@ def test_a_run_that_is_no_control_is_refused(told, mine, message):
     told, mine = (default_config("rl2", envs.make("grid_navi", **x)) for x in (told, mine))
     with pytest.raises(UserError, match=message):
         check_told("runs/told", told, mine)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folders of three short runs: one that is told the task, one that is not, and one evaluated in another split."""
+    folder, found = tmp_path_factory.mktemp("told"), []
+    for name, is_told, split in (
+        ("told", True, "test"),
+        ("plain", False, "test"),
+        ("other", False, "train"),
+    ):
+        env = envs.make("point_robot", told_task=is_told, horizon=5)
+        config = dataclasses.replace(
+            default_config("rl2", env),
+            learner=RL2(hidden_size=4, encoder_sizes=(4,)),
+            num_meta_steps=1,
+            num_tasks=8,
+            evaluation=EvaluationConfig(every=0, num_tasks=16, split=split),
+            runtime=RuntimeConfig(num_devices=1),
+        )
+        metarl_jax.train(config, folder / name, console=Silent())
+        found.append(folder / name)
+    return found
+
+
+def test_eval_says_how_near_each_split_comes(runs, capsys):
+    told, plain, _ = runs
+    assert main(["eval", str(plain), "--told", str(told), "--split", "all", "--json"]) == 0
+    splits = json.loads(capsys.readouterr().out)["splits"]
+    assert list(splits) == ["train", "test", "ood"]
+    for split, found in splits.items():
+        control = metarl_jax.evaluate(told, split=split, num_tasks=16, console=Silent())
+        assert found["told"]["return_mean"] == pytest.approx(control["return_mean"])
+        random = np.mean(found["controls"]["random"]["return_mean"])
+        expected = (np.array(found["return_mean"]) - random) / (control["return_mean"][-1] - random)
+        np.testing.assert_allclose(found["told"]["relative"], expected, rtol=1e-4)
+        for value, (low, high) in zip(expected, found["told"]["relative_ci95"], strict=True):
+            assert low < value < high
+    # `train` and `test` are draws of one distribution, here by the same keys.
+    assert splits["ood"]["return_mean"] != splits["test"]["return_mean"]
+
+
+def test_compare_says_how_near_runs_come(runs, capsys):
+    told, plain, other = runs
+    assert main(["compare", str(plain), str(other), "--told", str(told), "--json"]) == 0
+    rows = {row["run"]: row for row in json.loads(capsys.readouterr().out)}
+    control = json.loads((told / "eval.json").read_text())
+    random = np.mean(control["controls"]["random"]["return_mean"])
+    mine = rows[str(plain)]
+    expected = (np.array(mine["return_mean"]) - random) / (control["return_mean"][-1] - random)
+    np.testing.assert_allclose(mine["relative"], expected, rtol=1e-6)
+    assert rows[str(other)]["relative"] is None
+    assert main(["compare", str(other), "--told", str(told)]) == 2
+    assert "was evaluated in split 'test', and these runs in others" in capsys.readouterr().err

@@ -25,11 +25,12 @@ def read_all(
     Args:
       paths: folders of runs and sweeps.
       warn: receives messages about folders that are left out or not finished.
-      told: the folder of a run that observes the task; returns in the same tasks are also shown relative to it.
+      told: the folder of a run that observes the task; returns of runs in the same environment and split are also shown
+        relative to it.
 
     Raises:
-      UserError: if no folder holds a result, or if `told` is not a run that observes the task, in the same tasks as one
-        of them.
+      UserError: if no folder holds a result, or if `told` is not a run that observes the task, in the environment and
+        split of one of them.
     """
     found = read_each(
         paths, lambda path: list(_rows(path, warn)), warn, "there is nothing to compare"
@@ -62,8 +63,8 @@ def read_each(
 
 
 def _with_scale(rows: Sequence[Row], told: Path) -> list[Row]:
-    """Adds to rows of the same tasks the returns of the random policy and of the run `told`. Told is the return of that
-    run in its last round, and random the mean over all rounds.
+    """Adds to rows of the same environment and split the returns of the random policy and of the run `told`. Told is
+    the return of that run in its last round, and random the mean over all rounds.
     """
     config, evaluation = _read(told / "config.json"), _read(told / "eval.json")
     env = config.get("env", {})
@@ -74,12 +75,22 @@ def _with_scale(rows: Sequence[Row], told: Path) -> list[Row]:
     random = evaluation["controls"]["random"]["return_mean"]
     scale = sum(random) / len(random), evaluation["return_mean"][-1]
     tasks = env | {"told_task": False}
-    scaled = [row._replace(scale=scale) if row.config.get("env") == tasks else row for row in rows]
-    if not any(row.scale for row in scaled):
+    if not any(row.config.get("env") == tasks for row in rows):
         raise UserError(
             f"told={str(told)!r} was trained in other tasks than all of these runs: name one with the same environment"
         )
-    return scaled
+    split = evaluation["split"]
+
+    def is_comparable(row: Row) -> bool:
+        config = row.config
+        return config.get("env") == tasks and config.get("evaluation", {}).get("split") == split
+
+    if not any(map(is_comparable, rows)):
+        raise UserError(
+            f"told={str(told)!r} was evaluated in split {split!r}, and these runs in others: name one with the same "
+            "evaluation.split"
+        )
+    return [row._replace(scale=scale) if is_comparable(row) else row for row in rows]
 
 
 def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:
