@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from metarl_jax.runs.evaluate import evaluate_run as evaluate
     from metarl_jax.runs.restore import load
     from metarl_jax.runs.train import resume, train
+    from metarl_jax.searches.search import search
     from metarl_jax.sweeps.sweep import Sweep
     from metarl_jax.sweeps.train import train_sweep as sweep
 
@@ -80,6 +81,7 @@ __all__ = [
     "outer",
     "presets",
     "resume",
+    "search",
     "spaces",
     "sweep",
     "testing",
@@ -122,6 +124,7 @@ _SOURCES = {
     "evaluate": "metarl_jax.runs.evaluate:evaluate_run",
     "load": "metarl_jax.runs.restore:load",
     "resume": "metarl_jax.runs.train:resume",
+    "search": "metarl_jax.searches.search:search",
     "sweep": "metarl_jax.sweeps.train:train_sweep",
     "train": "metarl_jax.runs.train:train",
 }

@@ -15,9 +15,9 @@ from metarl_jax import envs
 from metarl_jax.cli.main import main
 from metarl_jax.cli.run_options import RunOptions, read_run, with_ids
 from metarl_jax.core.errors import UserError
+from metarl_jax.core.ranges import parse_range
 from metarl_jax.core.spaces import Box, Discrete
 from metarl_jax.envs.adapters.jumanji_tasks import episode_state, joint_mask
-from metarl_jax.envs.adapters.ranges import parse_range
 from metarl_jax.envs.adapters.vary import check_vary, with_values
 from metarl_jax.testing import check_env
 

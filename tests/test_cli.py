@@ -234,7 +234,8 @@ BAD = {
     f"sweep {PRESET} --grid inner-lr=0.1": "did you mean 'learner.inner_lr'",
     f"sweep {PRESET} --grid num-tasks=4,8": "'num_tasks' is of type int",
     f"sweep {PRESET} --grid learner.inner-lr": "must be FIELD=VALUE,VALUE",
-    f"sweep {PRESET} --grid learner.inner-lr=a": "must be numbers",
+    f"sweep {PRESET} --grid learner.inner-lr=a": "is no range: write LOW..HIGH",
+    f"sweep {PRESET} --grid learner.inner-lr=0.1..1": "a grid needs values with commas between",
     f"sweep {PRESET} --grid=learner.inner_lr=0.1,-1": "learner.inner_lr=-1.0 must be at least 0",
     f"sweep {PRESET} --group-size 0": "group_size=0 must be at least 1",
 }

@@ -30,6 +30,7 @@ ORDER = (
     "metarl_jax.viewer",
     "metarl_jax.runs",
     "metarl_jax.sweeps",
+    "metarl_jax.searches",
     "metarl_jax.experiments",
     "metarl_jax.cli",
     "metarl_jax.experiments.tables",

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.ranges import Range
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.trees import strongly_typed
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.adapters.library import check_id, require
-from metarl_jax.envs.adapters.ranges import Range
 from metarl_jax.envs.adapters.vary import check_vary, read_ranges, sample_values, with_values
 from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
 

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.errors import UserError
+from metarl_jax.core.ranges import Range
 from metarl_jax.core.spaces import ActionSpace, Box, Discrete
 from metarl_jax.core.trees import strongly_typed
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.adapters.library import check_id, downloads, require
-from metarl_jax.envs.adapters.ranges import Range
 from metarl_jax.envs.adapters.vary import check_vary, read_ranges, sample_values, with_values
 from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.errors import UserError
+from metarl_jax.core.ranges import Range, parse_range
 from metarl_jax.core.registry import suggestion
-from metarl_jax.envs.adapters.ranges import Range, parse_range
 
 TIME_LIMITS = ("max_steps_in_episode", "max_timesteps")
 """Parameters that may not differ: `horizon` is the time limit."""

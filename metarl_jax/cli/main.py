@@ -20,6 +20,10 @@ COMMANDS = {
         "metarl_jax.cli.sweep:main",
         "train every combination of values and seeds in one program",
     ),
+    "search": (
+        "metarl_jax.cli.search:main",
+        "search for the best hyperparameters, in any number of processes",
+    ),
     "check": ("metarl_jax.cli.check:main", "check a class of your own before training with it"),
     "resume": ("metarl_jax.cli.train:resume", "go on with a run or a sweep that was stopped"),
     "eval": ("metarl_jax.cli.evaluate:main", "evaluate a run on held-out tasks"),
@@ -162,6 +166,7 @@ commands:
   metarl train rl2-bandit --num-meta-steps 100 --run-dir runs/mine
   metarl eval runs/maml-point-robot-seed0 --split ood
   metarl sweep maml-point-robot --grid learner.inner-lr=0.03,0.1 --seeds 4
+  metarl search rl2-bandit --space outer.learning-rate=1e-4..1e-2:log --trials 50
 
 `metarl COMMAND --help` says more; `metarl train PRESET --help` shows every option.
 On a CPU every usable core is a device, unless JAX_NUM_CPU_DEVICES says otherwise.

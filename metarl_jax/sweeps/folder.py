@@ -119,9 +119,10 @@ def _to_dict(sweep: Sweep) -> dict[str, Any]:
         "points": [dict(point) for point in sweep.points],
         "num_seeds": sweep.num_seeds,
         "group_size": sweep.group_size,
+        "names": list(sweep.names),
     }
 
 
 def _from_dict(values: dict[str, Any]) -> Sweep:
     others = {name: values[name] for name in ("points", "num_seeds", "group_size")}
-    return Sweep(config=from_dict(values["config"]), **others)
+    return Sweep(config=from_dict(values["config"]), names=values.get("names", ()), **others)

@@ -8,6 +8,7 @@ from typing import Any
 
 from metarl_jax.config import Config
 from metarl_jax.core.errors import UserError
+from metarl_jax.core.ranges import parse_range
 from metarl_jax.core.registry import suggestion
 
 Axis = tuple[str, tuple[float, ...]]
@@ -34,34 +35,52 @@ def parse_axis(config: Config, text: str) -> Axis:
     """Parses `learner.inner-lr=0.03,0.1` into a name and its values; bounds are not checked.
 
     Raises:
-      UserError: for a malformed text, an unknown field (with the nearest one), or a field that is not a float.
+      UserError: for a malformed text, an unknown field (with the nearest one), a field that is not a float, or an
+        interval.
+    """
+    name, values = split_assignment(text, "grid", "FIELD=VALUE,VALUE,…: learner.inner-lr=0.03,0.1")
+    check_field(config, name)
+    choices = parse_range(values, name).choices
+    if not choices:
+        raise UserError(
+            f"grid={text!r} is an interval, and a grid needs values with commas between; `metarl search --space "
+            f"{text}` searches an interval"
+        )
+    return name, choices
+
+
+def split_assignment(text: str, option: str, form: str) -> tuple[str, str]:
+    """Splits `learner.inner-lr=VALUES` into the dotted name of a field, and the values.
+
+    Raises:
+      UserError: if it has another form than `form`.
     """
     name, equals, values = text.partition("=")
     name = name.strip().lstrip("-").replace("-", "_")
     if not equals or not name:
-        raise UserError(f"grid={text!r} must be FIELD=VALUE,VALUE,…: learner.inner-lr=0.03,0.1")
-    check_field(config, name)
-    try:
-        return name, tuple(float(value) for value in values.split(","))
-    except ValueError as error:
-        raise UserError(
-            f"grid={text!r}: {values!r} must be numbers with commas between: {name}=0.03,0.1"
-        ) from error
+        raise UserError(f"{option}={text!r} must be {form}")
+    return name, values
 
 
 def check_field(config: Config, name: str) -> None:
     """Raises `UserError` unless `name` is a float field of the configuration, or of a part of it."""
+    hint = field_type(config, name)
+    if float not in (hint, *typing.get_args(hint)):
+        kind = getattr(hint, "__name__", str(hint))
+        raise UserError(
+            f"swept field {name!r} is of type {kind}: one program can sweep floats only; train it "
+            "once for each value"
+        )
+
+
+def field_type(config: Config, name: str) -> Any:
+    """Returns the declared type of a field; raises `UserError` with the nearest name if there is no such field."""
     hints = dict(_leaves(config))
     if name not in hints:
         near = [known for known in hints if known.endswith(f".{name}")]
         hint = f"; did you mean {near[0]!r}?" if near else suggestion(name, list(hints))
         raise UserError(f"swept field {name!r} is unknown{hint or '; see --help'}")
-    if float not in (hints[name], *typing.get_args(hints[name])):
-        kind = getattr(hints[name], "__name__", str(hints[name]))
-        raise UserError(
-            f"swept field {name!r} is of type {kind}: one program can sweep floats only; train it "
-            "once for each value"
-        )
+    return hints[name]
 
 
 def set_field(config: Any, name: str, value: Any) -> Any:

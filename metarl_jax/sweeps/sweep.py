@@ -63,9 +63,12 @@ class Sweep:
     """Number of seeds per point."""
     group_size: int | None = None
     """Number of members that a device trains side by side; when not given, one on a CPU, and all on an accelerator."""
+    names: Sequence[str] = ()
+    """Names of the points in those of the members' folders; their values when not given."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", tuple(dict(point) for point in self.points))
+        object.__setattr__(self, "names", tuple(self.names))
 
     def fields(self) -> dict[str, tuple[float, ...]]:
         """Returns the distinct values of each field at the points."""
@@ -74,7 +77,8 @@ class Sweep:
     def members(self) -> list[Member]:
         """Returns all members: the seeds of the first point, then those of the second, and so on."""
         members = []
-        for label, values in zip(_labels(self.points), self.points, strict=True):
+        labels = [[name] for name in self.names] or _labels(self.points)
+        for label, values in zip(labels, self.points, strict=True):
             config = self.config
             for name, value in values.items():
                 config = set_field(config, name, value)
@@ -95,6 +99,8 @@ class Sweep:
                 raise UserError(f"{name}={value} must be at least 1")
         if not self.points:
             raise UserError("points=() has no point: give one or more")
+        if self.names and len(self.names) != len(self.points):
+            raise UserError(f"names={self.names} must be one for each of {len(self.points)} points")
         for point in self.points:
             if point.keys() != self.points[0].keys():
                 raise UserError(
@@ -106,7 +112,11 @@ class Sweep:
             validate(member.config)
         folders = [member.name for member in self.members()]
         if len(set(folders)) < len(folders):
-            raise UserError("two points agree in six digits: choose their values farther apart")
+            raise UserError(
+                "two points agree in six digits: choose their values farther apart"
+                if not self.names
+                else f"names={self.names} has a name twice: give each once"
+            )
 
 
 def sweep_functions(sweep: Sweep) -> RunFunctions:

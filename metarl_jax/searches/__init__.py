@@ -1,0 +1,1 @@
+"""Searches: hyperparameters are proposed by Optuna, and trained batch by batch as sweeps."""
