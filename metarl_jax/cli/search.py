@@ -16,7 +16,7 @@ from metarl_jax.core.paths import local_path
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.searches.folder import Pruner, Sampler, Search, is_search, open_existing
 from metarl_jax.searches.space import parse_assignments
-from metarl_jax.searches.storage import check_storage, find_folder, require_optuna
+from metarl_jax.searches.storage import find_folder
 
 HELP = """Search for the hyperparameters with the best held-out score, with Optuna.
 
@@ -80,12 +80,11 @@ class StudyOptions:
 
 def main(args: list[str]) -> int:
     """`metarl search PRESET …`, `metarl search LEARNER --env ENV …`, `metarl search STUDY …`."""
-    if args and ("://" in args[0] or is_search(Path(args[0]).expanduser())):
+    if args and not args[0].startswith("-") and _is_study(args):
         return _existing(args[0], args[1:])
     options, config = read_run(SearchOptions, "search", args, HELP)
-    require_optuna()
     name = f"{folder_name(config)}-search"
-    storage = check_storage(options.study) if "://" in options.study else ""
+    storage = options.study if "://" in options.study else ""
     named = None if storage or not options.study else local_path(options.study, "study")
     run_dir = named or options.run_dir or RUNS / name
     wanted = Search(
@@ -106,6 +105,12 @@ def main(args: list[str]) -> int:
 
     start(wanted, run_dir)
     return 0
+
+
+def _is_study(args: Sequence[str]) -> bool:
+    """Whether the first argument names an existing search, or must do so to make sense."""
+    is_named = "://" in args[0] or is_search(Path(args[0]).expanduser())
+    return is_named or bool({"--status", "--json"} & set(args))
 
 
 def _existing(study: str, args: Sequence[str]) -> int:

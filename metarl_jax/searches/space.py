@@ -1,6 +1,7 @@
 """The space of a search: fields of a configuration, and the values that each may have."""
 
 import dataclasses
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -79,7 +80,8 @@ def _dimension(config: Config, name: str, text: str) -> Dimension:
     hint = field_type(config, name)
     if name.startswith(NOT_SEARCHED):
         raise UserError(f"space has {name!r}, which does not change what is learned: leave it out")
-    kinds = typing.get_args(hint) or (hint,)
+    is_union = isinstance(hint, types.UnionType)
+    kinds = typing.get_args(hint) if is_union else (hint,)
     nothing = Range(())
     if typing.get_origin(hint) is Literal or str in kinds:
         choices: tuple[Value, ...] = tuple(word.strip() for word in text.split(","))

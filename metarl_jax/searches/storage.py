@@ -29,7 +29,7 @@ def require_optuna() -> None:
 
 def find_folder(storage: str) -> Path:
     """Returns the folder of the only study in a database; raises `UserError` if there are none, or several."""
-    require_optuna()
+    storage = check_storage(storage)
     with readable_errors(storage):
         summaries = _database(storage).get_all_studies()
     folders = [s.user_attrs[FOLDER] for s in summaries if FOLDER in s.user_attrs]
@@ -42,26 +42,28 @@ def find_folder(storage: str) -> Path:
 
 
 def check_storage(storage: str) -> str:
-    """Returns the URL of a database as it is kept: without a password, and with an absolute path of a file.
+    """Connects to a database; returns its URL as it is kept, with an absolute path of a file.
 
     Raises:
-      UserError: if it cannot be read, or names a database in memory.
+      UserError: if it cannot be opened, is in memory, or has a password in its URL.
     """
     require_optuna()
+    from sqlalchemy import create_engine
     from sqlalchemy.engine import make_url
 
     with readable_errors(storage):
         url = make_url(storage)
-    if url.drivername.startswith("sqlite"):
-        if not url.database or url.database == ":memory:":
-            raise UserError(f"storage={storage!r} is in memory, and cannot be shared: name a file")
-        url = url.set(database=str(Path(url.database).absolute()))
     if url.password is not None:
         raise UserError(
             f"storage={url.render_as_string()!r} has a password, which would be written to search.json: leave it out, "
             "and let the database take it from the environment or a file (PGPASSWORD, ~/.pgpass)"
         )
-    return url.render_as_string()
+    if url.drivername.startswith("sqlite"):
+        if not url.database or url.database == ":memory:":
+            raise UserError(f"storage={storage!r} is in memory, and cannot be shared: name a file")
+        url = url.set(database=str(Path(url.database).absolute()))
+    with readable_errors(storage), create_engine(url).connect():
+        return url.render_as_string()
 
 
 def open_storage(folder: SearchFolder, url: str) -> "optuna.storages.BaseStorage":
