@@ -251,6 +251,7 @@ BAD = {
     f"search {PRESET} --space num-rounds=1,2 --trials 0": "trials=0 must be at least 1",
     f"search {PRESET} --space num-rounds=1,2 --study no://where": "storage='no://where' cannot be opened",
     f"search {PRESET} --space num-rounds=1,2 --study sqlite://": "is in memory",
+    "search sqlite:///none.db --status": "study='sqlite:///none.db' does not exist",
     "search runs/none --status": "is not the folder of a search",
     f"sweep {PRESET} --group-size 0": "group_size=0 must be at least 1",
 }

@@ -3,9 +3,12 @@
 import dataclasses
 import json
 import os
+import pwd
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.runs.checkpoint import saved_steps
 from metarl_jax.runs.json_files import write_json
+from metarl_jax.runs.stopping import Interrupted
 from metarl_jax.runs.train import train
 from metarl_jax.searches import folder as search_folder
 from metarl_jax.searches.folder import Search, SearchFolder
@@ -122,8 +126,8 @@ def wait_for(condition, processes, seconds=300):
         time.sleep(0.02)
 
 
-def test_a_killed_worker_loses_nothing(tmp_path):
-    """Two processes on one journal; one dies in the middle of its batch, and the other restores it."""
+def check_that_a_kill_loses_nothing(tmp_path: Path, storage: str = "") -> None:
+    """Two processes on one search; one dies in the middle of its batch, and the other restores it."""
     config = dataclasses.replace(
         CONFIG,
         num_meta_steps=3000,
@@ -132,7 +136,7 @@ def test_a_killed_worker_loses_nothing(tmp_path):
         checkpoint=CheckpointConfig(every=100, keep=1),
     )
     path = tmp_path / "search"
-    search_folder.join(path, Search(config, STEP_SIZE, num_trials=4, batch_size=2))
+    search_folder.join(path, Search(config, STEP_SIZE, 4, batch_size=2, storage=storage))
     logs = [tmp_path / "victim.log", tmp_path / "heir.log"]
     victim, heir = (start_worker(path, log) for log in logs)
     try:
@@ -165,6 +169,44 @@ def test_a_killed_worker_loses_nothing(tmp_path):
     members = sorted(x for found in batches for row in found["points"] for x in row["members"])
     assert members == [f"trial={n},seed=7" for n in range(4)]
     assert {found["step"] for found in batches} == {3000}
+
+
+def test_a_killed_worker_loses_nothing(tmp_path):
+    check_that_a_kill_loses_nothing(tmp_path)
+
+
+@pytest.fixture
+def postgres_url():
+    """A server of its own, that listens on a socket in a temporary folder."""
+    pytest.importorskip("psycopg", reason="needs psycopg, the driver of PostgreSQL")
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        pytest.skip("no PostgreSQL server is installed")
+    user = None
+    if os.getuid() == 0:  # the server refuses to be root
+        try:
+            user = pwd.getpwnam("postgres").pw_name
+        except KeyError:
+            pytest.skip("PostgreSQL cannot run as root, and there is no user postgres")
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # a socket's path must be short
+    if user is not None:
+        shutil.chown(folder, user)
+
+    def call(program, *words):
+        command = [programs[-1] / program, "-D", folder / "data", *words]
+        subprocess.run(command, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+    call("initdb", "-U", "postgres", "-A", "trust")
+    options = f"-k {folder} -c listen_addresses="
+    call("pg_ctl", "-w", "-l", folder / "log", "-o", options, "start")
+    yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
+    call("pg_ctl", "-w", "-m", "immediate", "stop")
+    shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_nothing_in_postgresql(tmp_path, postgres_url):
+    check_that_a_kill_loses_nothing(tmp_path, check_storage(postgres_url))
 
 
 def test_batches_are_taken_over_from_the_dead_alone(tmp_path):
@@ -255,6 +297,20 @@ def test_poor_trials_are_ended_early_and_a_batch_with_them(tmp_path):
     assert stops == [False, True]
     states = [t.state.name for t in study.trials()]
     assert states == ["COMPLETE"] * 3 + ["PRUNED"] * 3
+
+
+def test_an_interrupted_worker_says_how_to_go_on(tmp_path, monkeypatch):
+    def stopped(*args, **options):
+        raise Interrupted("stopped by SIGTERM")
+
+    monkeypatch.setattr("metarl_jax.searches.search.train_sweep", stopped)
+    path = tmp_path / "s"
+    with pytest.raises(
+        Interrupted, match=f"SIGTERM; to go on with the search: metarl search {path}"
+    ):
+        search(CONFIG, STEP_SIZE, path, console=Silent(), num_trials=2)
+    states = {row["state"] for row in results(Study(*search_folder.open_existing(path)))["trials"]}
+    assert states == {"stopped"}
 
 
 def test_a_field_known_at_compilation_is_refused_before_anything_is_made(tmp_path):

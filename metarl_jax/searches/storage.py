@@ -29,8 +29,13 @@ def require_optuna() -> None:
 
 def find_folder(storage: str) -> Path:
     """Returns the folder of the only study in a database; raises `UserError` if there are none, or several."""
-    storage = check_storage(storage)
+    require_optuna()
+    from sqlalchemy.engine import make_url
+
     with readable_errors(storage):
+        url = make_url(storage)
+        if url.drivername.startswith("sqlite") and not Path(url.database or "").is_file():
+            raise UserError(f"study={storage!r} does not exist: name the folder of a search")
         summaries = _database(storage).get_all_studies()
     folders = [s.user_attrs[FOLDER] for s in summaries if FOLDER in s.user_attrs]
     if len(folders) != 1:
