@@ -101,7 +101,7 @@ def test_another_search_in_the_folder_is_refused(finished):
     found, url = finished
     for space, config, message in [
         ({"outer.step_size": "0.1..1"}, CONFIG, "space="),
-        (STEP_SIZE, dataclasses.replace(CONFIG, num_rounds=3), "num_rounds=3"),
+        (STEP_SIZE, dataclasses.replace(CONFIG, num_meta_steps=9), r"num_meta_steps=9 \(before 8"),
     ]:
         with pytest.raises(UserError, match=message):
             search(config, space, found["folder"], storage=url, num_trials=3)
@@ -274,6 +274,19 @@ def test_values_that_do_not_go_together_are_no_trial_to_train(tmp_path):
     assert states == {"none": "RUNNING", "linear": "FAIL"}
     assert batch is not None
     assert len(study.trials()) == 12
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
+def test_the_poorest_trial_is_ended_by_each_pruner(pruner, tmp_path):
+    study = opened(tmp_path / "s", num_trials=12, batch_size=12, pruner=pruner)
+    with study.folder.worker() as me:
+        batch = study.next_batch(me)
+    for trial in study.running(batch)[:-1]:
+        for step in (2, 4, 6):
+            study.report(trial.number, step, 0.9)
+        study.tell(trial.number, 0.9)
+    assert any(study.report(11, step, 0.1) for step in (2, 4, 6))
+    assert study.trials()[11].state.name == "PRUNED"
 
 
 def test_poor_trials_are_ended_early_and_a_batch_with_them(tmp_path):

@@ -406,6 +406,17 @@ def test_a_sweep_is_written_and_read():
     assert sweep_folder._from_dict(json.loads(json.dumps(sweep_folder._to_dict(SWEEP)))) == SWEEP
 
 
+def test_points_with_names():
+    points = [{"outer.step_size": 0.1}, {"outer.step_size": 0.1}]
+    named = Sweep(CHEAP, points, names=["trial=3", "trial=5"])
+    named.validate()
+    assert [member.name for member in named.members()] == ["trial=3,seed=7", "trial=5,seed=7"]
+    assert sweep_folder._from_dict(json.loads(json.dumps(sweep_folder._to_dict(named)))) == named
+    for names, message in [(["a"], "one for each of 2 points"), (["a", "a"], "a name twice")]:
+        with pytest.raises(ValueError, match=message):
+            Sweep(CHEAP, points, names=names).validate()
+
+
 def test_axes_of_a_grid():
     points = grid_points([("a", (1.0, 2.0)), ("b", (3.0,))])
     assert points == [{"a": 1.0, "b": 3.0}, {"a": 2.0, "b": 3.0}]

@@ -12,6 +12,7 @@ from metarl_jax.cli.backend import start_backend
 from metarl_jax.cli.options import parse
 from metarl_jax.cli.run_options import RunOptions, folder_name, read_run
 from metarl_jax.cli.train import RUNS
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.searches.folder import Pruner, Sampler, Search, is_search, open_existing
@@ -86,6 +87,11 @@ def main(args: list[str]) -> int:
     name = f"{folder_name(config)}-search"
     storage = options.study if "://" in options.study else ""
     named = None if storage or not options.study else local_path(options.study, "study")
+    if named is not None and options.run_dir is not None:
+        raise UserError(
+            f"run_dir={str(options.run_dir)!r} goes with a study that is a URL, and study={options.study!r} is a "
+            "folder: give one of the two"
+        )
     run_dir = named or options.run_dir or RUNS / name
     wanted = Search(
         config,

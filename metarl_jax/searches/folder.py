@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import filelock
 
-from metarl_jax.config import Config, differing, from_dict
+from metarl_jax.config import Config, changes, from_dict
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path, unwritable
 from metarl_jax.core.validation import bounded, check_fields
@@ -22,6 +22,9 @@ from metarl_jax.searches.space import dimensions
 
 Sampler = Literal["tpe", "random"]
 Pruner = Literal["none", "asha", "hyperband", "median"]
+
+MAY_DIFFER = ("name", "runtime.", "checkpoint.")
+"""Fields of the configuration, and beginnings, in which workers of one search may differ."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,11 @@ class Search:
         """Checks the space; raises `UserError` naming the field, the value and the remedy."""
         check_fields(dataclasses.replace(self, space={}))
         dimensions(self.config, self.space)
+        every, end = self.config.evaluation.every, self.config.num_meta_steps
+        if self.pruner != "none" and not 0 < every < end:
+            raise UserError(
+                f"evaluation.every={every} must be above 0 and below num_meta_steps={end} for pruner={self.pruner!r}"
+            )
 
 
 class SearchFolder(NamedTuple):
@@ -202,12 +210,19 @@ def _to_dict(search: Search, config: dict[str, Any]) -> dict[str, Any]:
 def _check_same(folder: SearchFolder, search: Search) -> None:
     """Raises `UserError` unless the folder holds this search, but for the number of trials and how they are batched."""
     before = open_existing(folder.path)[1]
-    changed = differing(run_folder.serializable(before.config), search.config)
+    pairs = {
+        name: pair
+        for name, pair in changes(before.config, search.config).items()
+        if not name.startswith(MAY_DIFFER)
+    }
     for name in ("space", "num_seeds", "storage"):
         old, new = getattr(before, name), getattr(search, name)
         if old != new:
-            changed += f"{', ' if changed else ''}{name}={new!r} (before {old!r})"
-    if changed:
+            pairs[name] = old, new
+    if pairs:
+        changed = ", ".join(
+            f"{name}={new!r} (before {old!r})" for name, (old, new) in pairs.items()
+        )
         raise UserError(
             f"study={str(folder.path)!r} is another search: {changed}: give the same options, or choose another --study"
         )

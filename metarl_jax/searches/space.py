@@ -6,14 +6,12 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from metarl_jax.config import Config, validate
+from metarl_jax.config import NOT_LEARNED, NOT_LEARNED_ALONE, Config, validate
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.ranges import Range, parse_range
 from metarl_jax.core.validation import check_fields
 from metarl_jax.sweeps.grid import field_type, set_field, split_assignment
 
-NOT_SEARCHED = ("name", "seed", "init_from", "runtime.", "evaluation.", "checkpoint.")
-"""Fields, and beginnings of fields, that change the measure or the machine but not what is learned."""
 FORM = "FIELD=LOW..HIGH, FIELD=LOW..HIGH:log or FIELD=VALUE,VALUE,…: learner.inner-lr=1e-3..1:log"
 TRUTH = {"true": True, "false": False}
 
@@ -78,12 +76,12 @@ def dimensions(config: Config, space: Mapping[str, str]) -> list[Dimension]:
 
 def _dimension(config: Config, name: str, text: str) -> Dimension:
     hint = field_type(config, name)
-    if name.startswith(NOT_SEARCHED):
-        raise UserError(f"space has {name!r}, which does not change what is learned: leave it out")
+    if name.startswith(NOT_LEARNED) or name in (*NOT_LEARNED_ALONE, "seed"):
+        raise UserError(f"space has {name!r}, which does not say how to learn: leave it out")
     is_union = isinstance(hint, types.UnionType)
     kinds = typing.get_args(hint) if is_union else (hint,)
     nothing = Range(())
-    if typing.get_origin(hint) is Literal or str in kinds:
+    if str in kinds or any(typing.get_origin(kind) is Literal for kind in kinds):
         choices: tuple[Value, ...] = tuple(word.strip() for word in text.split(","))
         return _distinct(Dimension(name, choices, nothing, False))
     if bool in kinds:
