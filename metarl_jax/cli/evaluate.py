@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.run_dir import read_run_dir
+from metarl_jax.cli.run_dir import in_run_dir, read_run_dir
 from metarl_jax.config import RuntimeConfig, Which
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
@@ -19,6 +19,7 @@ with a 95% interval over tasks, beside a random policy and, where they are known
 Bayes-optimal returns. `metarl controls ENV --help` names the strategies that --strategies adds.
 
   metarl eval runs/maml-point-robot-seed0
+  metarl eval pretrained:rl2-grid-navi
   metarl eval runs/maml-point-robot-seed0 --split ood --num-tasks 1000 --json
   metarl eval runs/rl2-bandit-seed0 --strategies gittins ucb1
   metarl eval runs/maml-point-robot-seed0 --num-episodes 40 --inner-lr-factors 1 0.5
@@ -94,7 +95,7 @@ def main(args: list[str]) -> int:
     if "splits" in result:
         from metarl_jax.analysis.plots import splits_curve
 
-        picture = run_dir / "splits.png"
+        picture = in_run_dir(run_dir, "splits.png")
         splits_curve(result["splits"], picture)
         reporter.say(str(picture))
     return 0

@@ -32,6 +32,7 @@ COMMANDS = {
         "held-out returns of runs and sweeps, side by side",
     ),
     "render": ("metarl_jax.cli.render:main", "an agent at work in held-out tasks, as a page"),
+    "export": ("metarl_jax.cli.export:main", "one file that acts and adapts without metarl_jax"),
     "plot": ("metarl_jax.cli.plot:main", "learning and adaptation curves, side by side"),
     "controls": (
         "metarl_jax.cli.controls:main",

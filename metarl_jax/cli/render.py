@@ -9,7 +9,7 @@ from rich.console import Console
 
 from metarl_jax.cli.backend import start_backend
 from metarl_jax.cli.output import check_ending, check_output, say_written
-from metarl_jax.cli.run_dir import read_run_dir
+from metarl_jax.cli.run_dir import in_run_dir, read_run_dir
 from metarl_jax.config import RuntimeConfig, Which
 from metarl_jax.core.validation import bounded
 from metarl_jax.core.writing import replacing
@@ -19,6 +19,7 @@ HELP = """Show an agent at work in held-out tasks, before, during and after adap
 HTML page for any browser, which needs no network, an animated GIF, or an MP4.
 
   metarl render runs/maml-point-robot-seed0
+  metarl render pretrained:rl2-grid-navi
   metarl render runs/rl2-grid-navi-seed0 --tasks 4 --rounds 1 2 4 --out grid.gif
 
 Of rounds with parallel episodes the first episode is shown."""
@@ -52,7 +53,7 @@ def main(args: list[str]) -> int:
     run_dir, options = read_run_dir(
         "render", args, HELP, lambda config: RenderOptions(config.runtime)
     )
-    out = options.out or run_dir / "agent.html"
+    out = options.out or in_run_dir(run_dir, "agent.html")
     check_ending("out", out, ENDINGS)
     check_output("out", out)
     start_backend(options.runtime.platform)

@@ -1,4 +1,4 @@
-"""Reads the first argument of `resume`, `eval` and `structure`: the folder of a run."""
+"""Reads the first argument of `resume`, `eval`, `render` and others: the folder of a run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,9 +8,9 @@ from metarl_jax.cli.options import parse, split_positional
 from metarl_jax.config import Config
 from metarl_jax.console.text import reflow
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.paths import local_path
 from metarl_jax.core.validation import check_fields
 from metarl_jax.runs.folder import is_begun, open_existing
+from metarl_jax.runs.pretrained import is_pretrained, located
 
 Options = TypeVar("Options")
 
@@ -46,12 +46,17 @@ def read_run_dir(
             print(reflow(_usage(command, what)))
             raise SystemExit(0)
         raise UserError(f"metarl {command} needs RUN_DIR, the folder of a run; see --help")
-    run_dir = local_path(found)
+    run_dir = located(found)
     before = default(read_config(run_dir))
     prog = f"metarl {command} {run_dir}"
     options = parse(type(before), rest, prog=prog, description=what, default=before)
     check_fields(options)
     return run_dir, options
+
+
+def in_run_dir(run_dir: Path, name: str) -> Path:
+    """Returns the default path of an output: in the folder of the run, or the working folder for a pretrained one."""
+    return Path(name) if is_pretrained(run_dir) else run_dir / name
 
 
 def _usage(command: str, what: str) -> str:

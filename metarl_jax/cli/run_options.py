@@ -15,7 +15,6 @@ from metarl_jax.config import REGISTRIES, Config, validate
 from metarl_jax.console.text import reflow
 from metarl_jax.core.declarations import instance
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.paths import local_path
 from metarl_jax.core.registry import suggestion
 from metarl_jax.core.user_code import file_of, find, is_reference
 from metarl_jax.core.validation import check_fields
@@ -151,7 +150,7 @@ def find_subject(command: str, word: str | None, args: Sequence[str]) -> Subject
     if run is not None:
         if word is not None:
             raise UserError(f"metarl {command} got both {word!r} and --from {run}: give only one")
-        config = open_existing(local_path(run))[1]
+        config = open_existing(Path(run))[1]
         return _with_parts(f"--from {run}", config, args)
     if word is None:
         word = last_value(args, "--learner")

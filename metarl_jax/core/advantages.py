@@ -154,7 +154,8 @@ def gae(
     zeros = jnp.zeros_like(value[0])
     end = zeros if last_value is None else last_value, zeros
     steps = reward, value, valid, is_last, None if quantile is None else quantile.earned
-    _, advantage = jax.lax.scan(backwards, end, steps, reverse=True, unroll=4)
+    unroll = 4 if isinstance(reward.shape[0], int) else 1  # a scan of any length is not unrolled
+    _, advantage = jax.lax.scan(backwards, end, steps, reverse=True, unroll=unroll)
     return advantage
 
 

@@ -46,7 +46,8 @@ class Dense(nn.Module):
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", orthogonal(self.kernel_scale), (x.shape[-1], self.size))
         bias = self.param("bias", nn.initializers.zeros, (self.size,))
-        rows = largest_divisor(x.shape[0], 200) if x.ndim == 2 else 0
+        is_known = x.ndim == 2 and isinstance(x.shape[0], int)  # or exported for any number of rows
+        rows = largest_divisor(x.shape[0], 200) if is_known else 0
         if rows < 64:
             return x @ kernel + bias
         blocks = split_leading(x, rows)

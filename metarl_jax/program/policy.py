@@ -14,6 +14,7 @@ from metarl_jax.core.spaces import Observation, encode_action, encoded_action_si
 from metarl_jax.core.types import Array, Key, MetaState, TimeStep, Transition
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.base import MetaLearner, unroll
+from metarl_jax.learners.sequence import blank_timestep
 from metarl_jax.program.simulation import make_act, normalized
 
 Carry = tuple[Array, ...]
@@ -41,15 +42,20 @@ class Policy(NamedTuple):
         episode, is the observation in which the one before has ended, for learners that read it.
       adapt: (carry, observations `[T, E, *]`, actions `[T, E, ...]`, rewards `[T, E]`, valid `[T, E]`) to the carry
         after the learner has adapted to the E episodes of a round. None for a learner that adapts while it acts.
+      read: carry to its arrays by name: `inner_state/…`, such as adapted weights or a recurrent state; `latent/…`, what
+        the learner has inferred of the task at the last step, such as a belief or a routing; `previous_action`. The
+        order is that of the carry.
     """
 
     init: Callable[[], Carry]
     act: Callable[..., tuple[Array, Carry]]
     adapt: Callable[..., Carry] | None
+    read: Callable[[Carry], dict[str, Array]]
 
 
 class _State(struct.PyTreeNode):
     inner_state: Any
+    latent: Any
     previous_action: Array
 
 
@@ -62,9 +68,16 @@ def make_policy(
 
     def begin() -> _State:
         inner_state = learner.begin(meta.params, meta.memory, make_key(0), 1)
-        return _State(inner_state, jnp.zeros((1, size), jnp.float32))
+        answer, _ = jax.eval_shape(act_on, inner_state, blank_timestep(env))
+        latent = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), answer.latent)
+        return _State(inner_state, latent, jnp.zeros((1, size), jnp.float32))
 
-    with_structure = jax.tree.structure(jax.eval_shape(under_fixed_settings(begin)))
+    blank_state = jax.eval_shape(under_fixed_settings(begin))
+    with_structure = jax.tree.structure(blank_state)
+    names = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree_util.tree_flatten_with_path(blank_state)[0]
+    ]
 
     @under_fixed_settings
     def init() -> Carry:
@@ -97,7 +110,7 @@ def make_policy(
         out, inner_state = act_on(state.inner_state, timestep)
         action = out.distribution.mode() if key is None else out.distribution.sample(key)
         encoded = encode_action(env.action_space, action)
-        return action[0], tuple(jax.tree.leaves(_State(inner_state, encoded)))
+        return action[0], tuple(jax.tree.leaves(_State(inner_state, out.latent, encoded)))
 
     @under_fixed_settings
     def adapt(
@@ -124,7 +137,10 @@ def make_policy(
         inner_state = learner.adapt(meta.params, state.inner_state, rollout)
         return tuple(jax.tree.leaves(state.replace(inner_state=inner_state)))
 
-    return Policy(init, act, None if learner.adapt is None else adapt)
+    def read(carry: Carry) -> dict[str, Array]:
+        return dict(zip(names, carry, strict=True))
+
+    return Policy(init, act, None if learner.adapt is None else adapt, read)
 
 
 def _timesteps(observations: Observation, rewards: Array, valid: Array, size: int) -> TimeStep:

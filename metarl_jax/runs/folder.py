@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 from metarl_jax.config import Config, from_dict, stamped
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.paths import local_path, unwritable
+from metarl_jax.core.paths import unwritable
 from metarl_jax.core.writing import MEMBERS, SWEEP, append
 from metarl_jax.runs import user_files
 from metarl_jax.runs.json_files import read_json, truncate_jsonl, whole_lines, write_json
 from metarl_jax.runs.new_folder import new_folder
+from metarl_jax.runs.pretrained import PREFIX, located
 
 
 class RunFolder(NamedTuple):
@@ -26,6 +27,7 @@ class RunFolder(NamedTuple):
     | `events.out.tfevents.*` | the same for TensorBoard |
     | `checkpoints/` | `<step>/` by Orbax; `<step>.damaged/` for what could not be read |
     | `eval.json` | held-out returns of the trained learner, and of the controls |
+    | `README.md` | the model card: the configuration as a command, the table of `eval.json`, versions, the machine |
     | `adaptation_curve.png` | `eval.json` drawn |
     """
 
@@ -106,8 +108,9 @@ def write_first(path: Path, values: Any) -> None:
 
 
 def is_begun(path: Path) -> bool:
-    """Whether there is a run or a sweep at `path`."""
-    return RunFolder(path).config.is_file() or (path / SWEEP).is_file()
+    """Whether there is a run or a sweep at `path`, or the name of a pretrained run."""
+    is_named = str(path).startswith(PREFIX)
+    return is_named or RunFolder(path).config.is_file() or (path / SWEEP).is_file()
 
 
 def open_existing(path: Path) -> tuple[RunFolder, Config]:
@@ -116,7 +119,7 @@ def open_existing(path: Path) -> tuple[RunFolder, Config]:
     Raises:
       UserError: if there is no run at `path`, or its configuration cannot be read.
     """
-    path = local_path(path)
+    path = located(path)
     folder = RunFolder(path)
     if (path / SWEEP).is_file():
         raise UserError(

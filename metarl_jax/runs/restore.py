@@ -19,6 +19,7 @@ from metarl_jax.runs.executables import Executables, run_functions
 from metarl_jax.runs.folder import RunFolder
 from metarl_jax.runs.json_files import read_json
 from metarl_jax.runs.members import load_member
+from metarl_jax.runs.pretrained import is_pretrained
 from metarl_jax.runs.reporter import Reporter
 
 Warn = Callable[[str], None]
@@ -72,6 +73,8 @@ def warn_of_differences(path: Path, warn: Warn, entry: str | None = None) -> Non
     values = read_json(path, lambda values: values if entry is None else values[entry])
     for remark in user_files.changed(path.parent, values):
         warn(remark)
+    if is_pretrained(path):
+        return  # what the library ships is as it should be
     lacking = ", ".join(f"{name}={value!r}" for name, value in missing(values).items())
     if lacking:
         warn(f"{path} was written by another version and lacks {lacking}: these defaults are used")

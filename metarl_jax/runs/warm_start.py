@@ -14,12 +14,12 @@ import numpy as np
 from metarl_jax.config import Config, RuntimeConfig
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
-from metarl_jax.core.paths import local_path
 from metarl_jax.core.types import Array, Key, PyTree, TrainState
 from metarl_jax.envs.told_task import as_observed
 from metarl_jax.program.build import Program
 from metarl_jax.runs.checkpoint_structure import first_difference, structure
 from metarl_jax.runs.executables import Executables
+from metarl_jax.runs.pretrained import located
 from metarl_jax.runs.reporter import Reporter
 from metarl_jax.runs.restore import Saved, open_run, reopen
 
@@ -29,7 +29,7 @@ def with_absolute_init_from(config: Config) -> Config:
     if config.init_from is None:
         return config
     return dataclasses.replace(
-        config, init_from=str(local_path(config.init_from, "init_from").resolve())
+        config, init_from=str(located(config.init_from, "init_from").resolve())
     )
 
 
