@@ -115,6 +115,9 @@ class Config:
     """Standardise observations to mean 0 and standard deviation 1, by running statistics of the training tasks."""
     log_every: int = bounded(5, at_least=1)
     """Number of meta-steps that one line of metrics summarises (a chunk)."""
+    log: tuple[str, ...] = ()
+    """Where to record metrics beside `metrics.jsonl` and TensorBoard: `wandb`, `mlflow`, or a writer of your own as
+    path/to/file.py:CLASS (see `metarl_jax.runs.writers.base`)."""
     max_skipped: int = bounded(20, at_least=1)
     """Stop after this many consecutive updates that were skipped because they were not finite."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -136,7 +139,7 @@ Which = Literal["best", "last"] | int
 meta-step."""
 
 NOT_LEARNED = ("runtime.", "evaluation.", "checkpoint.")
-NOT_LEARNED_ALONE = ("name", "num_meta_steps", "log_every", "max_skipped", "init_from")
+NOT_LEARNED_ALONE = ("name", "num_meta_steps", "log_every", "log", "max_skipped", "init_from")
 """Fields that may change when a run is resumed: its length, evaluation, logging and devices."""
 
 REGISTRIES: dict[str, Registry] = {

@@ -19,11 +19,11 @@ from metarl_jax.envs.bandit import Bandit
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.runs import report
-from metarl_jax.runs.event_file import scalars
 from metarl_jax.runs.folder import RunFolder
 from metarl_jax.runs.json_files import write_json
-from metarl_jax.runs.metrics_writer import MetricsWriter
 from metarl_jax.runs.reporter import Reporter
+from metarl_jax.runs.writers import open_all
+from metarl_jax.runs.writers.scalars import scalars
 
 
 @pytest.fixture
@@ -52,12 +52,13 @@ def events(folder: RunFolder) -> list[Event]:
 
 @pytest.mark.parametrize("name", ["config.json", "sweep.json"])
 def test_a_write_that_fails_is_an_error_that_says_how_to_go_on(tmp_path, small_files, name):
-    (tmp_path / name).write_text("{}")
+    for written in {name, "config.json"}:
+        (tmp_path / written).write_text("{}")
     folder = RunFolder(tmp_path)
     failures = []
 
     def write():
-        writer = MetricsWriter(folder, 0)
+        (writer,) = open_all([folder], (), 0, print)
         try:
             for step in range(1, 2001):
                 writer.on_chunk({"step": step, "x": [0] * 20})
@@ -90,7 +91,8 @@ def test_what_to_resume_is_the_sweep_of_a_member(tmp_path):
 def test_events_are_whole_and_no_number_comes_twice(tmp_path):
     open_before = len(os.listdir("/dev/fd"))
     folder = RunFolder(tmp_path)
-    writer = MetricsWriter(folder, 4)
+    folder.config.write_text("{}")
+    (writer,) = open_all([folder], (), 4, print)
     writer.on_chunk({"step": 6, "env_steps": 10, "episode_return": [1.0, 2.5], "name": "x"})
     writer.on_chunk({"step": 6, "env_steps": 10, "eval_ci95": [[0.0, 1.0], [2.0, 3.0]]})
     writer.on_chunk({"step": 8, "env_steps": 20})

@@ -31,11 +31,11 @@ from metarl_jax.runs.evaluate import evaluate_run
 from metarl_jax.runs.executables import Executables, run_functions
 from metarl_jax.runs.folder import RunFolder
 from metarl_jax.runs.locks import locked
-from metarl_jax.runs.metrics_writer import MetricsWriter
 from metarl_jax.runs.pace import Pace
 from metarl_jax.runs.restore import load
 from metarl_jax.runs.stopping import Diverged, Interrupted
 from metarl_jax.runs.train import resume, train
+from metarl_jax.runs.writers import open_all
 from metarl_jax.sweeps import folder as sweep_folder
 from metarl_jax.sweeps.grid import grid_points, parse_axis, set_field
 from metarl_jax.sweeps.ranking import _row, results_table
@@ -192,7 +192,7 @@ def test_members_hold_no_file_open(tmp_path):
     folder, functions = sweep_folder.create(tmp_path / "sweep", sweep), sweep_functions(sweep)
     before = len(os.listdir("/dev/fd"))
     with _opened(folder, sweep, functions, Silent()) as run:
-        writers = [MetricsWriter(mine, 0) for mine in run.folders]
+        writers = open_all(run.folders, (), 0, Silent().warn)
         writers[0].on_chunk({"step": 2, "x": 1.0})
         assert len(os.listdir("/dev/fd")) <= before + 2
         with pytest.raises(ValueError, match="in use by a process"):

@@ -10,7 +10,7 @@ class Callback:
     """Follows the progress of a run or a sweep. All methods are optional.
 
     In a sweep numbers are means over the members. Pass callbacks to `train`, `resume` or `train_sweep`; the reporter
-    and the writer of metrics are callbacks too.
+    and the writers of metrics are callbacks too.
 
     Example:
       class StopAt(Callback):
@@ -32,6 +32,25 @@ class Callback:
 
     def close(self) -> None:
         """Is called when training has ended or failed."""
+
+
+class Together(Callback):
+    """Several callbacks as one."""
+
+    def __init__(self, callbacks: Sequence[Callback]):
+        self._callbacks = callbacks
+
+    def on_chunk(self, line: dict[str, Any]) -> None:
+        for callback in self._callbacks:
+            callback.on_chunk(line)
+
+    def on_evaluation(self, line: dict[str, Any]) -> bool:
+        stops = [callback.on_evaluation(line) for callback in self._callbacks]
+        return any(stops)
+
+    def close(self) -> None:
+        for callback in self._callbacks:
+            callback.close()
 
 
 class Callbacks:

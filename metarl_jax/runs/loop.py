@@ -28,13 +28,12 @@ from metarl_jax.core import machine
 from metarl_jax.core.types import TrainState
 from metarl_jax.program.build import Program
 from metarl_jax.runs import progress as logbook
-from metarl_jax.runs import stopping, warm_start
+from metarl_jax.runs import stopping, warm_start, writers
 from metarl_jax.runs.callbacks import Callback, Callbacks
 from metarl_jax.runs.checkpoint import step_of
 from metarl_jax.runs.checkpoint_writer import CheckpointWriter, copy
 from metarl_jax.runs.executables import TRAINING_EVALUATIONS, Executables
 from metarl_jax.runs.folder import RunFolder
-from metarl_jax.runs.metrics_writer import MetricsWriter
 from metarl_jax.runs.pace import Pace
 from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter
@@ -112,8 +111,8 @@ def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -
         stop = stack.enter_context(StopRequest())
         checkpoints = CheckpointWriter(run.checkpoints, keep=run.config.checkpoint.keep)
         stack.enter_context(checkpoints)
-        writers = [MetricsWriter(folder, logged) for folder in run.folders]
-        callbacks = Callbacks([run.reporter, *run.callbacks], writers)
+        by_member = writers.open_all(run.folders, run.config.log, logged, run.reporter.warn)
+        callbacks = Callbacks([run.reporter, *run.callbacks], by_member)
         stack.callback(callbacks.close)
         trains_on = machine.specification(run.executables.devices)
         for folder in run.folders:

@@ -12,8 +12,9 @@ from metarl_jax.program.checks import check_foreign
 from metarl_jax.program.devices import with_runtime
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs import folder as run_folder
-from metarl_jax.runs import loop, report, warm_start
+from metarl_jax.runs import loop, report, warm_start, writers
 from metarl_jax.runs.callbacks import Callback
+from metarl_jax.runs.card import write_card
 from metarl_jax.runs.checkpoint import DamagedCheckpointError, saved_steps
 from metarl_jax.runs.executables import Executables, run_functions
 from metarl_jax.runs.folder import RunFolder
@@ -21,6 +22,7 @@ from metarl_jax.runs.json_files import write_json
 from metarl_jax.runs.locks import locked
 from metarl_jax.runs.loop import Run, Trained
 from metarl_jax.runs.members import check_ended
+from metarl_jax.runs.pretrained import is_pretrained
 from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter
 from metarl_jax.runs.restore import Warn, edited_fields, warn_of_differences
@@ -53,7 +55,7 @@ def train(
     """
     reporter = console or Reporter()
     check_foreign(config)
-    config = warm_start.with_absolute_init_from(config)
+    config = writers.checked(warm_start.with_absolute_init_from(config))
     program = build(config)
     check_memory(config)
     warm_start.check(program, reporter)
@@ -89,13 +91,14 @@ def resume(
       UserError: also where `config.json` does not say what was learned, because it was edited.
     """
     reporter = console or Reporter()
+    check_own(run_dir)
     folder, config = run_folder.open_existing(Path(run_dir))
     check_ended(folder)
     warn_of_differences(folder.config, reporter.warn)
     refuse_edited(folder.config, edited_fields(folder, config))
     done = max(saved_steps(folder.checkpoints), default=0)
     longer = lengthened(config, num_meta_steps, done, reporter.say)
-    program = build(with_runtime(longer, runtime, reporter.warn))
+    program = build(with_runtime(writers.checked(longer), runtime, reporter.warn))
     check_memory(program.config)
     wanted = dataclasses.replace(longer, runtime=runtime or config.runtime)
     with locked(folder.path):
@@ -104,6 +107,15 @@ def resume(
         run = _make_run(folder, program, reporter, callbacks)
         run.reporter.say(str(folder.path))
         return _finish(run, continue_training(run))
+
+
+def check_own(run_dir: Path | str) -> None:
+    """Raises `UserError` for a pretrained run, which stays as it came."""
+    if is_pretrained(run_dir):
+        raise UserError(
+            f"run_dir={str(run_dir)!r} is a pretrained run, which is not changed: start a new run from it "
+            f"(metarl train --from {run_dir} --init-from {run_dir})"
+        )
 
 
 def refuse_edited(path: Path, edited: str) -> None:
@@ -144,10 +156,11 @@ def _make_run(
 
 
 def _finish(run: Run, trained: Trained) -> dict[str, Any]:
-    """Writes, prints and draws the evaluation of the best checkpoint."""
+    """Writes, prints and draws the evaluation of the best checkpoint, and writes the card."""
     (evaluation,) = report.evaluate_best(run, trained).reports
     (folder,) = run.folders
     write_json(folder.evaluation, evaluation)
+    write_card(folder, run.config, evaluation, run.reporter.warn)
     run.reporter.curve(evaluation)
     if report.draw(folder, run.config, evaluation, run.reporter.warn):
         run.reporter.say(str(folder.curve))

@@ -16,8 +16,9 @@ from metarl_jax.program.build import build, check_memory
 from metarl_jax.program.checks import check_foreign
 from metarl_jax.program.devices import with_runtime
 from metarl_jax.runs import checkpoint as checkpointing
-from metarl_jax.runs import loop, report, warm_start
+from metarl_jax.runs import loop, report, warm_start, writers
 from metarl_jax.runs.callbacks import Callback
+from metarl_jax.runs.card import write_card
 from metarl_jax.runs.checkpoint import DamagedCheckpointError, saved_steps, step_of
 from metarl_jax.runs.checkpoint_writer import CheckpointWriter
 from metarl_jax.runs.executables import Executables, RunFunctions
@@ -63,7 +64,8 @@ def train_sweep(
     reporter = console or Reporter()
     sweep.validate()
     check_foreign(sweep.members()[0].config)
-    sweep = dataclasses.replace(sweep, config=warm_start.with_absolute_init_from(sweep.config))
+    config = writers.checked(warm_start.with_absolute_init_from(sweep.config))
+    sweep = dataclasses.replace(sweep, config=config)
     functions = sweep_functions(sweep)
     check_memory(sweep.config)
     check_traceable(sweep, functions)
@@ -89,7 +91,7 @@ def resume_sweep(
     for member in sweep.members():
         refuse_edited(folder.sweep, sweep_folder.edited_fields(folder, member))
     done = max(saved_steps(RunFolder(folder.path).checkpoints), default=0)
-    config = lengthened(sweep.config, num_meta_steps, done, reporter.say)
+    config = writers.checked(lengthened(sweep.config, num_meta_steps, done, reporter.say))
     here = dataclasses.replace(sweep, config=with_runtime(config, runtime, reporter.warn))
     here.validate()
     asked = dataclasses.replace(config, runtime=runtime or config.runtime)
@@ -142,6 +144,7 @@ def _finish(run: Run, sweep: Sweep, folder: SweepFolder, trained: Trained) -> di
     run.reporter.table(results_table(results))
     warn = _once(run.reporter.warn)
     for mine, member, evaluation in zip(run.folders, sweep.members(), evaluations, strict=True):
+        write_card(mine, member.config, evaluation, run.reporter.warn)
         report.draw(mine, member.config, evaluation, warn)
     run.reporter.say(str(folder.results))
     return results

@@ -1,13 +1,10 @@
 """TensorBoard's event files, written by the calling thread, so that a failed write raises at once."""
 
-import math
 import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
@@ -46,23 +43,6 @@ class EventFile:
         values = [Summary.Value(tag=tag, simple_value=x) for tag, x in new.items()]
         event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
         append(self._path, _record(event))
-
-
-def scalars(line: dict[str, Any]) -> dict[str, float]:
-    """Returns the finite numbers of a line of metrics by tag, without its `step`. A list by round becomes
-    `name/round_1` and so on, with `/low` and `/high` for intervals.
-    """
-    return dict(pair for name, x in line.items() if name != "step" for pair in _tagged(name, x))
-
-
-def _tagged(name: str, value: Any, parts: Sequence[str] = ()) -> Iterator[tuple[str, float]]:
-    if isinstance(value, list):
-        parts = parts or [f"round_{index + 1}" for index in range(len(value))]
-        for part, entry in zip(parts, value, strict=True):
-            is_interval = isinstance(entry, list) and len(entry) == 2 and "ci95" in name
-            yield from _tagged(f"{name}/{part}", entry, ("low", "high") if is_interval else ())
-    elif isinstance(value, int | float) and math.isfinite(value):
-        yield name, value
 
 
 def _record(event: Event) -> bytes:
