@@ -8,6 +8,7 @@ import sys
 import venv
 import zipfile
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,9 @@ import metarl_jax
 from metarl_jax.cli.main import main
 from metarl_jax.config import RuntimeConfig
 from metarl_jax.core.errors import UserError
+from metarl_jax.core.spaces import Array, Integers
 from metarl_jax.defaults import default_config
+from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.grid_navi import GridNavi
 from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.program.build import build
@@ -63,9 +66,9 @@ np.savez("answered.npz", *carry, actions=np.stack(actions))
 """
 
 
-def reader():
-    """The lines of the guide that read an exported file."""
-    (block,) = re.findall(r"```python\n(.*?)```", (GUIDE / "deployment.md").read_text(), re.DOTALL)
+def block_of(document):
+    """The Python lines of a page of the guide."""
+    (block,) = re.findall(r"```python\n(.*?)```", (GUIDE / document).read_text(), re.DOTALL)
     return block
 
 
@@ -86,8 +89,12 @@ def run_dir(request, tmp_path_factory):
     seen = empty.replace(
         count_low=jnp.uint32(100), mean=empty.mean + 0.7, central_moment=4.0 + empty.mean
     )
+    params = jax.tree.map(
+        lambda x: x + 0.5 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), state.meta.params
+    )  # so that actions differ
     with CheckpointWriter(folder.checkpoints, keep=1) as writer:
-        writer.save(state.replace(meta=state.meta.replace(normalizer=seen)), [Progress()])
+        meta = state.meta.replace(normalizer=seen, params=params)
+        writer.save(state.replace(meta=meta), [Progress()])
         writer.wait()
     return folder.path
 
@@ -170,7 +177,7 @@ def case(run):
 
 def test_the_file_acts_and_adapts_as_the_run_without_this_library(run_dir, file, tmp_path):
     run = metarl_jax.load(run_dir)
-    code = WITHOUT + f"FILE = {str(file)!r}\n" + reader() + REPLAY
+    code = WITHOUT + f"FILE = {str(file)!r}\n" + block_of("deployment.md") + REPLAY
     check(run, *case(run), sys.executable, code, tmp_path)
 
 
@@ -182,7 +189,13 @@ def test_the_file_acts_in_a_new_environment(run_dir, file, tmp_path):
     packages = [f"jax=={jax.__version__}", "numpy", "flatbuffers"]
     subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
     run = metarl_jax.load(run_dir)
-    check(run, *case(run), python, f"FILE = {str(file)!r}\n" + reader() + REPLAY, tmp_path)
+    check(
+        run,
+        *case(run),
+        python,
+        f"FILE = {str(file)!r}\n" + block_of("deployment.md") + REPLAY,
+        tmp_path,
+    )
 
 
 def test_the_file_describes_itself_and_is_not_replaced(run_dir, file, capsys):
@@ -199,6 +212,78 @@ def test_the_file_describes_itself_and_is_not_replaced(run_dir, file, capsys):
     assert main(["export", str(run_dir), "--out", str(file), "--runtime.platform", "cpu"]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert file.read_bytes() == before
+
+
+class Gymnasium:
+    """An environment of this library in the manner of Gymnasium."""
+
+    def __init__(self, env):
+        self.env, self.task = env, env.sample(jax.random.key(0), "test")
+        self.actions = []
+
+    def reset(self):
+        self.state, self.left = (
+            self.env.reset(self.task, jax.random.key(1)),
+            self.env.episode_length,
+        )
+        return np.asarray(self.state.observation), {}
+
+    def step(self, action):
+        self.actions.append(np.asarray(action))
+        self.state, self.left = self.env.step(self.task, self.state, action), self.left - 1
+        observation, reward = np.asarray(self.state.observation), float(self.state.reward)
+        return observation, reward, bool(self.state.done), self.left == 0, {}
+
+
+def test_the_loop_of_the_guide_acts_as_the_program_does(run_dir):
+    run = metarl_jax.load(run_dir)
+    env = Gymnasium(run.program.env)
+    exec(block_of("runs.md"), {"RUN_DIR": str(run_dir), "env": env, "num_episodes": 2})
+    num_steps = run.program.env.episode_length
+    assert len(env.actions) == 2 * num_steps
+    if run.policy.adapt is None:
+        trial = run.program.trial(run.state, env.task, jax.random.key(1), deterministic=True)
+        np.testing.assert_allclose(
+            env.actions[:num_steps], trial.rollout.action[0, :, 0], rtol=1e-4, atol=1e-5
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Named(Bandit):
+    """Observes a dictionary, with a tuple in it, and forbids an arm."""
+
+    name: ClassVar[str] = "named"
+
+    @property
+    def observation_space(self):
+        return {"time": Array((2,)), "parts": (Integers((3,), 4), Array(()))}
+
+    def action_mask(self, task, state):
+        return jnp.arange(5) < 4
+
+
+def test_parts_of_an_observation_and_masks_have_names():
+    env = Named()
+    seen = {"parts": (np.arange(3), np.float32(2.0)), "time": np.ones(2)}
+    named = export.to_names(env, seen)
+    assert list(named) == ["parts/0", "parts/1", "time"]
+    restored = export._from_names(env, named)
+    assert jax.tree.structure(restored) == jax.tree.structure(seen)
+    pairs = zip(jax.tree.leaves(restored), jax.tree.leaves(seen), strict=True)
+    assert all(x is y for x, y in pairs)
+    program = build(
+        dataclasses.replace(default_config("rl2", env), runtime=RuntimeConfig(num_devices=1))
+    )
+    inputs = export._act_inputs(program, export.Sizes(2, 1, 1))
+    assert inputs["observation"]["parts/0"].shape == (2, 3)
+    assert inputs["action_mask"].shape == (2, 5)
+    assert "outcome" not in inputs
+    policy = program.policy(program.init(jax.random.key(0)))
+    carry = jax.tree.map(lambda x: jnp.stack([x, x]), policy.init())
+    act = jax.vmap(export._act(env, policy))
+    action, after = jax.eval_shape(act, carry, inputs)
+    assert action.shape == (2,)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, carry)
 
 
 def test_samples_differ_by_key_and_modes_do_not(small_config):

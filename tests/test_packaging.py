@@ -70,9 +70,17 @@ def test_every_module_is_in_the_wheel_and_in_the_source_distribution(tree, built
     in_wheel = {Path(name) for name in zipfile.ZipFile(wheel).namelist()}
     assert {*modules.values(), Path("metarl_jax/py.typed"), *VIEWER} <= in_wheel
     assert {path for path in in_wheel if path.suffix == ".py"} == set(modules.values())
+    pretrained = {
+        path.relative_to(tree)
+        for path in (tree / "metarl_jax" / "pretrained").rglob("*")
+        if path.is_file()
+    }
+    assert len(pretrained) > 5
+    assert pretrained <= in_wheel
     with tarfile.open(sdist) as archive:
         in_sdist = {Path(*Path(name).parts[1:]) for name in archive.getnames()}
-    assert {*modules, Path("setup.py"), Path("metarl_jax/py.typed"), *VIEWER} <= in_sdist
+    others = {Path("setup.py"), Path("metarl_jax/py.typed"), *VIEWER}
+    assert {*modules, *pretrained, *others} <= in_sdist
 
 
 LIST_AND_BUILD = """
