@@ -54,7 +54,7 @@ class SearchOptions(RunOptions):
     runs/NAME-search."""
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the search where `study` is a URL; its name is that of the study. When not given, runs/NAME-search."""
-    batch: int = bounded(8, at_least=1)
+    batch: int = bounded(10, at_least=1)
     """Number of trials that a worker asks for at once, and trains side by side."""
     seeds: int = bounded(1, at_least=1)
     """Number of seeds per trial, starting at `seed`; scores are averaged over them."""

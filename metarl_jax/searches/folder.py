@@ -37,8 +37,8 @@ class Search:
     """Ranges by dotted name: `LOW..HIGH`, `LOW..HIGH:log`, or values with commas."""
     num_trials: int = bounded(20, at_least=1)
     """Number of trials, of all workers together."""
-    batch_size: int = bounded(8, at_least=1)
-    """Number of trials that a worker asks for at once, and trains side by side."""
+    batch_size: int = bounded(10, at_least=1)
+    """Number of trials that a worker asks for at once, and trains side by side. TPE proposes the first 10 by chance."""
     num_seeds: int = bounded(1, at_least=1)
     """Number of seeds per trial, over which scores are averaged."""
     group_size: int | None = bounded(None, at_least=1)

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from metarl_jax.console.tables import Column, Table, number
@@ -82,8 +83,12 @@ def _importances(study: Study) -> dict[str, float]:
     from optuna.importance import get_param_importances
 
     try:
-        found = get_param_importances(study.optuna)
-    except (ValueError, RuntimeError):
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "error", UserWarning
+            )  # Where it cannot tell, it warns and returns equal shares.
+            found = get_param_importances(study.optuna)
+    except (ValueError, RuntimeError, UserWarning):
         return {}
     return {name: float(share) for name, share in found.items()}
 
