@@ -10,6 +10,7 @@ from metarl_jax import experiments
 from metarl_jax.cli.run_options import read_run
 from metarl_jax.cli.train import TRAIN_HELP, TrainOptions
 from metarl_jax.defaults import default_config
+from metarl_jax.envs.base import Wrapper
 from metarl_jax.envs.grid_navi import GridNavi
 from metarl_jax.runs.card import command, write_card
 from metarl_jax.runs.folder import RunFolder
@@ -51,6 +52,11 @@ def test_the_command_has_the_fields_of_the_environment():
     config = default_config("rl2", GridNavi(horizon=7))
     assert "--env.horizon 7" in command(config)
     assert read_back(config) == config
+
+
+def test_what_flags_cannot_say_is_in_the_folder():
+    config = default_config("rl2", Wrapper(GridNavi(horizon=7)))
+    assert command(config) == "metarl train --from RUN_DIR"
 
 
 @pytest.fixture

@@ -286,6 +286,22 @@ def test_parts_of_an_observation_and_masks_have_names():
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, carry)
 
 
+def test_sizes_are_fixed_where_symbolic_ones_fail(small_config, monkeypatch):
+    program = build(small_config("rl2", "bandit", num_episodes=1))
+    tried = []
+
+    def fake(program, policy, sizes):
+        tried.append(sizes)
+        if not isinstance(sizes.batch, int):
+            raise TypeError("no such form\nat all")
+        return {}, {}
+
+    monkeypatch.setattr(export, "_export", fake)
+    exported = export.export_policy(program, program.init(jax.random.key(0)))
+    assert [str(sizes.batch) for sizes in tried] == ["B", "B", "1"]
+    assert exported.fixed_because == "no such form"
+
+
 def test_samples_differ_by_key_and_modes_do_not(small_config):
     program = build(small_config("rl2", "point_robot", num_episodes=1))
     state = program.init(jax.random.key(0))

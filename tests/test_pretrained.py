@@ -54,6 +54,11 @@ def test_it_is_not_changed(capsys):
     assert "--init-from" in capsys.readouterr().err
 
 
+def test_it_is_listed(capsys):
+    assert main(["list"]) == 0
+    assert f"{NAME}  " in capsys.readouterr().out
+
+
 def test_names_are_suggested():
     with pytest.raises(UserError, match="did you mean 'rl2-grid-navi'"):
         folder.open_existing(Path("pretrained:rl2-grid-nav"))

@@ -13,6 +13,7 @@ from metarl_jax.console.text import reflow
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import Entry, Registry, suggestion
 from metarl_jax.core.user_code import is_reference
+from metarl_jax.runs import pretrained
 
 HELP = """usage: metarl list [NAME] [--json]
 
@@ -95,6 +96,10 @@ def listing() -> Iterator[Line]:
                 found = experiments.registry.entry(preset)
                 if found.group == name:
                     yield 2, preset, found.summary
+    yield 0, "", ""
+    yield 0, "", "trained runs that come with the library: metarl eval NAME, metarl render NAME"
+    for name in pretrained.names():
+        yield 2, pretrained.PREFIX + name, experiments.registry.entry(name).summary
 
 
 def _grouped(registry: Registry) -> Iterator[tuple[str, dict[str, Entry]]]:

@@ -10,6 +10,7 @@ from metarl_jax.config import REGISTRIES, Config, flat, to_dict
 from metarl_jax.console.evaluation_tables import curve_table, metrics_table, moved, shown_rounds
 from metarl_jax.console.tables import Table
 from metarl_jax.core import machine
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.version import __version__
 from metarl_jax.core.writing import write_text
 from metarl_jax.defaults import default_config
@@ -78,7 +79,16 @@ In Python: `metarl_jax.load(RUN_DIR).policy`.
 
 
 def command(config: Config) -> str:
-    """Returns the call of `metarl train` that trains this configuration, but for its name."""
+    """Returns the call of `metarl train` that trains this configuration, but for its name. Where flags cannot say
+    everything, as for a class whose fields have no defaults, the call names the run folder.
+    """
+    try:
+        return _with_flags(config)
+    except (TypeError, UserError):
+        return "metarl train --from RUN_DIR"
+
+
+def _with_flags(config: Config) -> str:
     fields = [REGISTRIES[name].reference(type(getattr(config, name))) for name in REGISTRIES]
     env, learner, outer = map(shlex.quote, fields)
     defaults = default_config(type(config.learner), config.env, type(config.outer))
@@ -88,7 +98,7 @@ def command(config: Config) -> str:
     words = ["metarl train", learner, "--env", env]
     words += [] if outer == "ppo" else ["--outer", outer]
     for name, value in flat(to_dict(config)).items():
-        if value != known[name] and name != "name":
+        if name != "name" and (name not in known or value != known[name]):
             words += _flag(name.replace("_", "-"), value)
     return " ".join(words)
 
