@@ -11,6 +11,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.learners.base import LearnerConfig
 from metarl_jax.runs import user_files
 from metarl_jax.runs.folder import MEMBERS, SWEEP, RunFolder
+from metarl_jax.runs.pretrained import located
 from metarl_jax.sweeps.rows import Config, Row, label
 
 Result = TypeVar("Result")
@@ -154,6 +155,7 @@ def _points(path: Path) -> Iterator[Row]:
 
 def read_run(path: Path, warn: Callable[[str], None]) -> Row:
     """Reads the final evaluation of a run or, if it is unfinished or was extended, its last evaluation."""
+    path = located(path)
     config, lines = _read(path / "config.json"), read_lines(path)
     user_files.recall(path, config)
     env_steps = _last(lines, "env_steps").get("env_steps")
