@@ -17,7 +17,7 @@ LONGEST = 500
 
 
 class Mlflow(Writer):
-    """Records to MLflow, at `MLFLOW_TRACKING_URI`; by default in the working folder, without a server.
+    """Records to MLflow, at `MLFLOW_TRACKING_URI`; by default in `mlflow.db` in the working folder, without a server.
 
     The experiment is `MLFLOW_EXPERIMENT_NAME`, or `metarl_jax`. Members of a sweep have its name in the tag `group`.
     """
