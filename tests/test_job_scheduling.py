@@ -101,9 +101,9 @@ class PlainCluster:
         demand = [x / SLOTS for job in self.visible for x in (job.demand if job else (0, 0))]
         if self.has_classes:
             kind = [float(bool(job) and job.kind == c) for job in self.visible for c in range(8)]
-            rest = [0.0] * 8
+            rest = [0.0] * 16
             for job in self.finished:
-                rest[job.kind] = job.duration / 15
+                rest[job.kind], rest[8 + job.kind] = job.duration / 15, 1.0
         else:
             kind = [job.duration / 15 if job else 0.0 for job in self.visible]
             rest = [min(self.since, 10) / 10]

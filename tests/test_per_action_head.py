@@ -67,7 +67,7 @@ def test_features_of_jobs_and_of_void(variant):
         kind[0, 2] = kind[3, 7] = 1.0
     else:
         kind[0], kind[3] = 2 / 15, 12 / 15
-    rest = np.zeros(9 if has_classes else 2)
+    rest = np.zeros(17 if has_classes else 2)
     observation = np.concatenate([free.ravel(), demand.ravel(), kind.ravel(), rest])
     features = env.action_features(jnp.asarray(observation, jnp.float32))
     kinds = (
@@ -94,7 +94,7 @@ def test_two_slots_that_show_the_same_job_are_equally_likely():
     made = learner.make(env)
     params = made.init(jax.random.key(0))
     params = jax.tree.map(lambda x: x + 0.05, params)
-    observation = np.zeros(111, np.float32)
+    observation = np.zeros(119, np.float32)
     observation[:2] = 1.0
     for slot in (1, 6):
         observation[2 + 2 * slot : 4 + 2 * slot] = 0.5, 0.2
