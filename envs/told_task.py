@@ -18,6 +18,16 @@ def as_observed(env: TaskDistribution) -> TaskDistribution:
     return ToldTask(dataclasses.replace(env, told_task=False)) if env.told_task else env
 
 
+def describe_task(env: TaskDistribution, task: Task) -> jax.Array:
+    """Returns `env.oracle_observation(task)` as a float32 vector `[G]`."""
+    return jnp.ravel(env.oracle_observation(task)).astype(jnp.float32)
+
+
+def task_size(env: TaskDistribution) -> int:
+    """Returns the number G of entries that describe a task."""
+    return jax.eval_shape(lambda: describe_task(env, env.sample(make_key(0)))).size
+
+
 def untold(env: TaskDistribution) -> TaskDistribution:
     """Returns the environment without the task in its observations."""
     return env.env if isinstance(env, ToldTask) else env
@@ -39,11 +49,10 @@ class ToldTask(Wrapper):
 
     @property
     def observation_space(self) -> ObservationSpace:
-        def told() -> jax.Array:
-            return self.env.oracle_observation(self.env.sample(make_key(0)))
-
-        size = jax.eval_shape(told).size
-        return {"observation": self.env.observation_space, "task": Array((size,))}
+        return {
+            "observation": self.env.observation_space,
+            "task": Array((task_size(self.env),)),
+        }
 
     def reset(self, task: Task, key: jax.Array) -> EnvState:
         return self._tell(task, self.env.reset(task, key))
@@ -77,7 +86,7 @@ class ToldTask(Wrapper):
         del num_rounds
 
     def _tell(self, task: Task, state: EnvState) -> EnvState:
-        told = jnp.ravel(self.env.oracle_observation(task)).astype(jnp.float32)
+        told = describe_task(self.env, task)
         return state.replace(observation={"observation": state.observation, "task": told})
 
 

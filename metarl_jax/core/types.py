@@ -172,6 +172,8 @@ class Trial(struct.PyTreeNode):
         where there is none.
       described: what the learner says of itself at each step (`MetaLearner.describe`), `[K, T, E, Z]` by name, where
         the states were asked for.
+      task: `[G]`, the task as `env.oracle_observation` describes it, for learners whose loss reads it
+        (`MetaLearner.predicts_task`); otherwise None.
     """
 
     rollout: Transition
@@ -187,6 +189,7 @@ class Trial(struct.PyTreeNode):
     begun: SegmentStart | None = None
     under_way: PyTree = None
     described: PyTree = None
+    task: Array | None = None
 
     def episode_returns(self) -> Array:
         """Undiscounted return of every episode, `[..., K, E]`; in a trial by steps, up to its last recorded step."""

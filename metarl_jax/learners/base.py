@@ -77,7 +77,8 @@ class MetaLearner(NamedTuple):
 
     `parameter_groups` are parts of the meta-parameters that outer methods which take steps of Adam optimise apart.
     `weights_per_task` says that each task has weights of its own in `act`; it sets the default size of the blocks in
-    which a CPU goes through the tasks. `reads_outcome` says that the learner wants `TimeStep.outcome`.
+    which a CPU goes through the tasks. `reads_outcome` says that the learner wants `TimeStep.outcome`, and
+    `predicts_task` that its `aux_loss` reads `Trial.task`.
     """
 
     init: Callable[[Key], MetaParams]
@@ -94,6 +95,7 @@ class MetaLearner(NamedTuple):
     parameter_groups: ParameterGroups = ()
     weights_per_task: bool = False
     reads_outcome: bool = False
+    predicts_task: bool = False
 
 
 class Setup(Protocol):

@@ -4,11 +4,15 @@ import dataclasses
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.validation import bounded
+from metarl_jax.core.trees import padded_mean
+from metarl_jax.core.types import Array, Memory, MetaParams, Metrics, PolicyOut, Trial
+from metarl_jax.core.validation import bounded, is_off
 from metarl_jax.envs.base import TaskDistribution, has_action_features
-from metarl_jax.learners.base import Setup
+from metarl_jax.envs.told_task import task_size
+from metarl_jax.learners.base import MetaLearner, Setup
 from metarl_jax.learners.sequence import SequenceLearner
 from metarl_jax.networks.sequence import CoreName, make_core
 
@@ -20,6 +24,7 @@ class RL2(SequenceLearner):
     References:
       Duan et al., "RL²: Fast Reinforcement Learning via Slow Reinforcement Learning", 2016.
       Wang et al., "Learning to Reinforcement Learn", 2016.
+      Humplik et al., "Meta reinforcement learning as task inference", 2019, for the predicted task.
     """
 
     name: ClassVar[str] = "rl2"
@@ -40,16 +45,46 @@ class RL2(SequenceLearner):
     """Sizes of the hidden layers between the core and the policy, and of those between the core and the value."""
     per_action_head: bool = False
     """Score actions with shared weights, from what the environment says of each (`action_features`)."""
+    task_prediction_coefficient: float = bounded(0.0, at_least=0)
+    """Weight of the squared error of the task, as `env.oracle_observation` describes it, predicted at every step. It
+    teaches the core to remember what tells tasks apart, with less noise than a policy gradient does, but uses the task
+    during training. Evaluation never sees it."""
 
     def policy_options(self, env: TaskDistribution) -> dict[str, Any]:
         return super().policy_options(env) | {
             "action_features": env.action_features if self.per_action_head else None,
             "head_sizes": self.head_sizes,
+            "predicted_size": task_size(env) if self.predicts_task else 0,
         }
+
+    @property
+    def predicts_task(self) -> bool:
+        """Whether the task is predicted."""
+        return not is_off(self.task_prediction_coefficient)
+
+    def make(self, env: TaskDistribution) -> MetaLearner:
+        learner = super().make(env)
+        if not self.predicts_task:
+            return learner
+        return learner._replace(aux_loss=self._task_loss, predicts_task=True)
+
+    def _task_loss(
+        self, meta_params: MetaParams, memory: Memory, out: PolicyOut, trial: Trial
+    ) -> tuple[Array, Metrics]:
+        """c ½ mean ‖ĝ − g‖² / G over the steps of a trial, with ĝ `[K, T, E, G]` in `out.latent` for its task g."""
+        del meta_params, memory
+        error = 0.5 * jnp.mean((out.latent - trial.task) ** 2, axis=-1)
+        loss = padded_mean(error, trial.rollout.timestep.valid)
+        return self.task_prediction_coefficient * loss, {"task_loss": loss}
 
     def validate(self, setup: Setup) -> None:
         super().validate(setup)
         self._check_heads()
+        if self.predicts_task and self.name != RL2.name:
+            raise UserError(
+                f"learner.task_prediction_coefficient={self.task_prediction_coefficient} does not fit learner "
+                f"{self.name!r}: choose 0, or learner 'rl2'"
+            )
         if self.per_action_head:
             self._check_per_action_head(setup)
         if self.core == "transformer" and self.hidden_size % (2 * self.num_heads):

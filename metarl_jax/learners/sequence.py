@@ -51,9 +51,12 @@ class SequencePolicy(nn.Module):
     observation_encoder: nn.Module
     action_features: Callable[[Observation], Any] | None
     head_sizes: Sequence[int]
+    predicted_size: int
 
     def setup(self):
         self.encoder = MLP(self.encoder_sizes, self.activation)
+        if self.predicted_size:
+            self.task_head = NarrowDense(self.predicted_size, 1.0)
         if self.action_features is not None:
             self.per_action_head = PerActionHead()
         else:
@@ -85,11 +88,14 @@ class SequencePolicy(nn.Module):
         return self.core.sequence(carry, encoded, valid)
 
     def answer(self, features: PyTree, timestep: TimeStep) -> PolicyOut:
-        """Returns the policy and the value after what was read."""
+        """Returns the policy and the value after what was read; with `predicted_size` G, the predicted task `[..., G]`
+        in `latent`."""
         if self.action_features is not None:
-            return self.per_action_head(features, self.action_features(timestep.observation))
-        value = self.value_head(self.value_layers(features))[..., 0]
-        return PolicyOut(self.policy_head(self.policy_layers(features)), value)
+            out = self.per_action_head(features, self.action_features(timestep.observation))
+        else:
+            value = self.value_head(self.value_layers(features))[..., 0]
+            out = PolicyOut(self.policy_head(self.policy_layers(features)), value)
+        return out.replace(latent=self.task_head(features)) if self.predicted_size else out
 
     def init_all(self, state: SequenceState, timestep: TimeStep) -> Any:
         """Calls every part once, so that flax creates all parameters."""
@@ -171,6 +177,7 @@ class SequenceLearner(LearnerConfig):
             "observation_encoder": self.make_encoder(env),
             "action_features": None,
             "head_sizes": (),
+            "predicted_size": 0,
         }
 
     def filled_parameters(self) -> dict[str, str]:

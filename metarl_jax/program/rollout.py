@@ -29,6 +29,7 @@ from metarl_jax.core.types import (
     Trial,
 )
 from metarl_jax.envs.base import EnvState, TaskDistribution
+from metarl_jax.envs.told_task import describe_task
 from metarl_jax.learners.base import MetaLearner, unroll
 from metarl_jax.program.segments import Live, begin_live, collect_steps
 from metarl_jax.program.simulation import (
@@ -89,6 +90,11 @@ def collect_trial(
     inner_state = learner.begin(meta.params, meta.memory, begin_key, num_episodes)
     simulation = _simulate(env, learner, advantages, meta, task, record_states=record_states)
     note = partial(_note, learner, advantages, meta)
+
+    def as_trial(collected: Round) -> Trial:
+        told = describe_task(env, task) if learner.predicts_task else None
+        return advantages.on_trial_end(_as_trial(collected, begin_key, num_rounds, told))
+
     if num_steps is not None:
         live, recorded = collect_steps(
             simulation,
@@ -99,8 +105,7 @@ def collect_trial(
             goes_on=False,
             stochastic=not deterministic,
         )
-        collected = note(live.carried, recorded)
-        return advantages.on_trial_end(_as_trial(collected, begin_key, num_rounds))
+        return as_trial(note(live.carried, recorded))
     explores = learner.adapt is not None
     carried, starts, noise = begin_trial(
         simulation,
@@ -132,7 +137,7 @@ def collect_trial(
         return carried, collected
 
     _, collected = jax.lax.scan(run_round, carried, (jnp.arange(num_rounds), starts, noise))
-    return advantages.on_trial_end(_as_trial(collected, begin_key, num_rounds))
+    return as_trial(collected)
 
 
 def begin_segments(
@@ -189,7 +194,8 @@ def collect_segment(
     )
     goes_on = after.num_steps < num_steps * num_segments
     collected = _note(learner, advantages, meta, after.carried, recorded, goes_on)
-    trial = _as_trial(collected, begin_key, num_rounds).replace(
+    told = describe_task(env, live.task) if learner.predicts_task else None
+    trial = _as_trial(collected, begin_key, num_rounds, told).replace(
         begun=SegmentStart(live.carried.inner_state, live.num_finished, live.episode_return),
         under_way=after,
     )
@@ -243,7 +249,7 @@ def _note(
     return Round(recorded.replace(rollout=rollout, last=last), statistics, last_value)
 
 
-def _as_trial(collected: Round, key: Key, num_rounds: int) -> Trial:
+def _as_trial(collected: Round, key: Key, num_rounds: int, task: Array | None) -> Trial:
     """Returns the trial of K recorded rounds, or of the one round of a trial by steps, whose arrays lack the round
     axis."""
     recorded = collected.recorded
@@ -265,6 +271,7 @@ def _as_trial(collected: Round, key: Key, num_rounds: int) -> Trial:
         num_rounds=num_rounds,
         env_states=with_axis(recorded.env_states),
         described=with_axis(recorded.described),
+        task=task,
     )
 
 
