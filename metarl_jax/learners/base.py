@@ -41,15 +41,27 @@ class ParameterGroup(NamedTuple):
       name: of the group.
       pattern: a regular expression that is found in the paths of its arrays, such as `params/encoder/Dense_0/kernel`.
       learning_rate: step size of its Adam; None for the step size of the outer method.
+      max_gradient_norm: a gradient of the group with a larger norm is scaled down to this norm; None for the
+        `max_gradient_norm` of the outer method.
     """
 
     name: str
     pattern: str
     learning_rate: float | Array | None = None
+    max_gradient_norm: float | Array | None = None
 
 
 ParameterGroups = tuple[ParameterGroup, ...]
 """Parameter groups in order: an array belongs to the first that matches. All others form one more group."""
+
+
+def separate_group(
+    name: str, pattern: str, learning_rate: float | None, max_gradient_norm: float | None
+) -> ParameterGroups:
+    """Returns the group with these options, or none if no option is given."""
+    if learning_rate is None and max_gradient_norm is None:
+        return ()
+    return (ParameterGroup(name, pattern, learning_rate, max_gradient_norm),)
 
 
 class MetaLearner(NamedTuple):

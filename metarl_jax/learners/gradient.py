@@ -22,7 +22,13 @@ from metarl_jax.core.types import Array, MetaParams, Metrics, Transition
 from metarl_jax.core.validation import bounded, is_off
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners import fast_parameters
-from metarl_jax.learners.base import LearnerConfig, MetaLearner, Setup
+from metarl_jax.learners.base import (
+    LearnerConfig,
+    MetaLearner,
+    ParameterGroups,
+    Setup,
+    separate_group,
+)
 from metarl_jax.learners.fast_parameters import FlatParams, LearnedInnerLR
 from metarl_jax.learners.gradient_step import descend, gradient_step
 from metarl_jax.learners.surrogates import SurrogateName, make_surrogate
@@ -68,6 +74,15 @@ class GradientLearner(LearnerConfig):
     inner_lr_factors: tuple[float, ...] = bounded((1.0,), at_least=0)
     """Factors of the step size in the first inner step, in the second, and so on; the last factor holds for all later
     steps. `1 0.5` halves them after the first step, as Finn et al. (2017) do at test time."""
+    num_learned_steps: int = bounded(1, at_least=1)
+    """Number of inner steps with learned step sizes of their own; those of the last hold for all later steps. 1 learns
+    the same step sizes for all inner steps."""
+    inner_lr_learning_rate: float | None = bounded(None, above=0)
+    """Step size of a separate Adam optimizer of the learned step sizes; when neither this nor
+    `inner_lr_max_gradient_norm` is given, they are optimised with the policy."""
+    inner_lr_max_gradient_norm: float | None = bounded(None, above=0)
+    """A gradient of the learned step sizes with a larger norm is scaled down to this norm, by a separate optimizer;
+    `outer.max_gradient_norm` when not given."""
     first_order: bool = False
     """Treat the inner gradient as a constant in the outer one (FOMAML)."""
     surrogate: SurrogateName = "likelihood_ratio"
@@ -81,12 +96,25 @@ class GradientLearner(LearnerConfig):
             raise UserError(
                 "learner.inner_lr_factors=() has no factor: choose 1 for constant steps"
             )
+        if self.learn_inner_lr == "none":
+            self._check_nothing_learned()
         if self.learn_inner_lr not in ("none", "parameter") and is_off(self.inner_lr):
             raise UserError(
                 f"learner.inner_lr={self.inner_lr} cannot be the initial value of step sizes that stay positive, "
                 f"as with learner.learn_inner_lr={self.learn_inner_lr!r}: choose 0.1 for example, or "
                 "learn_inner_lr='parameter'"
             )
+
+    def _check_nothing_learned(self) -> None:
+        fields = ("num_learned_steps", "inner_lr_learning_rate", "inner_lr_max_gradient_norm")
+        for field in fields:
+            default = 1 if field == "num_learned_steps" else None
+            value = getattr(self, field)
+            if value != default:
+                raise UserError(
+                    f"learner.{field}={value} has no effect with learner.learn_inner_lr='none': choose "
+                    "learn_inner_lr='array' for example, or leave it out"
+                )
 
     def suited_to(self, env: TaskDistribution) -> "GradientLearner":
         """Returns these options with learned step sizes and, for a box, less action noise: full noise hides the
@@ -142,6 +170,10 @@ class GradientLearner(LearnerConfig):
                 return {"policy": policy}
             fast, _ = fast_parameters.select(policy, pattern)
             inner_lr = fast_parameters.init_inner_lr(self.learn_inner_lr, fast, self._first_lr)
+            if self.num_learned_steps > 1:
+                inner_lr = {
+                    group: jnp.stack([x] * self.num_learned_steps) for group, x in inner_lr.items()
+                }
             return {"policy": policy, "inner_lr": inner_lr}
 
         def slow_part(meta_params) -> FlatParams:
@@ -194,7 +226,14 @@ class GradientLearner(LearnerConfig):
             unroll=unroll,
             to_meta_params=None if self.starts_at_zero else to_meta_params,
             metrics=None if self.learn_inner_lr == "none" else self._metrics,
+            parameter_groups=self._parameter_groups,
             weights_per_task=True,
+        )
+
+    @property
+    def _parameter_groups(self) -> ParameterGroups:
+        return separate_group(
+            "inner_lr", "^inner_lr/", self.inner_lr_learning_rate, self.inner_lr_max_gradient_norm
         )
 
     @property
@@ -203,7 +242,8 @@ class GradientLearner(LearnerConfig):
         return self.inner_lr / self.inner_lr_unit
 
     def _learned_sizes(self, meta_params: MetaParams) -> FlatParams:
-        """Returns the learned step sizes by group of parameters."""
+        """Returns the learned step sizes by group of parameters, with a leading axis of inner steps where those have
+        sizes of their own."""
         learned = meta_params["inner_lr"]
         sizes = fast_parameters.step_sizes(self.learn_inner_lr, learned, self._first_lr)
         return {group: self.inner_lr_unit * x for group, x in sizes.items()}
@@ -217,6 +257,9 @@ class GradientLearner(LearnerConfig):
         if self.learn_inner_lr == "none":
             return {path: jnp.asarray(factor * self.inner_lr) for path in state.fast}
         sizes = self._learned_sizes(meta_params)
+        if self.num_learned_steps > 1:
+            step = jnp.minimum(state.num_steps, self.num_learned_steps - 1)
+            sizes = {group: x[step] for group, x in sizes.items()}
         inner_lr = fast_parameters.expand_inner_lr(self.learn_inner_lr, state.fast, sizes)
         return {path: factor * x for path, x in inner_lr.items()}
 
@@ -233,6 +276,16 @@ class GradientLearner(LearnerConfig):
 @dataclasses.dataclass(frozen=True)
 class MAML(GradientLearner):
     """MAML: the policy takes a gradient step after every round, and is meta-learned through these steps.
+
+    The preset `maml-point-robot-finn17` has the source's settings (`maml_examples/maml_trpo_point.py`,
+    `sandbox/rocky/tf/algos/maml_npo.py` and, at test time, `maml_examples/test_maml_point.py` of the repository
+    cbfinn/maml_rl): meta-trained by TRPO for one inner step of 0.5 on −mean log π A, 20 trajectories each before and
+    after it, and a 100×100 ReLU policy; evaluated with 40 trajectories a round and steps that are halved after the
+    first. The defaults are others: the surrogate `likelihood_ratio`, whose second derivative is less biased, and a
+    64×64 tanh policy.
+
+    Differences from the source that remain in that preset: layers are initialised orthogonal, and the last one small,
+    instead of Xavier-uniform; and a loss is divided by all steps of a round, also those after an early end.
 
     References:
       Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017.

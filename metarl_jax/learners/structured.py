@@ -26,7 +26,14 @@ from metarl_jax.core.types import (
 from metarl_jax.core.validation import bounded, is_off
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners import fast_parameters
-from metarl_jax.learners.base import Described, LearnerConfig, MetaLearner, Setup
+from metarl_jax.learners.base import (
+    Described,
+    LearnerConfig,
+    MetaLearner,
+    ParameterGroup,
+    Setup,
+    separate_group,
+)
 from metarl_jax.learners.gradient import GradientLearner
 from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.sequence import SequencePolicy
@@ -40,6 +47,12 @@ from metarl_jax.networks.structures import (
     Structure,
 )
 from metarl_jax.networks.structures.modular import openness
+
+GENERATOR = r"/structure/[A-Z][a-zA-Z]+Dense_\d+/"
+"""Regular expression for the parameters of generated layers: the generator, and the weights that all tasks share."""
+
+ROUTING = "^params/(observation_encoder|encoder|core|code_head|structure/gates)(/|$)"
+"""Regular expression for the parameters that the costs of an inferred routing train, beside the policy's loss."""
 
 
 class InferredPolicy(SequencePolicy):
@@ -143,6 +156,18 @@ class HypernetworkOptions(StructureOptions):
     hyper_init: HyperInit = "bias"
     """Initialisation of the generator: `bias` (the policy starts as an ordinary one, whatever the code), `small` (it
     starts close to one), or `normal` (the generator starts as an ordinary network)."""
+    generator_learning_rate: float | None = bounded(None, above=0)
+    """Step size of a separate Adam optimizer of the generator; when neither this nor `generator_max_gradient_norm` is
+    given, it is optimised with all other parameters."""
+    generator_max_gradient_norm: float | None = bounded(None, above=0)
+    """A gradient of the generator with a larger norm is scaled down to this norm, by a separate optimizer;
+    `outer.max_gradient_norm` when not given."""
+
+    def with_losses(self, learner: MetaLearner) -> MetaLearner:
+        group = separate_group(
+            "generator", GENERATOR, self.generator_learning_rate, self.generator_max_gradient_norm
+        )
+        return learner._replace(parameter_groups=(*learner.parameter_groups, *group))
 
     def make_structure(
         self, env: TaskDistribution, log_std_init: float, has_value: bool
@@ -306,6 +331,19 @@ class Modular(ModularOptions, Inferred):
     """
 
     name: ClassVar[str] = "modular"
+
+    routing_learning_rate: float | None = bounded(None, above=0)
+    """Step size of the separate Adam optimizer of the encoder and the gates; `outer.learning_rate` when not given."""
+    routing_max_gradient_norm: float | None = bounded(None, above=0)
+    """A gradient of the encoder and the gates with a larger norm is scaled down to this norm; `outer.max_gradient_norm`
+    when not given."""
+
+    def with_losses(self, learner: MetaLearner) -> MetaLearner:
+        # The costs reach no other parameter: those make the same step at any weight of the costs.
+        group = ParameterGroup(
+            "routing", ROUTING, self.routing_learning_rate, self.routing_max_gradient_norm
+        )
+        return super().with_losses(learner)._replace(parameter_groups=(group,))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -149,6 +149,9 @@ class VariBAD(SequenceLearner):
     """Propagate the policy's gradient into the encoder."""
     belief_learning_rate: float | None = bounded(None, above=0)
     """Step size of the separate Adam optimizer of encoder and decoders; `outer.learning_rate` when not given."""
+    belief_max_gradient_norm: float | None = bounded(None, above=0)
+    """A gradient of encoder and decoders with a larger norm is scaled down to this norm; `outer.max_gradient_norm` when
+    not given."""
 
     def suited_to(self, env: TaskDistribution) -> SequenceLearner:
         """Returns these options with the policy's gradient in the encoder, which becomes useful sooner, and a
@@ -193,7 +196,9 @@ class VariBAD(SequenceLearner):
             loss = self.elbo_coefficient * (error + self.kl_coefficient * kl)
             return loss, {"reconstruction_loss": error, "posterior_kl": kl}
 
-        group = ParameterGroup("belief", BELIEF, self.belief_learning_rate)
+        group = ParameterGroup(
+            "belief", BELIEF, self.belief_learning_rate, self.belief_max_gradient_norm
+        )
         return learner._replace(aux_loss=aux_loss, parameter_groups=(group,), reads_outcome=True)
 
     def _reconstruction(

@@ -138,12 +138,14 @@ class AdamOptions:
         made, or none because it was skipped, is one step. When not given, every update is one.
         """
         if not parameter_groups:
-            return self._adam(num_meta_steps, self.learning_rate)
+            return self._adam(num_meta_steps, self.learning_rate, self.max_gradient_norm)
         rest = ParameterGroup("rest", "")
         adams: dict[Hashable, optax.GradientTransformation] = {}
         for group in (*parameter_groups, rest):
-            rate = self.learning_rate if group.learning_rate is None else group.learning_rate
-            adams[group.name] = self._adam(num_meta_steps, rate)
+            rate, norm = group.learning_rate, group.max_gradient_norm
+            rate = self.learning_rate if rate is None else rate
+            norm = self.max_gradient_norm if norm is None else norm
+            adams[group.name] = self._adam(num_meta_steps, rate, norm)
 
         def labels(params: MetaParams) -> PyTree:
             def label(path, _):
@@ -156,21 +158,26 @@ class AdamOptions:
         return optax.with_extra_args_support(optax.partition(adams, labels))
 
     def _adam(
-        self, num_meta_steps: int, learning_rate: float | Array
+        self, num_meta_steps: int, learning_rate: float | Array, max_gradient_norm: float | Array
     ) -> optax.GradientTransformationExtraArgs:
-        if self.final_learning_rate is None:
-            scale = optax.scale_by_learning_rate(learning_rate)
-        else:
-            last = learning_rate * self.final_learning_rate / self.learning_rate
-
-            def schedule(meta_step: Array) -> Array:
-                progress = schedule_progress(meta_step, num_meta_steps)
-                return learning_rate + progress * (last - learning_rate)
-
-            scale = scale_by_meta_step(schedule)
-        clip = optax.clip_by_global_norm(self.max_gradient_norm)
+        clip = optax.clip_by_global_norm(max_gradient_norm)
         adam = optax.scale_by_adam(eps=1e-5)
+        scale = self._scale(num_meta_steps, learning_rate)
         return optax.with_extra_args_support(optax.chain(clip, adam, scale))
+
+    def _scale(
+        self, num_meta_steps: int, learning_rate: float | Array
+    ) -> optax.GradientTransformation:
+        """Returns steps down the gradient, of a length that goes from `learning_rate` to the final one."""
+        if self.final_learning_rate is None:
+            return optax.scale_by_learning_rate(learning_rate)
+        last = learning_rate * self.final_learning_rate / self.learning_rate
+
+        def schedule(meta_step: Array) -> Array:
+            progress = schedule_progress(meta_step, num_meta_steps)
+            return learning_rate + progress * (last - learning_rate)
+
+        return scale_by_meta_step(schedule)
 
 
 def scale_by_meta_step(
