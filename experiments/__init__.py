@@ -56,7 +56,11 @@ PRESETS = {
         ),
         "es-maml-point-robot": (
             "point_robot_family:ES_MAML",
-            "ES-MAML: evolution strategies around inner gradient steps",
+            "evolution strategies around inner policy-gradient steps",
+        ),
+        "es-maml-zero-order-point-robot": (
+            "point_robot_family:ES_ZERO_ORDER",
+            "ES-MAML: evolution strategies around a zero-order inner step, without derivatives",
         ),
         "pretrained-point-robot": (
             "point_robot_family:PRETRAINED",

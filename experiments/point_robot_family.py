@@ -11,6 +11,7 @@ import dataclasses
 from metarl_jax.config import EvaluationConfig
 from metarl_jax.experiments import maml_point_robot
 from metarl_jax.learners.gradient import ANIL, CAVIA, MAML, MetaSGD
+from metarl_jax.learners.zero_order import ZeroOrder
 from metarl_jax.outer.es import ES
 from metarl_jax.outer.policy_gradient import PolicyGradient
 from metarl_jax.outer.ppo import PPO
@@ -62,10 +63,10 @@ REPTILE = replace(
     BASE,
     name="reptile-point-robot",
     learner=MAML(inner_lr=0.1, log_std_init=-0.7),
-    outer=Reptile(learning_rate=3e-3),
+    outer=Reptile(step="interpolate", learning_rate=1.0, final_learning_rate=0.0),
     num_meta_steps=100,
 )
-"""Reptile: the meta-parameters move towards the adapted parameters."""
+"""Reptile: the meta-parameters move a share of the way to the adapted parameters, from all of it to nothing."""
 
 PRETRAINED = replace(
     BASE,
@@ -81,7 +82,7 @@ E_MAML = replace(
     BASE,
     name="e-maml-point-robot",
     learner=MAML(**LEARNER, surrogate="log_likelihood"),
-    outer=replace(PPO_OPTIONS, sampling_correction=0.01),
+    outer=replace(PPO_OPTIONS, sampling_correction=1.0, sampling_credit="standardized"),
 )
 """E-MAML: the data of the inner steps are credited with the return after adaptation."""
 
@@ -97,4 +98,16 @@ ES_MAML = replace(
     outer=ES(learning_rate=1e-2, num_perturbations=16),
     num_meta_steps=60,
 )
-"""ES-MAML: evolution strategies around inner gradient steps."""
+"""A hybrid: evolution strategies around inner policy-gradient steps."""
+
+ES_ZERO_ORDER = replace(
+    BASE,
+    name="es-maml-zero-order-point-robot",
+    learner=ZeroOrder(),
+    outer=ES(learning_rate=2e-2, num_perturbations=150, sigma=0.1),
+    num_tasks=4,
+    num_rounds=2,
+    num_meta_steps=60,
+    normalize_observations=True,
+)
+"""ES-MAML as Song et al. (2020) have it: evolution strategies around a zero-order inner step of a linear policy."""

@@ -30,6 +30,7 @@ COVERING = [
     ("tuned_hypernetwork", "grid_navi"),
     ("tuned_modular", "point_robot"),
     ("varibad", "point_robot"),
+    ("zero_order", "point_robot"),
 ]
 """Each learner once, and each family of environments whose simulator is quick to trace."""
 

@@ -19,6 +19,7 @@ from metarl_jax.outer.objective import (
     counted_trials,
     entropy_coefficient,
     last_round_credit,
+    standardized_credit,
     take_rounds,
     task_loss,
     worst_quantile,
@@ -291,6 +292,73 @@ def test_reptile_follows_all_rounds(collected):
     moved = batch.to_meta_params(meta_params, adapted)
     again = jax.jit(lambda p: batch.replay(p, (), trial.replace(rollout=first), 0))(moved)
     np.testing.assert_allclose(again.distribution.mean[0], answers, atol=1e-6)
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 1.0), (2, 0.5), (4, 0.0)])
+def test_reptile_interpolates_by_a_share_that_falls(collected, trees_close, step, share):
+    """θ + ε (mean θ_K − θ), with ε from 1 at the first of five meta-steps to 0 at the last."""
+    options = {"step": "interpolate", "learning_rate": 1.0, "final_learning_rate": 0.0}
+    config, meta_params, batch, trials = collected("reptile", **options)
+    batch = batch._replace(collect=lambda params, key: trials, step=jnp.int32(step))
+    outer = config.make(5)
+    state = outer.init(meta_params)
+    found = jax.jit(lambda p: outer.update(jax.random.key(0), p, state, batch)[0])(meta_params)
+    to_params = batch.to_meta_params
+    assert to_params is not None
+
+    @jax.jit
+    def mean_adapted(params):
+        adapted = jax.vmap(lambda t: to_params(params, batch.adapted(params, (), t)))(trials)
+        return jax.tree.map(lambda x: x.mean(axis=0), adapted)
+
+    mean = mean_adapted(meta_params)
+    wanted = jax.tree.map(lambda p, m: p + share * (m - p), meta_params, mean)
+    trees_close(found, wanted, rtol=1e-5, atol=1e-6)
+    assert np.abs(ravel_pytree(mean)[0] - ravel_pytree(meta_params)[0]).max() > 1e-3
+
+
+def test_reptile_does_not_go_beyond_the_adapted_parameters(small_config):
+    config = small_config("maml", "point_robot", "reptile")
+    outer = dataclasses.replace(config.outer, step="interpolate", learning_rate=1.5)
+    with pytest.raises(ValueError, match=r"outer.learning_rate=1.5 .* choose 1 or less"):
+        outer.validate(config.learner, config.advantage)
+
+
+@pytest.mark.parametrize("scaling", [1.0, 0.1])
+def test_standardized_credit_does_not_depend_on_the_scale_of_rewards(collected, scaling):
+    """The mean over a task of rewards of mean 0 and deviation 1 over all tasks, as `adj_avg_rewards` of ProMP."""
+    _, _, _, trials = collected("policy_gradient")
+    reward, valid = (
+        np.asarray(x[:, -1]) for x in (trials.rollout.reward, trials.rollout.timestep.valid)
+    )
+    standard = (reward - reward[valid].mean()) / reward[valid].std()
+    expected = [r[v].mean() for r, v in zip(standard, valid, strict=True)]
+    estimator = make_estimator(AdvantageConfig(discount=0.9, reward_scaling=scaling))
+    np.testing.assert_allclose(
+        standardized_credit(estimator, trials), expected, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_standardized_credit_weighs_the_mean_score(collected):
+    """The correction is −c · r̄ · mean ρ over the steps of the rounds before the last: its value where ρ = 1."""
+    config, meta_params, batch, trials = collected("policy_gradient")
+    options = {"sampling_correction": 0.5, "sampling_credit": "standardized"}
+    config = dataclasses.replace(config, **options)
+    trial = jax.tree.map(lambda x: x[0], trials)
+
+    def loss(credit):
+        return task_loss(config, batch, meta_params, (), trial, jnp.float32(credit))[0]
+
+    with_credit, without = jax.jit(jax.vmap(loss))(jnp.array([2.0, 0.0]))
+    share = trial.rollout.timestep.valid[:-1].mean()
+    assert float(with_credit - without) == pytest.approx(-0.5 * 2.0 * float(share), rel=1e-3)
+
+
+def test_a_credit_without_its_correction_is_refused(small_config):
+    config = small_config("maml", "point_robot")
+    outer = dataclasses.replace(config.outer, sampling_credit="standardized")
+    with pytest.raises(ValueError, match=r"sampling_credit='standardized' has no effect"):
+        outer.validate(config.learner, config.advantage)
 
 
 def test_evolution_draws_the_same_noise_again():

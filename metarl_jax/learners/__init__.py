@@ -48,6 +48,12 @@ registry: "Registry[type[LearnerConfig]]" = Registry(
             GRADIENT,
             ANY,
         ),
+        "zero_order": Entry(
+            "metarl_jax.learners.zero_order:ZeroOrder",
+            "steps along perturbed weights that return more, without derivatives",
+            GRADIENT,
+            ANY,
+        ),
         "rl2": Entry(
             "metarl_jax.learners.rl2:RL2",
             "a recurrent policy or a transformer that carries its state over the trial",

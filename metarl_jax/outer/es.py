@@ -21,11 +21,16 @@ class ES(AdamOptions, OuterConfig):
     """Antithetic evolution strategies: with ε_i ~ N(0, I), Adam on −1/(nσ) Σ_i ½ (F(θ + σε_i) − F(θ − σε_i)) ε_i.
 
     F is the return of the counted rounds over all tasks, adaptation included, so that no derivative passes through an
-    inner step; with a gradient learner this is ES-MAML. The values of F are divided by their deviation over the
-    population. Both signs of a perturbation are evaluated on the same tasks with the same noise. One more collect,
-    without perturbation, gives the reported returns.
-
+    inner step. The values of F are divided by their deviation over the population. Both signs of a perturbation are
+    evaluated on the same tasks with the same noise. One more collect, without perturbation, gives the reported returns.
     A learner's own losses (`aux_loss`) are no part of it.
+
+    With learner `zero_order` this is ES-MAML with zero-order adaptation (Song et al. 2020, Algorithm 3; `es_maml` of
+    the repository google-research/google-research, `config.py`: 150 perturbations of σ = 0.1, a linear policy). With a
+    gradient learner it is a hybrid: evolution around inner policy gradients, which that paper does not have.
+
+    Differences from the source: steps are of Adam, not of plain ascent; F is a mean over all tasks of the meta-batch,
+    where the source draws one task for each evaluation; and the two signs share tasks and noise.
 
     References:
       Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement Learning", 2017.

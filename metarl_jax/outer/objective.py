@@ -9,7 +9,7 @@ import optax
 
 from metarl_jax.core.advantages import AdvantageConfig, AdvantageEstimator, Quantile
 from metarl_jax.core.errors import UserError
-from metarl_jax.core.trees import join_leading, masked_mean, padded_mean, split_leading
+from metarl_jax.core.trees import join_leading, masked_mean, padded_mean, split_leading, standardize
 from metarl_jax.core.types import (
     Array,
     Memory,
@@ -39,8 +39,12 @@ class ReplayObjective(OuterConfig):
     or not. The divisor is the same for every trajectory, so that this is the gradient of the expected return also where
     episodes end early. The mean of c_in is over the rounds before the last, and the sum of c_s over the steps of those
     rounds: it is the score of the data that the inner steps saw, weighed with the return R of the last round,
-    discounted and scaled as advantages are, against that of the other tasks, b. f_k is `first_round_entropy_factor` in
-    the first round, and 1 in the others.
+    discounted and scaled as advantages are, against that of the other tasks, b. With `sampling_credit="standardized"`
+    the term is instead −c_s mean gain(ρ, r̄), with r̄ the mean over the steps of the task of the reward in the last
+    round, standardised over all tasks and steps: E-MAML as in the repository jonasrothfuss/ProMP (`adj_avg_rewards` of
+    `samplers/meta_sample_processor.py` and `meta_algos/trpo_maml.py`), which has c_s = 1 and counts the first round
+    alone; here, all rounds before the last count. f_k is `first_round_entropy_factor` in the first round, and 1 in the
+    others.
 
     The objective is the expected return of a trial or, with `worst_fraction` ε < 1, its conditional value at risk, for
     learners that must not fail in rare tasks: the mean of the returns R that are at most their ε-quantile q. This is
@@ -65,6 +69,9 @@ class ReplayObjective(OuterConfig):
     """Weight of the score-function term of the data that adaptation uses (E-MAML). With 1, the meta-gradient is
     unbiased if advantages are not normalised and either the discount is 1 or episodes have one step: policy gradients
     leave out the factor γ^t."""
+    sampling_credit: Literal["return", "standardized"] = "return"
+    """What that term is weighed with: the `return` of the last round against other tasks, which the policy gradient
+    calls for, or the `standardized` mean reward, whose size does not depend on the environment."""
     inner_kl_coefficient: float = bounded(0.0, at_least=0)
     """Weight of KL(recorded ‖ replayed policy) in the rounds before the last (ProMP)."""
     kl_coefficient: float = bounded(0.0, at_least=0)
@@ -114,6 +121,11 @@ class ReplayObjective(OuterConfig):
             raise UserError(
                 f"outer.sampling_correction={self.sampling_correction} counts the score of the data twice beside "
                 f"learner.surrogate={surrogate!r}: choose surrogate='log_likelihood', or 0"
+            )
+        if self.sampling_credit != "return" and is_off(self.sampling_correction):
+            raise UserError(
+                f"outer.sampling_credit={self.sampling_credit!r} has no effect with outer.sampling_correction="
+                f"{self.sampling_correction}: choose sampling_correction=1, or sampling_credit='return'"
             )
         if self.is_risk_averse:
             self._validate_risk(learner, advantage)
@@ -181,7 +193,7 @@ def task_loss(
 
     Args:
       trial: `[K, T, E]`, with the advantages that the outer objective counts (`counted_trials`).
-      credit: R − b of this task, `[]` (`last_round_credit`).
+      credit: R − b of this task, or r̄, `[]` (`last_round_credit`, `standardized_credit`).
     """
     num_rounds = trial.rollout.reward.shape[0]
     start, stop = config.counted_rounds(num_rounds)
@@ -208,7 +220,8 @@ def task_loss(
 def counted_trials(config: ReplayObjective, batch: MetaBatch, trials: Trial) -> tuple[Trial, Array]:
     """Returns trials `[N, K, T, E]` with the advantages that the objective counts, and the credit of each task
     `[N]`."""
-    credit = last_round_credit(batch.advantages, trials)
+    score = standardized_credit if config.sampling_credit == "standardized" else last_round_credit
+    credit = score(batch.advantages, trials)
     trials = trials.replace(under_way=None)  # Nothing to go through minibatches with.
     if not config.is_risk_averse:
         return trials, credit
@@ -252,6 +265,14 @@ def last_round_credit(advantages: AdvantageEstimator, trials: Trial) -> Array:
     num_tasks = returns.shape[0]
     others = (returns.sum() - returns) / max(num_tasks - 1, 1)
     return returns - others
+
+
+def standardized_credit(advantages: AdvantageEstimator, trials: Trial) -> Array:
+    """Mean over the steps of the last round of a task of its reward, standardised over all tasks and steps: `[N]`."""
+    last = jax.tree.map(lambda x: x[:, -1], trials.rollout)
+    valid = last.timestep.valid
+    rewards = standardize(advantages.training_reward(last), valid)
+    return jax.vmap(masked_mean)(rewards, valid)
 
 
 def take_rounds(
@@ -311,12 +332,15 @@ def _counted_loss(
 
 def _early_loss(config: ReplayObjective, out: PolicyOut, rollout: Transition, credit: Array):
     """Returns the loss terms of the rounds whose data adaptation uses, and their metrics."""
-    valid, num_steps = rollout.timestep.valid, rollout.reward.shape[1]
-    gain = jnp.where(valid, config.gain(likelihood_ratio(out, rollout), credit), 0.0)
+    valid = rollout.timestep.valid
+    gain = padded_mean(config.gain(likelihood_ratio(out, rollout), credit), valid)
+    if config.sampling_credit == "return":
+        num_rounds, _, num_episodes = valid.shape
+        gain *= (
+            num_rounds * num_episodes
+        )  # the sum over rounds and episodes, and the mean over time
     inner_kl = padded_mean(rollout.policy.distribution.kl(out.distribution), valid)
-    loss = (
-        config.inner_kl_coefficient * inner_kl - config.sampling_correction * gain.sum() / num_steps
-    )
+    loss = config.inner_kl_coefficient * inner_kl - config.sampling_correction * gain
     return loss, {"inner_kl": inner_kl}
 
 
