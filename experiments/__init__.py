@@ -120,6 +120,10 @@ PRESETS = {
             "memory_family:VARIBAD_GRID_NAVI",
             "VariBAD: 11.03 of 11.07 in the last episode",
         ),
+        "varibad-grid-navi-zintgraf20": (
+            "memory_family:VARIBAD_ZINTGRAF20",
+            "VariBAD with the networks and losses of its paper, untried",
+        ),
         "hypernetwork-grid-navi": (
             "structure_family:HYPERNETWORK_GRID_NAVI",
             "a recurrent hypernetwork: Beck et al. (2023)",

@@ -11,7 +11,7 @@ import pytest
 import metarl_jax
 from metarl_jax.config import RuntimeConfig
 from metarl_jax.core.distributions import DiagonalGaussian
-from metarl_jax.learners.varibad import VariBAD, divergence_from_previous, steps_of
+from metarl_jax.learners.varibad import Steps, VariBAD, divergence_from_previous, steps_of
 from metarl_jax.program import build as programs
 from metarl_jax.program.rollout import replay_trial
 from metarl_jax.program.step import make_init, make_meta_batch, sample_tasks
@@ -118,6 +118,40 @@ def test_the_loss_falls_as_the_belief_learns_to_predict(small_config):
     # Eight rewards of variance ¼ give 1 where only their mean is known.
     assert np.mean(losses[-5:]) < 1.0
     assert np.mean(losses[-5:]) < 0.9 * losses[0]
+
+
+def test_a_bernoulli_head_is_read_at_the_outcome():
+    """The logit of the state that a step led to, from the latent task alone; its cross entropy with r > 0."""
+    learner = VariBAD(hidden_size=4, encoder_sizes=(4,), reward_head="bernoulli", latent_size=2)
+    env = metarl_jax.envs.make("grid_navi", size=3)
+    module, made = learner.make_policy(env), learner.make(env)
+    meta_params = jax.jit(made.init)(jax.random.key(0))
+    states = jnp.eye(9)
+    latent = jax.random.normal(jax.random.key(1), (2,))
+
+    def logits(observation, action):
+        steps = Steps(observation, action, jnp.zeros(9), states, jnp.ones(9, bool))
+        spread = jnp.broadcast_to(latent, (9, 2))
+        return module.apply(meta_params, spread, steps, method="decode")[0]
+
+    found = logits(states, jnp.ones((9, 5)))
+    np.testing.assert_array_equal(found, logits(states[::-1], jnp.zeros((9, 5))))
+    assert len(set(np.round(np.asarray(found), 5))) == 9
+
+    # All posteriors at the same point: the error is that of nine steps, each decoded from it.
+    posteriors = DiagonalGaussian(jnp.broadcast_to(latent, (9, 1, 2)), jnp.full((9, 1, 2), -30.0))
+    reward = jnp.where(jnp.arange(9) == 4, 1.0, -0.1)[:, None]
+    steps = Steps(states[:, None], jnp.ones((9, 1, 5)), reward, states[:, None], reward > -1.0)
+    error = learner._reconstruction(module, meta_params, posteriors, steps, jax.random.key(2))
+    chance = 1.0 / (1.0 + np.exp(-np.asarray(found, np.float64)))
+    entropy = -np.log(np.where(np.arange(9) == 4, chance, 1.0 - chance)).sum()
+    np.testing.assert_allclose(error, entropy, rtol=1e-4)
+
+
+def test_a_bernoulli_head_wants_raw_observations(small_config):
+    config = small_config("varibad", "grid_navi", normalize_observations=True)
+    with pytest.raises(ValueError, match=r"reward_head='bernoulli' .* choose normalize_observ"):
+        VariBAD(reward_head="bernoulli").validate(config)
 
 
 def test_decoders_predict_rewards_as_they_are_read(collected):

@@ -26,7 +26,7 @@ from metarl_jax.core.trees import join_leading
 from metarl_jax.core.types import TrainState
 from metarl_jax.envs.grid_cells import MOVES
 from metarl_jax.envs.grid_navi import GridNavi
-from metarl_jax.learners.varibad import VariBAD
+from metarl_jax.learners.varibad import Steps, VariBAD
 from metarl_jax.program.build import Program
 
 
@@ -45,14 +45,19 @@ def beliefs(program: Program, state: TrainState, goal: jax.Array) -> tuple[np.nd
     latent = posterior.mean[: env.episode_length + 1]  # [F, 1, Z]
 
     start, action, end = arrivals(env.size)
-    shape = len(latent), len(start)
-    reward, _ = module.apply(
-        state.meta.params,
-        jnp.broadcast_to(latent, (*shape, latent.shape[-1])),
-        jnp.broadcast_to(jnp.eye(env.size**2)[start], (*shape, env.size**2)),
-        jnp.broadcast_to(encode_action(env.action_space, action), (*shape, len(MOVES))),
-        method="decode",
+    shape, cells = (len(latent), len(start)), jnp.eye(env.size**2)
+    steps = Steps(
+        observation=jnp.broadcast_to(cells[start], (*shape, env.size**2)),
+        action=jnp.broadcast_to(encode_action(env.action_space, action), (*shape, len(MOVES))),
+        reward=jnp.zeros(shape),
+        next_observation=jnp.broadcast_to(cells[end], (*shape, env.size**2)),
+        valid=jnp.ones(shape, bool),
     )
+    latent = jnp.broadcast_to(latent, (*shape, latent.shape[-1]))
+    reward, _ = module.apply(state.meta.params, latent, steps, method="decode")
+    if config.reward_head == "bernoulli":
+        chance = jax.nn.sigmoid(reward)
+        reward = chance - 0.1 * (1.0 - chance)
     onto = np.eye(env.size**2)[end]
     belief = np.asarray(reward) @ (onto / onto.sum(axis=0))
     index = np.argmax(observation[: len(latent), 0], axis=-1)

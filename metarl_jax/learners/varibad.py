@@ -3,14 +3,16 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 
 from metarl_jax.core.distributions import DiagonalGaussian
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import (
     Observation,
     encode_action,
@@ -31,10 +33,12 @@ from metarl_jax.core.types import (
 )
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.base import TaskDistribution
-from metarl_jax.learners.base import Described, MetaLearner, ParameterGroup
+from metarl_jax.learners.base import Described, MetaLearner, ParameterGroup, Setup
 from metarl_jax.learners.sequence import SequenceLearner, SequencePolicy, SequenceState
 from metarl_jax.networks.layers import MLP, Dense, NarrowDense
 from metarl_jax.networks.sequence.gated import GRU
+
+RewardHead = Literal["regression", "bernoulli"]
 
 BELIEF = "^params/(encoder|core|posterior_head|(reward|transition)_(decoder|head))(/|$)"
 """Regular expression for the parameters that the variational loss trains: encoder, posterior and decoders."""
@@ -54,13 +58,15 @@ class BeliefPolicy(SequencePolicy):
     observation_size: int
     flatten: Callable[[Observation], Array]
     policy_trains_encoder: bool
+    reward_head_type: RewardHead
 
     def setup(self):
         super().setup()
         self.posterior_head = nn.Dense(2 * self.latent_size)
         self.policy = MLP(self.policy_sizes, self.activation)
         self.reward_decoder = MLP(self.decoder_sizes, "relu")
-        self.reward_head = NarrowDense(1, 1.0)
+        by_outcome = self.reward_head_type == "bernoulli"
+        self.reward_head = NarrowDense(self.observation_size if by_outcome else 1, 1.0)
         self.transition_decoder = MLP(self.decoder_sizes, "relu")
         self.transition_head = Dense(self.observation_size, 0.1)
 
@@ -80,20 +86,27 @@ class BeliefPolicy(SequencePolicy):
         out = super().answer(self.policy(jnp.concatenate(seen, axis=-1)), timestep)
         return out.replace(latent=posterior)
 
-    def decode(self, latent: Array, observation: Array, action: Array) -> tuple[Array, Array]:
-        """Means of the reward `[...]`, as the encoder reads it, and of the next observation `[..., O]`.
+    def decode(self, latent: Array, steps: "Steps") -> tuple[Array, Array]:
+        """Predicts steps `[..., *]` in the task `[..., Z]`.
 
-        They are those of a step in the task `[..., Z]`.
+        Returns:
+          The mean of the reward `[...]`, as the encoder reads it, or with `bernoulli` the logit that it is above 0; and
+          the mean of the next observation `[..., O]`.
         """
-        inputs = jnp.concatenate([latent, observation, action], axis=-1)
-        reward = self.reward_head(self.reward_decoder(inputs))[..., 0]
+        inputs = jnp.concatenate([latent, steps.observation, steps.action], axis=-1)
         change = self.transition_head(self.transition_decoder(inputs))
-        return reward, observation + change
+        if self.reward_head_type == "bernoulli":
+            logits = self.reward_head(self.reward_decoder(latent))
+            reward = jnp.sum(logits * steps.next_observation, axis=-1)
+        else:
+            reward = self.reward_head(self.reward_decoder(inputs))[..., 0]
+        return reward, steps.observation + change
 
     def init_all(self, state: SequenceState, timestep: TimeStep) -> Any:
-        latent = jnp.zeros((1, self.latent_size))
-        decoded = self.decode(latent, self.flatten(timestep.observation), timestep.previous_action)
-        return self(state, timestep), decoded
+        latent, observation = jnp.zeros((1, self.latent_size)), self.flatten(timestep.observation)
+        action, reward = timestep.previous_action, timestep.previous_reward
+        steps = Steps(observation, action, reward, observation, timestep.valid)
+        return self(state, timestep), self.decode(latent, steps)
 
 
 class Steps(struct.PyTreeNode):
@@ -121,8 +134,19 @@ class VariBAD(SequenceLearner):
       mean over t of  Σ_s [½ (r̂(m, o_s, a_s) − r_s)² + w_o ½ ‖ô(m, o_s, a_s) − o_{s+1}‖²] + w_KL KL(q_t ‖ q_{t−1})
 
     with q_{−1} = N(0, I), the sum over *all* steps s of the trial, those after t included, and `num_posteriors` steps t
-    drawn for each meta-step. The policy's gradient stops at the posterior. The source trains the encoder on a buffer of
-    older trials; this implementation uses the trials of the meta-batch.
+    drawn for each meta-step. With `reward_head="bernoulli"` the first term is the cross entropy of r_s > 0 and a
+    probability that depends on m and o_{s+1} alone.
+
+    As in the source (section 3 of the paper, and `vae.py`, `models/encoder.py`, `models/decoder.py` of the repository
+    lmzintgraf/varibad): the policy reads the observation, μ and log σ², and its gradient stops at the posterior;
+    encoder and decoders have an Adam of their own; the encoder reads, and the decoders predict, what the last action of
+    an episode led to; and the cross entropy has one output for each state (`multihead_for_reward`).
+
+    Differences from the source: its variational loss is trained on a buffer of up to 100,000 older trials, in three
+    updates after each update of the policy, which acts on the beliefs that were recorded; here it is trained on the
+    trials of the meta-batch, in the same steps as the policy, whose beliefs are computed again in each epoch. The
+    source sums over all t instead of drawing some, and does not bound log σ, which is kept in [−5, 2] here. It trains
+    the policy on the grid by A2C.
 
     References:
       Zintgraf et al., "VariBAD: A Very Good Method for Bayes-Adaptive Deep RL via Meta-Learning", ICLR 2020.
@@ -141,6 +165,9 @@ class VariBAD(SequenceLearner):
     """Weight of the variational loss relative to the policy's."""
     kl_coefficient: float = bounded(0.1, at_least=0)
     """Weight w_KL of the KL divergence between successive posteriors."""
+    reward_head: RewardHead = "regression"
+    """How rewards are predicted: `regression` on observation and action, or `bernoulli`, whether they are above 0, by
+    one output per entry of a one-hot observation, as the source does on the grid."""
     transition_coefficient: float = bounded(0.0, at_least=0)
     """Weight w_o of the prediction of observations; choose 0 if tasks differ in rewards alone."""
     num_posteriors: int = bounded(8, at_least=1)
@@ -172,7 +199,16 @@ class VariBAD(SequenceLearner):
             observation_size=flat_size(env.observation_space),
             flatten=partial(flatten, env.observation_space),
             policy_trains_encoder=self.policy_trains_encoder,
+            reward_head_type=self.reward_head,
         )
+
+    def validate(self, setup: Setup) -> None:
+        super().validate(setup)
+        if self.reward_head == "bernoulli" and setup.normalize_observations:
+            raise UserError(
+                "learner.reward_head='bernoulli' reads one-hot observations, which normalize_observations=True "
+                "changes: choose normalize_observations=False, or reward_head='regression'"
+            )
 
     def num_adapted(self, env: TaskDistribution) -> int:
         return 2 * self.latent_size
@@ -214,14 +250,15 @@ class VariBAD(SequenceLearner):
             x = jnp.expand_dims(x, axis)
             return jnp.broadcast_to(x, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
 
-        reward, observation = module.apply(
-            meta_params,
-            spread(latent, 1, num_steps),
-            spread(steps.observation, 0, self.num_posteriors),
-            spread(steps.action, 0, self.num_posteriors),
-            method="decode",
+        every = jax.tree.map(lambda x: spread(x, 0, self.num_posteriors), steps)
+        decoded: Any = module.apply(
+            meta_params, spread(latent, 1, num_steps), every, method="decode"
         )
-        error = 0.5 * (reward - self.see_reward(steps.reward)) ** 2
+        reward, observation = decoded
+        if self.reward_head == "bernoulli":
+            error = optax.sigmoid_binary_cross_entropy(reward, every.reward > 0)
+        else:
+            error = 0.5 * (reward - self.see_reward(steps.reward)) ** 2
         surprise = 0.5 * jnp.sum((observation - steps.next_observation) ** 2, axis=-1)
         error += self.transition_coefficient * surprise
         error = jnp.where(steps.valid, error, 0.0)
