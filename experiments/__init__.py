@@ -220,6 +220,10 @@ PRESETS = {
             "structure_family:HYPERNETWORK_HALF_CHEETAH_VEL",
             "a recurrent hypernetwork, at a size for a CPU",
         ),
+        "hypernetwork-half-cheetah-vel-beck23": (
+            "structure_family:HYPERNETWORK_BECK23",
+            "a recurrent hypernetwork with the sizes of Beck et al. (2023), for an accelerator",
+        ),
         "modular-half-cheetah-vel-small": (
             "structure_family:MODULAR_HALF_CHEETAH_VEL",
             "a modular policy with inferred routing, at a size for a CPU",

@@ -41,6 +41,32 @@ HYPERNETWORK_HALF_CHEETAH_VEL = replace(
 )
 """A recurrent hypernetwork on half-cheetah velocity, at a size for a CPU."""
 
+HYPERNETWORK_BECK23 = replace(
+    rl2_half_cheetah_vel.CONFIG,
+    name="hypernetwork-half-cheetah-vel-beck23",
+    learner=Hypernetwork(
+        hidden_size=256,
+        code_size=25,
+        bounded_code=True,
+        embedding_size=256,
+        policy_sizes=(256, 128),
+        separate_value=True,
+        log_std_init=0.0,
+        generator_learning_rate=3e-4,
+    ),
+    outer=replace(
+        rl2_half_cheetah_vel.CONFIG.outer,
+        learning_rate=1e-3,
+        num_epochs=2,
+        clip_eps=0.1,
+        entropy_coefficient=0.01,
+    ),
+    num_meta_steps=750,
+)
+"""A recurrent hypernetwork with the sizes and the PPO of Beck et al. (2023), for 7.7e7 env-steps.
+
+Untried: it wants an accelerator."""
+
 MODULAR_HALF_CHEETAH_VEL = replace(
     rl2_half_cheetah_vel.SMALL,
     name="modular-half-cheetah-vel-small",

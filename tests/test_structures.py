@@ -369,3 +369,35 @@ def test_a_tuned_code_can_start_anywhere():
     learner = TunedHypernetwork().make(envs.make("point_robot"))
     begun = learner.begin(learner.init(jax.random.key(0)), (), jax.random.key(1), 2)
     assert np.abs(begun.fast["params/code"]).max() > 0.1
+
+
+def test_the_source_of_hypernetworks_keeps_actor_and_critic_apart():
+    """Each has generated layers of its own on one shared embedding, and the code is bounded."""
+    env = envs.make("point_robot")
+    options = {"policy_sizes": (5, 4), "hidden_size": 8, "code_size": 3, "encoder_sizes": (4,)}
+    learner = Hypernetwork(**options, embedding_size=6, separate_value=True, bounded_code=True)
+    made = learner.make(env)
+    params = jax.tree.map(lambda x: x + 0.3, jax.jit(made.init)(jax.random.key(0)))
+    state = made.begin(params, (), jax.random.key(0), 1)
+
+    def outputs(params):
+        out, _ = made.act(params, state, blank_timestep(env))
+        return out.distribution.mean.sum(), out.value.sum(), out.latent
+
+    assert np.abs(outputs(params)[2]).max() < 1.0
+    of_mean, of_value = jax.jit(jax.jacrev(lambda p: outputs(p)[:2]))(params)
+
+    def moved(gradient):
+        layers = gradient["params"]["structure"]
+        return {name for name, part in layers.items() if any(map(jnp.any, jax.tree.leaves(part)))}
+
+    hidden = {f"FullDense_{index}" for index in range(6)}
+    assert moved(of_mean) & moved(of_value) == {"Dense_0"}
+    assert (moved(of_mean) | moved(of_value)) - {"Dense_0"} == hidden
+    assert params["params"]["structure"]["Dense_0"]["kernel"].shape == (2, 6)
+
+
+def test_a_tuned_hypernetwork_has_no_value_to_keep_apart(small_config):
+    learner = learners.make("tuned_hypernetwork", separate_value=True)
+    with pytest.raises(ValueError, match=r"separate_value=True has no effect .* leave it out"):
+        learner.validate(small_config("tuned_hypernetwork"))

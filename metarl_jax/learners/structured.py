@@ -156,6 +156,12 @@ class HypernetworkOptions(StructureOptions):
     hyper_init: HyperInit = "bias"
     """Initialisation of the generator: `bias` (the policy starts as an ordinary one, whatever the code), `small` (it
     starts close to one), or `normal` (the generator starts as an ordinary network)."""
+    embedding_size: int | None = bounded(None, at_least=1)
+    """Size of a layer that all tasks share, between the observation and the generated layers; none when not given."""
+    separate_value: bool = False
+    """Generate hidden layers of its own for the value function, instead of reading it from those of the policy."""
+    bounded_code: bool = False
+    """Pass the code through a tanh before the generator reads it."""
     generator_learning_rate: float | None = bounded(None, above=0)
     """Step size of a separate Adam optimizer of the generator; when neither this nor `generator_max_gradient_norm` is
     given, it is optimised with all other parameters."""
@@ -181,6 +187,9 @@ class HypernetworkOptions(StructureOptions):
             generation=self.generation,
             hyper_init=self.hyper_init,
             has_value=has_value,
+            embedding_size=self.embedding_size,
+            separate_value=self.separate_value,
+            bounded_code=self.bounded_code,
         )
 
 
@@ -188,8 +197,20 @@ class HypernetworkOptions(StructureOptions):
 class Hypernetwork(HypernetworkOptions, Inferred):
     """Recurrent hypernetwork: a recurrent encoder of the trial generates the weights of the policy at every step.
 
+    As in the source (`RNN_HN` of the repository jacooba/hyper: `models/policy.py`, `experiment_sets/models.py` and
+    `main_results.py`): a GRU, a code of 25 numbers, one linear map from the code to every weight and bias (W₀ and b₀
+    are its bias), the initialisation of Beck et al. (2022), and PPO through encoder and generator. Its sizes are not
+    the defaults: the preset `hypernetwork-half-cheetah-vel-beck23` has them, with an embedding of the state that all
+    tasks share, actor and critic apart, and a code through tanh.
+
+    Differences from the source that remain, in that preset too: its value loss is a clipped Huber loss, its encoder
+    embeds action, state and reward apart, and its initialisation is that of a `normc` layer instead of an orthogonal
+    one. It reports the best of five learning rates from 3e-5 to 3e-3 for each method; here a sweep over
+    `outer.learning_rate` and `learner.generator_learning_rate` does the same.
+
     References:
       Beck et al., "Recurrent Hypernetworks are Surprisingly Strong in Meta-RL", NeurIPS 2023.
+      Beck et al., "Hypernetworks in Meta-Reinforcement Learning", CoRL 2022.
     """
 
     name: ClassVar[str] = "hypernetwork"
@@ -208,6 +229,14 @@ class TunedHypernetwork(HypernetworkOptions, Tuned):
 
     hyper_init: HyperInit = "small"
     """Initialisation of the generator: `bias`, `small` or `normal`. With `bias`, codes have no gradient at first."""
+
+    def validate(self, setup: Setup) -> None:
+        super().validate(setup)
+        if self.separate_value:
+            raise UserError(
+                f"learner.separate_value=True has no effect with learner {self.name!r}, which has no value function: "
+                "leave it out, or choose learner 'hypernetwork'"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

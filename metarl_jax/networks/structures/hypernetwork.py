@@ -10,7 +10,13 @@ import jax.numpy as jnp
 
 from metarl_jax.core.spaces import ActionSpace
 from metarl_jax.core.types import Array, Key, PolicyOut
-from metarl_jax.networks.layers import ACTIVATIONS, ActionDistribution, num_outputs, orthogonal
+from metarl_jax.networks.layers import (
+    ACTIVATIONS,
+    ActionDistribution,
+    Dense,
+    num_outputs,
+    orthogonal,
+)
 
 Generation = Literal["full", "chunked", "low_rank", "film", "concat"]
 HyperInit = Literal["bias", "small", "normal"]
@@ -165,7 +171,11 @@ LAYERS: dict[Generation, type[GeneratedDense]] = {
 
 
 class GeneratedPolicy(nn.Module):
-    """A feed-forward policy and value function all of whose layers are generated from the code.
+    """A feed-forward policy and value function whose layers are generated from the code.
+
+    With `embedding_size`, the observation passes a layer of that size first, which all tasks share. The value is
+    generated from the last hidden layer of the policy or, with `separate_value`, from hidden layers of its own. With
+    `bounded_code` the generator reads the tanh of the code.
 
     Inferred codes are short at first, 0.1 to 0.3, whatever the initialisation of the generator, for a step of an
     optimizer in each map moves a weight by Σ_z |e_z| as much: with a scale of 3, half-cheetahs learned far more slowly.
@@ -179,6 +189,9 @@ class GeneratedPolicy(nn.Module):
     generation: Generation
     hyper_init: HyperInit
     has_value: bool
+    embedding_size: int | None = None
+    separate_value: bool = False
+    bounded_code: bool = False
 
     @property
     def code_scale(self) -> float:
@@ -191,14 +204,23 @@ class GeneratedPolicy(nn.Module):
     @nn.compact
     def __call__(self, code: Array, observation: Array) -> PolicyOut:
         layer, activate = LAYERS[self.generation], ACTIVATIONS[self.activation]
-        x = observation
-        for size in self.hidden_sizes:
-            x = activate(layer(size, 2.0**0.5, self.hyper_init)(code, x))
+        if self.bounded_code:
+            code = jnp.tanh(code)
+        if self.embedding_size is not None:
+            observation = activate(Dense(self.embedding_size)(observation))
+
+        def hidden(x: Array) -> Array:
+            for size in self.hidden_sizes:
+                x = activate(layer(size, 2.0**0.5, self.hyper_init)(code, x))
+            return x
+
+        x = hidden(observation)
         space = self.action_space
         outputs = layer(num_outputs(space), 0.01, self.hyper_init)(code, x)
         value = jnp.zeros(observation.shape[:-1])
         if self.has_value:
-            value = layer(1, 1.0, self.hyper_init)(code, x)[..., 0]
+            seen = hidden(observation) if self.separate_value else x
+            value = layer(1, 1.0, self.hyper_init)(code, seen)[..., 0]
         distribution = ActionDistribution(space, self.log_std_init)(outputs)
         latent = jnp.broadcast_to(code, (*observation.shape[:-1], self.code_size))
         return PolicyOut(distribution, value, latent)
