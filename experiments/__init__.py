@@ -24,6 +24,10 @@ PRESETS = {
             "maml_point_robot:ONE_STEP",
             "MAML, trained for one gradient step: −11.2 after it",
         ),
+        "maml-point-robot-finn17": (
+            "maml_point_robot:FINN17",
+            "MAML by the protocol of Finn et al. (2017), in training and at test time",
+        ),
         "maml-policy-gradient-point-robot": (
             "point_robot_family:POLICY_GRADIENT",
             "MAML with one plain gradient step for every meta-batch",

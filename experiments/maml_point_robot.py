@@ -23,6 +23,7 @@ from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.outer.ppo import PPO
+from metarl_jax.outer.trpo import TRPO
 
 CONFIG = Config(
     name="maml-point-robot",
@@ -47,6 +48,27 @@ ONE_STEP = dataclasses.replace(
     evaluation=EvaluationConfig(every=20, num_tasks=200, num_rounds=4),
 )
 """MAML on the point robot, trained for one gradient step."""
+
+FINN17 = dataclasses.replace(
+    CONFIG,
+    name="maml-point-robot-finn17",
+    learner=MAML(
+        hidden_sizes=(100, 100),
+        activation="relu",
+        log_std_init=0.0,
+        inner_lr=0.5,
+        surrogate="log_likelihood",
+    ),
+    outer=TRPO(max_kl=0.01),
+    advantage=AdvantageConfig(discount=0.99, gae_lambda=1.0),
+    num_meta_steps=100,
+    num_tasks=20,
+    num_rounds=2,
+    evaluation=EvaluationConfig(
+        every=20, num_tasks=200, num_rounds=4, num_episodes=40, inner_lr_factors=(1.0, 0.5)
+    ),
+)
+"""MAML on the point robot by the protocol of Finn et al. (2017), in training and at test time."""
 
 if __name__ == "__main__":
     from metarl_jax.cli.main import run_preset

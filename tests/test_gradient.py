@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax import envs
+from metarl_jax import envs, experiments
+from metarl_jax.config import evaluated_learner
 from metarl_jax.core.advantages import PLAIN_RETURNS, AdvantageConfig, make_estimator
 from metarl_jax.core.types import MetaState
 from metarl_jax.learners.gradient import MAML
 from metarl_jax.learners.gradient_step import gradient_step
 from metarl_jax.learners.structured import TunedHypernetwork
 from metarl_jax.learners.surrogates import loaded_dice_surrogate, make_surrogate
+from metarl_jax.outer.trpo import TRPO
 from metarl_jax.program.rollout import collect_trial, replay_trial
 
 
@@ -241,6 +243,26 @@ def test_step_sizes_follow_their_factors(trial, trees_close):
         after = plain.adapt(meta_params, begun, rollout).fast
         wanted = jax.tree.map(lambda x, y, f=factor: f * (x - y), after, fast)
         trees_close(moved, wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_the_preset_of_the_paper_has_its_protocol():
+    """`maml_trpo_point.py` and `test_maml_point.py` of cbfinn/maml_rl."""
+    config = experiments.get("maml-point-robot-finn17")
+    learner, outer, evaluation = config.learner, config.outer, config.evaluation
+    assert isinstance(learner, MAML)
+    assert (learner.hidden_sizes, learner.activation) == ((100, 100), "relu")
+    assert (learner.inner_lr, learner.learn_inner_lr) == (0.5, "none")
+    assert learner.surrogate == "log_likelihood"
+    assert isinstance(outer, TRPO)
+    assert (outer.max_kl, outer.num_cg_steps, outer.damping) == (0.01, 10, 1e-5)
+    assert (outer.backtrack, outer.num_backtracks) == (0.8, 15)
+    assert (config.num_tasks, config.num_episodes, config.num_rounds) == (20, 20, 2)
+    assert config.num_meta_steps == 100
+    assert (config.advantage.discount, config.advantage.gae_lambda) == (0.99, 1.0)
+    assert (evaluation.num_episodes, evaluation.num_rounds) == (40, 4)
+    evaluated = evaluated_learner(config)
+    assert isinstance(evaluated, MAML)
+    assert evaluated.inner_lr_factors == (1.0, 0.5)
 
 
 def test_a_schedule_has_at_least_one_factor(small_config):

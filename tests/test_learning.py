@@ -144,6 +144,16 @@ def test_maml_trained_for_one_step_on_the_point_robot():
 
 
 @pytest.mark.slow
+def test_maml_by_the_protocol_of_the_paper():
+    """−11.7 and −3.23 after one and three steps in Finn et al. (2017)."""
+    config = preset("maml-point-robot-finn17")
+    returns = train(config, config.num_meta_steps)
+    assert returns[1] > -11.7, returns
+    assert returns[3] > -3.78, returns  # the lower end of the paper's interval
+    assert returns.max() < -0.506
+
+
+@pytest.mark.slow
 def test_rl2_on_the_bandit():
     """Bayes-optimal 6.660: within one percent, and not above by more than three standard errors."""
     config = preset("rl2-bandit")

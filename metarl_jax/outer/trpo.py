@@ -28,6 +28,11 @@ class TRPO(ReplayObjective):
     tried at full length, then at `backtrack`, `backtrack`², … of it. If none is accepted, the parameters do not change,
     and the metric `step_size` is 0.
 
+    As in the source of MAML (`sandbox/rocky/tf/optimizers/conjugate_gradient_optimizer.py` of the repository
+    cbfinn/maml_rl): ten iterations of conjugate gradient, damping 1e-5, and fifteen steps of the line search by 0.8.
+    Differences: F is exact, where the source takes finite differences of the divergence; and inner step sizes, constant
+    there, move inside the trust region here if the learner learns them, as does everything else.
+
     References:
       Schulman et al., "Trust Region Policy Optimization", ICML 2015.
       Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017.
