@@ -335,10 +335,8 @@ def _early_loss(config: ReplayObjective, out: PolicyOut, rollout: Transition, cr
     valid = rollout.timestep.valid
     gain = padded_mean(config.gain(likelihood_ratio(out, rollout), credit), valid)
     if config.sampling_credit == "return":
-        num_rounds, _, num_episodes = valid.shape
-        gain *= (
-            num_rounds * num_episodes
-        )  # the sum over rounds and episodes, and the mean over time
+        # The sum over rounds and episodes, and the mean over time.
+        gain *= valid.shape[0] * valid.shape[2]
     inner_kl = padded_mean(rollout.policy.distribution.kl(out.distribution), valid)
     loss = config.inner_kl_coefficient * inner_kl - config.sampling_correction * gain
     return loss, {"inner_kl": inner_kl}
