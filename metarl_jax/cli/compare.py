@@ -12,6 +12,7 @@ from rich.console import Console
 
 from metarl_jax.cli.options import parse
 from metarl_jax.cli.output import check_output, say_written
+from metarl_jax.console.markup import as_markdown
 from metarl_jax.console.tables import Column, Table, interval, number, show, thousands
 from metarl_jax.core.errors import UserError
 from metarl_jax.runs.json_files import finite
@@ -69,23 +70,16 @@ def main(args: list[str]) -> int:
     if options.json:
         print(json.dumps(finite([_as_json(row) for row in rows]), indent=2))
     elif options.markdown:
-        print(markdown(rows, options.rounds))
+        print(as_markdown(table(rows, options.rounds)))
     else:
-        show(_table(rows, options.rounds))
+        show(table(rows, options.rounds))
     if options.csv is not None:
         say_written(options.csv)
     return 0
 
 
-def markdown(rows: Sequence[Row], rounds: Sequence[str] = ()) -> str:
-    """Formats the rows as a Markdown table."""
-    columns = _columns(rows, rounds)
-    lines = [[column.name for column in columns], ["---"] * len(columns)]
-    lines += map(list, zip(*(column.cells for column in columns), strict=True))
-    return "\n".join(f"| {' | '.join(line)} |".replace("\n", " ") for line in lines)
-
-
-def _table(rows: Sequence[Row], rounds: Sequence[str] = ()) -> Table:
+def table(rows: Sequence[Row], rounds: Sequence[str] = ()) -> Table:
+    """Makes a table of rows; `rounds` are those that have a column, the first and last few when not given."""
     seeds = {row.num_seeds for row in rows} - {None}
     over = "seeds and tasks" if seeds - {1} else "tasks alone"
     if len(seeds) > 1 and 1 in seeds:

@@ -34,6 +34,7 @@ COMMANDS = {
     "render": ("metarl_jax.cli.render:main", "an agent at work in held-out tasks, as a page"),
     "export": ("metarl_jax.cli.export:main", "one file that acts and adapts without metarl_jax"),
     "plot": ("metarl_jax.cli.plot:main", "learning and adaptation curves, side by side"),
+    "report": ("metarl_jax.cli.report:main", "one page of runs: configuration, curves, tables"),
     "controls": (
         "metarl_jax.cli.controls:main",
         "known strategies and ceilings on an environment",

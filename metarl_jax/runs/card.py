@@ -8,7 +8,7 @@ from typing import Any
 
 from metarl_jax.config import REGISTRIES, Config, flat, to_dict
 from metarl_jax.console.evaluation_tables import curve_table, metrics_table, moved, shown_rounds
-from metarl_jax.console.tables import Table
+from metarl_jax.console.markup import as_markdown
 from metarl_jax.core import machine
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.version import __version__
@@ -43,7 +43,9 @@ def card(folder: RunFolder, config: Config, evaluation: dict[str, Any]) -> str:
     means = evaluation["return_mean"]
     shown = [k for k in shown_rounds(len(means)) if means[k] is not None] or [0]
     tables = [curve_table(evaluation, shown), metrics_table(evaluation, shown)]
-    results = "\n\n".join(_markdown(table) for table in tables if table is not None)
+    results = "\n\n".join(
+        f"{table.title}\n\n{as_markdown(table)}" for table in tables if table is not None
+    )
     parts = [REGISTRIES[field].reference(type(getattr(config, field))) for field in REGISTRIES]
     env, learner, outer = (f"`{name}`" for name in parts)
     env_steps = (folder.last_metrics() or {}).get("env_steps")
@@ -109,16 +111,6 @@ def _flag(name: str, value: Any) -> list[str]:
         return [f"--{name}" if value else f"--{section}{'.' if section else ''}no-{field}"]
     values = value if isinstance(value, list) else [value]
     return [f"--{name}", *(shlex.quote(str(x)) for x in values)]
-
-
-def _markdown(table: Table) -> str:
-    names = [column.name.replace("\n", " ") for column in table.columns]
-    rows = zip(*(column.cells for column in table.columns), strict=True)
-    lines = [names, ["---"] * len(names), *rows]
-    drawn = "\n".join(
-        "| " + " | ".join(cell.replace("\n", " ") for cell in x) + " |" for x in lines
-    )
-    return f"{table.title}\n\n{drawn}"
 
 
 def _is_ours(text: str) -> bool:
