@@ -151,7 +151,10 @@ PRESETS = {
         ),
     },
     "dark_room": {
-        "rl2-dark-room": ("rl2_dark_room:CONFIG", "RL² with a transformer, five episodes"),
+        "rl2-dark-room": (
+            "rl2_dark_room:CONFIG",
+            "RL² with a transformer: 15.1 of 16.5 in the fifth episode",
+        ),
     },
     "dark_key_to_door": {
         "rl2-dark-key-to-door": ("rl2_dark_room:KEY_TO_DOOR", "RL² with a GRU, five episodes"),
@@ -159,11 +162,11 @@ PRESETS = {
     "job_scheduling": {
         "rl2-job-scheduling-classes": (
             "rl2_job_scheduling:CLASSES",
-            "RL², hidden durations of job classes, three episodes",
+            "RL², hidden durations of job classes: slowdown 3.95 at load 1.1, best blind heuristic 6.84",
         ),
         "rl2-job-scheduling-load": (
             "rl2_job_scheduling:LOAD",
-            "RL², hidden load, one episode",
+            "RL², hidden load: slowdown 2.96, shortest job first 4.47",
         ),
     },
     "xland": {
