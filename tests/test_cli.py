@@ -506,7 +506,7 @@ def test_a_listing_on_a_terminal_is_whole(width, monkeypatch, capsys):
         ("grid_navi", ["(environment)", "actions: 5 discrete", "rl2-grid-navi", "symmetric_rl2"]),
         ("point_robot", ["--env.horizon (default 100)", "Steps per episode.", "2 continuous"]),
         ("maml", ["(learner)", "--learner.inner-lr (default 0.1)", "maml-point-robot", "Finn"]),
-        ("symmetric_rl2", ["environments: bandit, dark_key_to_door"]),
+        ("symmetric_rl2", ["environments: bandit, craftax, dark_key_to_door"]),
         ("trpo", ["(outer method)", "--outer.max-kl (default 0.01)"]),
         ("rl2-bandit", ["(preset)", "6.65", "--outer.learning-rate 0.002  (default 0.001)"]),
         ("metarl_jax.envs.bandit:Bandit", ["(environment)", "--env.num-arms"]),

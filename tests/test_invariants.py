@@ -152,7 +152,7 @@ def collect_one(config) -> Collected:
         lambda meta_params, key: collect_trial(
             program.env,
             program.learner,
-            make_estimator(config.advantage),
+            make_estimator(config.advantage, program.env.observation_space),
             state.meta.replace(params=meta_params),
             task,
             key,

@@ -99,7 +99,7 @@ def test_choices_are_drawn_where_and_as_they_were_made():
 
 
 def test_all_that_this_library_defines_draws_itself():
-    assert set(envs.names()) - set(DRAWN) == {"gymnax", "jumanji"}
+    assert set(envs.names()) - set(DRAWN) == {"craftax", "gymnax", "jumanji"}
     assert {"bandit", "tabular_mdp", "ant_dir"} <= set(DRAWN)
     with pytest.raises(
         UserError, match=r"'jumanji' does not draw itself: define JumanjiTasks\.render"

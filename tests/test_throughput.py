@@ -72,6 +72,7 @@ def test_command(capsys, monkeypatch):
         "num_rounds": 2,
         "num_episodes": 2,
         "episode_length": 1,
+        "num_steps": None,
     }
     assert report["where_the_time_goes"]["adapting"]["median"] == 0.0
 

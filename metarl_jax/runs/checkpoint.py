@@ -62,7 +62,7 @@ def load(directory: Path, step: int, abstract_state: PyTree) -> Checkpoint:
         raise DamagedCheckpointError(path, "its progress has no checksum")
     _check_structure(path, values["structure"], structure(abstract_state))
     arrays = _read(path, state=ocp.args.StandardRestore(without_empty(abstract_state)))["state"]
-    state = _with_empty(abstract_state, arrays)
+    state = _with_empty(abstract_state, abstract_state.replace(**arrays))
     if checksum(state, values) != digest:
         raise DamagedCheckpointError(
             path, "its content does not have the checksum of what was saved"
@@ -128,9 +128,13 @@ def _from_values(values: dict[str, Any]) -> list[Progress]:
     return [Progress(**member) for member in values.get("members", [values])]
 
 
-def without_empty(state: PyTree) -> PyTree:
-    """Replaces arrays without entries, which Orbax does not write, by None."""
-    return jax.tree.map(lambda leaf: leaf if leaf.size else None, state)
+def without_empty(state: TrainState) -> dict[str, PyTree]:
+    """Returns the parts of a state that Orbax writes, by name. Parts that are None are left out, so that a checkpoint
+    from before there was such a part can be read; arrays without entries, which Orbax does not write, become None.
+    """
+    parts = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    written = {name: part for name, part in parts.items() if part is not None}
+    return jax.tree.map(lambda leaf: leaf if leaf.size else None, written)
 
 
 def _with_empty(abstract_state: PyTree, arrays: PyTree) -> PyTree:
