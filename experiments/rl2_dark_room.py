@@ -13,7 +13,9 @@ geometrically, the entropy was 0.05 after 400 meta-steps, and the last episode s
 values must be of order 1: with `advantage.reward_scaling=1` they are up to 30, the error of the value function takes
 nearly all of the gradient, whose norm is bounded, and with a discount of 0.99 nothing was learned in 1250 meta-steps.
 The settings of `rl2-grid-navi` (unscaled, 0.97, a bonus ten times as large in the first episode) had 8.0 after 600.
-`rl2-dark-key-to-door` has not been trained: its aim, 1.8 of 2, is open.
+`rl2-dark-key-to-door` has learned nothing yet, and its aim, 1.8 of 2, is open: with a discount of 0.99,
+`advantage.reward_scaling=0.2` and `learner.task_prediction_coefficient=0.03`, one seed, 0.27 an episode after 300
+meta-steps, 19M env-steps, as after 70.
 """
 
 import dataclasses
