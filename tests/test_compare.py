@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from metarl_jax import learners
-from metarl_jax.cli.compare import _table
+from metarl_jax.cli.compare import table
 from metarl_jax.cli.main import main
 from metarl_jax.console.tables import show
 from metarl_jax.sweeps.comparison import read_all
@@ -203,7 +203,7 @@ def test_a_hundred_rounds_are_whole_in_a_terminal(tmp_path, width):
     write_run(tmp_path / "a-preset-with-a-long-name-seed0", config("p", "rl2"), num_rounds=100)
     [path] = tmp_path.iterdir()
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    show(_table(read_all([path], print)), console)
+    show(table(read_all([path], print)), console)
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
     for words in ("-3.00", "-3.50 to -2.25", "96.00", "95.50 to 96.75", "4650", "1.23M", "120"):
