@@ -291,7 +291,7 @@ def test_a_trial_by_steps_loses_no_step_and_is_replayed():
 
 
 def test_returns_by_episode_are_those_of_the_same_keys_by_episodes():
-    """A policy without memory that acts by its mode in the same first states: the same episodes, one after another."""
+    """A policy without memory in the same first states, with the same noise: the same episodes, one after another."""
     config = by_steps(num_rounds=4, num_steps=40)
     one = dataclasses.replace(config, learner=dataclasses.replace(config.learner, hidden_size=8))
     program = build(one)
@@ -323,7 +323,6 @@ def test_returns_by_episode_are_those_of_the_same_keys_by_episodes():
                 num_rounds=4,
                 num_episodes=3,
                 num_steps=num_steps,
-                deterministic=True,
             )
         )(program.init(jax.random.key(0)).meta, jnp.float32(0.4), jax.random.key(5))
         return np.asarray(trial.episode_returns()), np.asarray(trial.is_finished())

@@ -20,7 +20,6 @@ from metarl_jax.program.build import build, make_spec
 from metarl_jax.program.rollout import (
     begin_segments,
     collect_segment,
-    collect_trial,
     replay_trial,
 )
 from metarl_jax.runs.executables import Executables, run_functions
@@ -42,7 +41,7 @@ def in_segments(learner="rl2", num_segments=4, credit="trial", **changes):
 
 
 def segments_of(config, key=5):
-    """Returns the segments of one trial, and the same trial as a whole, with the first meta-parameters."""
+    """Returns the segments of one trial, and the same trial in one segment, with the first meta-parameters."""
     spec = make_spec(config)
     key = jax.random.key(key)
     params = spec.learner.init(jax.random.key(0))
@@ -65,13 +64,13 @@ def segments_of(config, key=5):
     for _ in range(config.num_segments):
         segments.append(segment(live))
         live = segments[-1].under_way
-    whole = collect_trial(
+    whole = collect_segment(
         *parts,
-        jnp.float32(0.4),
+        begin_segments(*parts, jnp.float32(0.4), key, config.num_episodes),
         key,
         num_rounds=config.num_rounds,
-        num_episodes=config.num_episodes,
         num_steps=config.num_steps,
+        num_segments=1,
     )
     return spec, params, segments, whole
 

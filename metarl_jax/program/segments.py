@@ -6,6 +6,7 @@ References:
     updates several times within a trial.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -119,12 +120,24 @@ def collect_steps(
     is_new = jnp.broadcast_to(live.num_steps == 0, begins.shape)
     outcome = where_leading(is_new, state.observation, live.carried.outcome)
     carried = live.carried.replace(outcome=outcome)
-    noise = _draw_noise(simulation, carried, state, key, live.num_steps, num_steps)
+    by_step = by_episode = None
+    if stochastic:
+        draw = partial(_draw_noise, simulation, carried, state, key)
+        # A whole trial has the noise of a trial by episodes; a segment does not know which episodes it will see.
+        if goes_on:
+            by_step = draw(live.num_steps + jnp.arange(num_steps))
+        else:
+            by_episode = jax.vmap(lambda k: draw(k * length + jnp.arange(length)))(
+                jnp.arange(num_rounds)
+            )
 
     def step(carry, noise):
         state, carried, episode, time, earned, num_begun = carry
         valid = (episode < num_rounds) & (num_begun <= most)
         timestep = simulation.timestep(state, carried, time == 0, valid)
+        if by_episode is not None:
+            current = jnp.minimum(episode, num_rounds - 1)
+            noise = jax.tree.map(lambda x: x[current, time, each], by_episode)
         next_state, carried, recorded = take_step(simulation, state, carried, timestep, noise)
         ended = valid & (next_state.done | (time + 1 == length))
         state = where_leading(valid & ~ended, next_state, state)
@@ -139,7 +152,7 @@ def collect_steps(
 
     begun = state, carried, live.num_finished, live.time, live.episode_return, begins.astype(int)
     carry, ((record, metrics, kept), episode_index) = jax.lax.scan(
-        step, begun, noise if stochastic else None, length=num_steps
+        step, begun, by_step, length=num_steps
     )
     state, carried, num_finished, time, earned, _ = carry
     rollout = closed(record)
@@ -168,14 +181,10 @@ def _draw_starts(simulation: Simulation, key: Key, first: Array, count: int) -> 
 
 
 def _draw_noise(
-    simulation: Simulation,
-    carried: Carried,
-    state: EnvState,
-    key: Key,
-    first_step: Array,
-    num_steps: int,
+    simulation: Simulation, carried: Carried, state: EnvState, key: Key, steps: Array
 ) -> PyTree:
-    """Draws the noise of actions `[S, E, ...]`, of each step from the key of its index in the trial."""
+    """Draws the noise of actions `[S, E, ...]` at these steps `[S]` of a trial, each from the key of its index; step
+    k T + t has that of step t of round k in a trial by episodes."""
     length = simulation.env.episode_length
 
     def step_key(index: Array) -> Key:
@@ -185,8 +194,7 @@ def _draw_noise(
     first = jnp.ones(state.reward.shape, bool)
     timestep = simulation.timestep(state, carried, first, first)
     out, _ = jax.eval_shape(simulation.act, carried.inner_state, timestep)
-    keys = jax.vmap(step_key)(first_step + jnp.arange(num_steps))
-    return jax.vmap(out.distribution.noise)(keys)
+    return jax.vmap(out.distribution.noise)(jax.vmap(step_key)(steps))
 
 
 def _blank(shape: jax.ShapeDtypeStruct, num_episodes: int) -> Array:
