@@ -12,7 +12,7 @@ from metarl_jax.core.ranges import Range
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.trees import strongly_typed
 from metarl_jax.core.validation import bounded
-from metarl_jax.envs.adapters.library import check_id, require
+from metarl_jax.envs.adapters.library import check_id, draw_step_keys, require, step_key
 from metarl_jax.envs.adapters.vary import check_vary, read_ranges, sample_values, with_values
 from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
 
@@ -74,15 +74,13 @@ class CraftaxTasks(TaskDistribution):
     def reset(self, task: dict[str, jax.Array], key: jax.Array) -> EnvState:
         env, params = self._of(task)
         observation, world = env.reset_env(jax.random.wrap_key_data(task["world"]), params)
-        # One key for each step, drawn at once: a draw within the scan over steps is slow.
-        keys = jax.random.bits(key, (self.horizon, 2), jnp.uint32)
-        carried = (world, keys, jnp.zeros((), jnp.int32))
+        carried = (world, draw_step_keys(key, self.horizon), jnp.zeros((), jnp.int32))
         return _episode(observation, jnp.float32(0), jnp.zeros((), bool), carried)
 
     def step(self, task: dict[str, jax.Array], state: EnvState, action: jax.Array) -> EnvState:
         env, params = self._of(task)
         world, keys, time = state.simulator
-        key = jax.random.wrap_key_data(keys[jnp.minimum(time, len(keys) - 1)])
+        key = step_key(keys, time)
         observation, world, reward, done, _ = env.step_env(key, world, action, params)
         return _episode(observation, reward, done, (world, keys, time + 1))
 

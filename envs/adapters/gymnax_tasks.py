@@ -14,7 +14,13 @@ from metarl_jax.core.ranges import Range
 from metarl_jax.core.spaces import ActionSpace, Box, Discrete
 from metarl_jax.core.trees import strongly_typed
 from metarl_jax.core.validation import bounded
-from metarl_jax.envs.adapters.library import check_id, downloads, require
+from metarl_jax.envs.adapters.library import (
+    check_id,
+    downloads,
+    draw_step_keys,
+    require,
+    step_key,
+)
 from metarl_jax.envs.adapters.vary import check_vary, read_ranges, sample_values, with_values
 from metarl_jax.envs.base import EnvState, TaskDistribution, check_split
 
@@ -71,16 +77,15 @@ class GymnaxTasks(TaskDistribution):
         return sample_values(self.ranges, key, outside=split == "ood")
 
     def reset(self, task: dict[str, jax.Array], key: jax.Array) -> EnvState:
-        reset_key, step_key = jax.random.split(key)
+        reset_key, steps_key = jax.random.split(key)
         observation, state = load(self.id)[0].reset_env(reset_key, self._params(task))
-        # One key for each step, drawn at once: a draw within the scan over steps is slow.
-        keys = jax.random.bits(step_key, (self.episode_length, 2), jnp.uint32)
+        keys = draw_step_keys(steps_key, self.episode_length)
         carried = strongly_typed((state, keys, jnp.zeros((), jnp.int32)))
         return EnvState(_floats(observation), jnp.float32(0), jnp.zeros((), bool), carried)
 
     def step(self, task: dict[str, jax.Array], state: EnvState, action: jax.Array) -> EnvState:
         inner, keys, time = state.simulator
-        key = jax.random.wrap_key_data(keys[jnp.minimum(time, len(keys) - 1)])
+        key = step_key(keys, time)
         env, params = load(self.id)[0], self._params(task)
         if isinstance(self.action_space, Box):
             space = env.action_space(params)

@@ -5,6 +5,9 @@ import importlib
 from collections.abc import Iterator
 from types import ModuleType
 
+import jax
+import jax.numpy as jnp
+
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import suggestion
 
@@ -27,6 +30,16 @@ def require(library: str, extra: str, option: str = "") -> ModuleType:
             f"{option or f'env {extra!r}'} needs the library {library}, which cannot be imported ({error}): install it "
             f"with pip install 'metarl_jax[{extra}]'"
         ) from error
+
+
+def draw_step_keys(key: jax.Array, num_steps: int) -> jax.Array:
+    """Draws a key for each step of an episode, `[T, 2]` uint32. At once: a draw within the scan over steps is slow."""
+    return jax.random.bits(key, (num_steps, 2), jnp.uint32)
+
+
+def step_key(keys: jax.Array, time: jax.Array) -> jax.Array:
+    """Returns the key of this step; that of the last one afterwards."""
+    return jax.random.wrap_key_data(keys[jnp.minimum(time, len(keys) - 1)])
 
 
 def check_id(field: str, value: str, known: list[str]) -> None:

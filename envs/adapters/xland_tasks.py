@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Discrete, Integers
+from metarl_jax.core.trees import strongly_typed
 from metarl_jax.core.validation import bounded
 from metarl_jax.envs.adapters.library import check_id, require
 from metarl_jax.envs.adapters.xland_drawing import draw_room
@@ -151,9 +152,7 @@ class XLand(TaskDistribution):
 
 def _episode(timestep: Any, room: Room, done: jax.Array) -> EnvState:
     agent = room.agent.replace(direction=jnp.asarray(room.agent.direction, jnp.int32))
-    room = jax.tree.map(
-        lambda x: jax.lax.convert_element_type(x, x.dtype), room._replace(agent=agent)
-    )
+    room = strongly_typed(room._replace(agent=agent))
     seen = {"direction": agent.direction, "tiles": timestep.observation.astype(jnp.uint8)}
     reward = jnp.asarray(timestep.reward, jnp.float32)
     return EnvState(seen, reward, done, room, {"success": done.astype(jnp.float32)})

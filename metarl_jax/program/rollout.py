@@ -92,7 +92,7 @@ def collect_trial(
     note = partial(_note, learner, advantages, meta)
 
     def as_trial(collected: Round) -> Trial:
-        told = describe_task(env, task) if learner.predicts_task else None
+        told = _told(env, learner, task)
         return advantages.on_trial_end(_as_trial(collected, begin_key, num_rounds, told))
 
     if num_steps is not None:
@@ -194,12 +194,17 @@ def collect_segment(
     )
     goes_on = after.num_steps < num_steps * num_segments
     collected = _note(learner, advantages, meta, after.carried, recorded, goes_on)
-    told = describe_task(env, live.task) if learner.predicts_task else None
+    told = _told(env, learner, live.task)
     trial = _as_trial(collected, begin_key, num_rounds, told).replace(
         begun=SegmentStart(live.carried.inner_state, live.num_finished, live.episode_return),
         under_way=after,
     )
     return advantages.on_trial_end(trial)
+
+
+def _told(env: TaskDistribution, learner: MetaLearner, task: Any) -> Array | None:
+    """Returns `Trial.task`: the task `[G]`, for a learner whose loss reads it."""
+    return describe_task(env, task) if learner.predicts_task else None
 
 
 def _simulate(

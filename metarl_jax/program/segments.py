@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from metarl_jax.core.jax_settings import make_key
-from metarl_jax.core.spaces import blank, encoded_action_size
+from metarl_jax.core.spaces import blank
 from metarl_jax.core.trees import where_leading
 from metarl_jax.core.types import Array, InnerState, Key, PyTree
 from metarl_jax.envs.base import EnvState
@@ -24,7 +24,9 @@ from metarl_jax.program.simulation import (
     Simulation,
     closed,
     closing,
+    first_carried,
     reduce_metrics,
+    round_keys,
     take_step,
 )
 
@@ -74,11 +76,8 @@ def begin_live(simulation: Simulation, inner_state: InnerState, num_episodes: in
     zeros = jnp.zeros(num_episodes, jnp.int32)
     return Live(
         task=simulation.task,
-        carried=Carried(
-            inner_state=inner_state,
-            previous_action=jnp.zeros((num_episodes, encoded_action_size(env.action_space))),
-            previous_reward=jnp.zeros(num_episodes),
-            outcome=blank(env.observation_space, num_episodes),
+        carried=first_carried(
+            env, inner_state, blank(env.observation_space, num_episodes), num_episodes
         ),
         state=jax.tree.map(lambda x: _blank(x, num_episodes), shapes),
         num_finished=zeros,
@@ -172,7 +171,7 @@ def _draw_starts(simulation: Simulation, key: Key, first: Array, count: int) -> 
     """Draws initial states `[count, E, ...]`: of the episodes from `first` `[E]` on, each from the key of its index."""
 
     def start(index: Array, environment: Array) -> EnvState:
-        reset_key, _ = jax.random.split(jax.random.fold_in(key, index))
+        reset_key, _ = round_keys(key, index)
         return simulation.reset(jax.random.fold_in(reset_key, environment))
 
     return jax.vmap(lambda offset: jax.vmap(start)(first + offset, jnp.arange(first.size)))(
@@ -188,7 +187,7 @@ def _draw_noise(
     length = simulation.env.episode_length
 
     def step_key(index: Array) -> Key:
-        _, action_key = jax.random.split(jax.random.fold_in(key, index // length))
+        _, action_key = round_keys(key, index // length)
         return jax.random.fold_in(action_key, index % length)
 
     first = jnp.ones(state.reward.shape, bool)

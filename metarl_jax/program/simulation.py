@@ -143,6 +143,20 @@ def normalized(statistics: normalize.RunningStatistics | None, timestep: TimeSte
     return timestep.replace(observation=see(timestep.observation), outcome=outcome)
 
 
+def round_keys(key: Key, index: Array | int) -> tuple[Key, Key]:
+    """Returns the keys of the initial states and of the actions of a round, or of an episode of a trial by steps."""
+    reset_key, action_key = jax.random.split(jax.random.fold_in(key, index))
+    return reset_key, action_key
+
+
+def first_carried(
+    env: TaskDistribution, inner_state: InnerState, outcome: Observation, num_episodes: int
+) -> Carried:
+    """Returns what a learner carries before the first step of a trial, where there was no action and no reward."""
+    no_action = jnp.zeros((num_episodes, encoded_action_size(env.action_space)), jnp.float32)
+    return Carried(inner_state, no_action, jnp.zeros(num_episodes, jnp.float32), outcome)
+
+
 def begin_trial(
     simulation: Simulation,
     inner_state: InnerState,
@@ -166,17 +180,15 @@ def begin_trial(
     """
     env = simulation.env
 
-    def round_keys(index):
-        reset_key, action_key = jax.random.split(jax.random.fold_in(key, index))
+    def keys(index):
+        reset_key, action_key = round_keys(key, index)
         reset_keys = jax.random.split(reset_key, num_episodes)
         return reset_keys, jax.random.split(action_key, env.episode_length)
 
-    reset_keys, action_keys = jax.vmap(round_keys)(jnp.arange(num_rounds))
+    reset_keys, action_keys = jax.vmap(keys)(jnp.arange(num_rounds))
     starts: EnvState = jax.vmap(jax.vmap(simulation.reset))(reset_keys)
     start = jax.tree.map(lambda x: x[0], starts)
-    no_action = jnp.zeros((num_episodes, encoded_action_size(env.action_space)), jnp.float32)
-    no_reward = jnp.zeros(num_episodes, jnp.float32)
-    carried = Carried(inner_state, no_action, no_reward, start.observation)
+    carried = first_carried(env, inner_state, start.observation, num_episodes)
     if not stochastic:
         return carried, starts, None
     first = jnp.ones(num_episodes, bool)
