@@ -14,8 +14,11 @@ import jax.numpy as jnp
 import optax
 from rich.console import Console
 
+from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
+from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.core.distributions import Categorical
 from metarl_jax.core.types import PolicyOut
+from metarl_jax.envs.bandit import Bandit
 from metarl_jax.learners.base import LearnerConfig, MetaLearner
 from metarl_jax.outer.base import Outer, OuterConfig
 from metarl_jax.runs.reporter import Reporter
@@ -109,3 +112,22 @@ def metrics_lines(run_dir: Path) -> list[dict]:
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     clock = ("seconds", "env_steps_per_second")
     return [{name: x for name, x in line.items() if name not in clock} for line in lines]
+
+
+CHEAP = Config(
+    env=Bandit(),
+    learner=Probe(),
+    outer=RandomWalk(),
+    advantage=AdvantageConfig(baseline="none", credit="trial", normalization="none"),
+    name="cheap",
+    seed=7,
+    num_meta_steps=8,
+    num_tasks=4,
+    num_rounds=2,
+    num_episodes=1,
+    log_every=2,
+    evaluation=EvaluationConfig(every=2, num_tasks=40),
+    checkpoint=CheckpointConfig(every=4, keep=1),
+    runtime=RuntimeConfig(num_devices=1),
+)
+"""A run of seconds."""

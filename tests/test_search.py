@@ -13,14 +13,13 @@ import time
 from pathlib import Path
 
 import optuna
+import probes
 import pytest
-from probes import Probe, RandomWalk, Silent
+from probes import Silent
 
 from metarl_jax.cli.main import main
-from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
-from metarl_jax.core.advantages import AdvantageConfig
+from metarl_jax.config import CheckpointConfig, EvaluationConfig
 from metarl_jax.core.errors import UserError
-from metarl_jax.envs.bandit import Bandit
 from metarl_jax.runs.checkpoint import saved_steps
 from metarl_jax.runs.json_files import write_json
 from metarl_jax.runs.stopping import Interrupted
@@ -33,22 +32,7 @@ from metarl_jax.searches.status import results
 from metarl_jax.searches.storage import check_storage
 from metarl_jax.searches.study import BATCH, WORKER, Study
 
-CONFIG = Config(
-    env=Bandit(),
-    learner=Probe(),
-    outer=RandomWalk(),
-    advantage=AdvantageConfig(baseline="none", credit="trial", normalization="none"),
-    name="cheap",
-    seed=7,
-    num_meta_steps=8,
-    num_tasks=4,
-    num_rounds=2,
-    num_episodes=1,
-    log_every=2,
-    evaluation=EvaluationConfig(every=2, num_tasks=40),
-    checkpoint=CheckpointConfig(every=4, keep=1),
-    runtime=RuntimeConfig(num_devices=1),
-)
+CONFIG = probes.CHEAP
 STEP_SIZE = {"outer.step_size": "1e-3..1:log"}
 STRUCTURE = STEP_SIZE | {"learner.any_number": "true,false"}
 TESTS = Path(__file__).parent

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 
 import jax
 import numpy as np
+import probes
 import pytest
-from probes import Probe, RandomWalk, Silent, metrics_lines
+from probes import Silent, metrics_lines
 from rich.console import Console
 
-from metarl_jax.config import CheckpointConfig, Config, EvaluationConfig, RuntimeConfig
+from metarl_jax.config import Config, RuntimeConfig
 from metarl_jax.console.tables import show
 from metarl_jax.core.advantages import AdvantageConfig
-from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.learners.gradient import MAML
@@ -53,22 +53,7 @@ def draw(evaluation, path):
 FAKE_PLOTS = SimpleNamespace(adaptation_curve=draw)
 
 
-CHEAP = Config(
-    env=Bandit(),
-    learner=Probe(),
-    outer=RandomWalk(),
-    advantage=AdvantageConfig(baseline="none", credit="trial", normalization="none"),
-    name="cheap",
-    seed=7,
-    num_meta_steps=8,
-    num_tasks=4,
-    num_rounds=2,
-    num_episodes=1,
-    log_every=2,
-    evaluation=EvaluationConfig(every=2, num_tasks=40),
-    checkpoint=CheckpointConfig(every=4, keep=1),
-    runtime=RuntimeConfig(num_devices=2),
-)
+CHEAP = dataclasses.replace(probes.CHEAP, runtime=RuntimeConfig(num_devices=2))
 TINY_MAML = dataclasses.replace(
     CHEAP,
     env=PointRobot(horizon=5),
