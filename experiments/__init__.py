@@ -273,9 +273,9 @@ PRESETS = {
         ),
     },
     "jumanji": {
-        "rl2-knapsack": (
-            "rl2_other_libraries:KNAPSACK",
-            "RL², knapsacks of 50 items: no better than random yet",
+        "rl2-graph-coloring": (
+            "rl2_other_libraries:GRAPH_COLORING",
+            "RL², graphs of 20 nodes, few colours: −16.9 (random) to −10.8 in half a minute",
         ),
     },
     "ant_dir": {

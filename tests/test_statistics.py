@@ -45,7 +45,24 @@ def test_percentiles_are_printed():
     assert "90.00" in text
     assert "episode" in text
     assert "round" not in text
+    assert "From the first episode to the last: +0 (95% interval" in text
     assert "8 of the 1,200 parameters" in text
+
+
+def test_the_gain_is_of_differences_in_the_same_task():
+    """Tasks that differ by far more than what adaptation gains do not widen its interval."""
+    first = np.linspace(-100.0, 100.0, 50)
+    summary = summarize(np.stack([first, first + 1.0, first + 3.0], axis=1))
+    assert summary["gain_mean"] == pytest.approx(3.0)
+    np.testing.assert_allclose(summary["gain_ci95"], [3.0, 3.0])
+    assert "gain_mean" not in summarize(first[:, None])
+
+
+def test_the_gain_leaves_out_what_did_not_end():
+    """Trials by steps: in the third episode nothing ended, in the second one of two tasks."""
+    summary = summarize(np.array([[1.0, 5.0, np.nan], [2.0, np.nan, np.nan]]))
+    assert summary["gain_mean"] == 4.0
+    assert np.isnan(summarize(np.array([[np.nan, 5.0], [2.0, np.nan]]))["gain_mean"])
 
 
 def test_a_long_trial_is_shown_in_few_rows():

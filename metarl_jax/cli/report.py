@@ -20,6 +20,7 @@ from metarl_jax.cli.output import check_ending, check_output, say_written
 from metarl_jax.config import flat, to_dict
 from metarl_jax.console.evaluation_tables import (
     curve_table,
+    gained,
     metrics_table,
     moved,
     percentile_table,
@@ -108,6 +109,7 @@ def _section(row: Row) -> str:
     titles = {"preset": row.config.get("name"), "env": row.config.get("env", {}).get("name")}
     figure = _figure(lambda path: adaptation_curve(titles | evaluation, path))
     note = moved(evaluation["parameters"]) if "parameters" in evaluation else ""
+    note = " ".join(filter(None, (gained(evaluation), note)))
     body = "\n".join(as_html(table) for table in tables if table is not None)
     name = html.escape(row.name).replace("\n", " ")
     return f"<section><h2>{name}</h2><p>{html.escape(note)}</p>{figure}{body}</section>"

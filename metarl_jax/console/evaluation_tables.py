@@ -118,6 +118,18 @@ def moved(parameters: dict[str, int]) -> str:
     return f"Adapts {adapted:,} of the {every:,} parameters to a new task; {stay:,} stay fixed."
 
 
+def gained(evaluation: dict[str, Any]) -> str:
+    """Says in a sentence how much the return rises within a trial; empty with a single round, and for old files."""
+    mean, ends = evaluation.get("gain_mean"), evaluation.get("gain_ci95")
+    if mean is None or ends is None:
+        return ""
+    label = evaluation["round_label"]
+    return (
+        f"From the first {label} to the last: {mean:+.3g} (95% interval {interval(ends)}, of differences in the same "
+        "task)."
+    )
+
+
 def _rows(evaluation: dict[str, Any], shown: Sequence[int]) -> tuple[list[int], list[str]]:
     """Returns the index of the row of sums, in a list that is empty without one, and the names of the rows."""
     rows = [str(index + 1) for index in shown]

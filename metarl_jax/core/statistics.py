@@ -123,10 +123,25 @@ def sum_over_rounds(returns: np.ndarray) -> np.ndarray:
     return whole.sum(axis=1, keepdims=True)
 
 
-def summarize(returns: np.ndarray) -> dict[str, Any]:
-    """Statistics of returns `[tasks, K]` by round and of their sum over the rounds, ready for JSON.
+def gain(returns: np.ndarray) -> np.ndarray:
+    """Return of the last round minus that of the first, by task: `[tasks, K]` to `[tasks, 1]`.
 
-    Broken tasks are left out, unless all are broken, and counted in `num_nonfinite_tasks`.
+    The last round is the last in which an episode ended. Tasks in which one of the two is nan are left out; a single nan
+    if no task remains.
+    """
+    is_known = ~np.isnan(returns).all(axis=0)
+    last = int(np.flatnonzero(is_known)[-1]) if is_known.any() else 0
+    differences = returns[:, last] - returns[:, 0]
+    known = differences[~np.isnan(differences)]
+    return known[:, None] if len(known) else np.full((1, 1), np.nan)
+
+
+def summarize(returns: np.ndarray) -> dict[str, Any]:
+    """Statistics of returns `[tasks, K]` by round, of their sum over the rounds and, with two rounds or more, of the
+    `gain`, ready for JSON.
+
+    The interval of the gain is that of the difference in the same task, so it is not widened by the differences between
+    tasks. Broken tasks are left out, unless all are broken, and counted in `num_nonfinite_tasks`.
     """
     num_broken = int(is_broken(returns).sum())
     returns = finite_tasks(returns)
@@ -134,6 +149,12 @@ def summarize(returns: np.ndarray) -> dict[str, Any]:
     by_round = _by_round(lambda x: np.percentile(x, PERCENTILES, axis=0), returns)
     of_total = np.percentile(total, PERCENTILES)
     counted = {"num_nonfinite_tasks": num_broken} if num_broken else {}
+    if returns.shape[1] > 1:
+        gained = gain(returns)
+        counted |= {
+            "gain_mean": float(gained.mean()),
+            "gain_ci95": bootstrap_ci95(gained)[:, 0].tolist(),
+        }
     return counted | {
         "return_mean": _by_round(lambda x: x.mean(axis=0), returns).tolist(),
         "return_iqm": _by_round(interquartile_mean, returns).tolist(),

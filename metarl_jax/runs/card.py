@@ -7,7 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from metarl_jax.config import REGISTRIES, Config, flat, to_dict
-from metarl_jax.console.evaluation_tables import curve_table, metrics_table, moved, shown_rounds
+from metarl_jax.console.evaluation_tables import (
+    curve_table,
+    gained,
+    metrics_table,
+    moved,
+    shown_rounds,
+)
 from metarl_jax.console.markup import as_markdown
 from metarl_jax.core import machine
 from metarl_jax.core.errors import UserError
@@ -46,6 +52,7 @@ def card(folder: RunFolder, config: Config, evaluation: dict[str, Any]) -> str:
     results = "\n\n".join(
         f"{table.title}\n\n{as_markdown(table)}" for table in tables if table is not None
     )
+    summary = " ".join(filter(None, (gained(evaluation), moved(evaluation["parameters"]))))
     parts = [REGISTRIES[field].reference(type(getattr(config, field))) for field in REGISTRIES]
     env, learner, outer = (f"`{name}`" for name in parts)
     env_steps = (folder.last_metrics() or {}).get("env_steps")
@@ -57,7 +64,7 @@ def card(folder: RunFolder, config: Config, evaluation: dict[str, Any]) -> str:
     return f"""# {config.name}
 
 Learner {learner} in {env}, meta-trained with {outer} for {amount}; seed {config.seed}.
-{moved(evaluation["parameters"])}
+{summary}
 
 {results}
 

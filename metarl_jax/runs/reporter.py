@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from metarl_jax.console.activity import SECONDS_BETWEEN_SIGNS, Activity
 from metarl_jax.console.evaluation_tables import (
     curve_table,
+    gained,
     metrics_table,
     moved,
     percentile_table,
@@ -131,6 +132,8 @@ class Reporter(Callback):
         if len(shown) < num_rounds:
             rounds = f"{num_rounds} {evaluation['round_label']}s"
             self.say(f"{len(shown)} of the {rounds} are shown; sums are over all.")
+        if gained(evaluation):
+            self.say(gained(evaluation))
         self.say(moved(evaluation["parameters"]))
         if "note" in evaluation:
             self.say(f"Note: {evaluation['note']}")
