@@ -126,8 +126,8 @@ def sum_over_rounds(returns: np.ndarray) -> np.ndarray:
 def gain(returns: np.ndarray) -> np.ndarray:
     """Return of the last round minus that of the first, by task: `[tasks, K]` to `[tasks, 1]`.
 
-    The last round is the last in which an episode ended. Tasks in which one of the two is nan are left out; a single nan
-    if no task remains.
+    The last round is the last in which an episode ended. Tasks in which one of the two is nan are left out; a single
+    nan if no task remains.
     """
     is_known = ~np.isnan(returns).all(axis=0)
     last = int(np.flatnonzero(is_known)[-1]) if is_known.any() else 0
