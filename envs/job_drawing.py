@@ -38,4 +38,5 @@ def draw_cluster(cluster: Cluster, jobs: Jobs, has_classes: bool) -> Scene:
     ]
     label = "class" if has_classes else "duration"
     legend = Text(0.0, 14.5, f"waiting: demands and {label}", 1.4)
-    return Scene((-0.5, 0.0, 23.5, 33.5), frames, [*background, legend])
+    names = [Text(12.0 * index, 17.2, f"resource {index + 1} in use", 1.2) for index in range(2)]
+    return Scene((-0.5, 0.0, 23.5, 33.5), frames, [*background, *names, legend])

@@ -15,7 +15,7 @@ import dataclasses
 from metarl_jax.config import Config, EvaluationConfig
 from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.envs.brax.half_cheetah import HalfCheetahDir
-from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.maml import MAML
 from metarl_jax.outer.ppo import PPO
 
 CONFIG = Config(

@@ -26,7 +26,7 @@ import dataclasses
 from metarl_jax.config import Config, EvaluationConfig
 from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.maml import MAML
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.outer.trpo import TRPO
 

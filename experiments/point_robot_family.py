@@ -10,7 +10,7 @@ import dataclasses
 
 from metarl_jax.config import EvaluationConfig
 from metarl_jax.experiments import maml_point_robot
-from metarl_jax.learners.gradient import ANIL, CAVIA, MAML, MetaSGD
+from metarl_jax.learners.maml import ANIL, CAVIA, MAML, MetaSGD
 from metarl_jax.learners.zero_order import ZeroOrder
 from metarl_jax.outer.es import ES
 from metarl_jax.outer.policy_gradient import PolicyGradient

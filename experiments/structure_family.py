@@ -19,9 +19,10 @@ from metarl_jax.experiments import (
     rl2_grid_navi,
     rl2_half_cheetah_vel,
 )
-from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.hypernetwork import Hypernetwork, TunedHypernetwork
+from metarl_jax.learners.maml import MAML
+from metarl_jax.learners.modular import Modular, TunedModular
 from metarl_jax.learners.rl2 import RL2
-from metarl_jax.learners.structured import Hypernetwork, Modular, TunedHypernetwork, TunedModular
 from metarl_jax.outer.ppo import PPO
 
 replace = dataclasses.replace

@@ -14,7 +14,7 @@ from metarl_jax import experiments
 from metarl_jax.config import EvaluationConfig
 from metarl_jax.core.errors import UserError
 from metarl_jax.envs.bandit import Bandit
-from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.maml import MAML
 from metarl_jax.outer.es import ES
 from metarl_jax.program.build import make_spec
 from metarl_jax.program.devices import CACHED_BYTES, inner_state_bytes

@@ -12,12 +12,13 @@ from metarl_jax import envs, experiments
 from metarl_jax.config import evaluated_learner
 from metarl_jax.core.advantages import PLAIN_RETURNS, AdvantageConfig, make_estimator
 from metarl_jax.core.types import MetaState
-from metarl_jax.learners.gradient import MAML
 from metarl_jax.learners.gradient_step import gradient_step
-from metarl_jax.learners.structured import TunedHypernetwork
+from metarl_jax.learners.hypernetwork import TunedHypernetwork
+from metarl_jax.learners.maml import MAML
 from metarl_jax.learners.surrogates import loaded_dice_surrogate, make_surrogate
 from metarl_jax.outer.trpo import TRPO
-from metarl_jax.program.rollout import collect_trial, replay_trial
+from metarl_jax.program.replay import replay_trial
+from metarl_jax.program.rollout import collect_trial
 
 
 def loss(fast, slow, data):

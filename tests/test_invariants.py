@@ -18,7 +18,8 @@ from metarl_jax.core.advantages import make_estimator
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.outer.trpo import TRPO
-from metarl_jax.program.rollout import collect_trial, replay_trial
+from metarl_jax.program.replay import replay_trial
+from metarl_jax.program.rollout import collect_trial
 
 EXACT = ("bandit", "grid_navi", "point_robot")
 OTHERS = [name for name in EXACT if name != "point_robot"]
@@ -333,7 +334,7 @@ def test_random_and_oracle_keep_to_the_known_values():
 
 def control_config(name):
     from metarl_jax.config import Config, EvaluationConfig
-    from metarl_jax.learners.gradient import MAML
+    from metarl_jax.learners.maml import MAML
     from metarl_jax.outer.ppo import PPO
 
     return Config(

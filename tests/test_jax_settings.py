@@ -11,9 +11,9 @@ import pytest
 from metarl_jax import build, envs, learners, outer
 from metarl_jax.baselines import evaluate_control
 from metarl_jax.core.jax_settings import SETTINGS, as_fixed_key, make_key
-from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.maml import MAML
 from metarl_jax.program.build import make_spec
-from metarl_jax.program.rollout import replay_trial
+from metarl_jax.program.replay import replay_trial
 from metarl_jax.program.step import make_init, make_meta_batch, sample_tasks
 
 OTHERS = {

@@ -16,7 +16,7 @@ from tensorboardX.record_writer import masked_crc32c
 from metarl_jax.config import Config
 from metarl_jax.core.writing import WriteError, to_resume
 from metarl_jax.envs.bandit import Bandit
-from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.maml import MAML
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.runs import report
 from metarl_jax.runs.folder import RunFolder

@@ -19,7 +19,7 @@ from metarl_jax.defaults import default_config
 from metarl_jax.envs.base import EnvState, TaskDistribution, Wrapper, has_oracle, knows_regret
 from metarl_jax.networks.encoders import make_encoder
 from metarl_jax.program.build import build, make_spec
-from metarl_jax.program.rollout import replay_trial
+from metarl_jax.program.replay import replay_trial
 from metarl_jax.program.step import mean_by_round
 from metarl_jax.runs.progress import held_out_score
 

@@ -12,7 +12,7 @@ import pytest
 from metarl_jax import envs, learners
 from metarl_jax.learners import fast_parameters
 from metarl_jax.learners.base import ParameterGroup
-from metarl_jax.learners.gradient import CAVIA, MAML
+from metarl_jax.learners.maml import CAVIA, MAML
 from metarl_jax.learners.sequence import blank_timestep
 from metarl_jax.outer.base import AdamOptions
 from metarl_jax.outer.policy_gradient import PolicyGradient

@@ -11,9 +11,9 @@ from metarl_jax import envs, presets
 from metarl_jax.config import validate
 from metarl_jax.core.errors import UserError
 from metarl_jax.envs.told_task import as_observed
+from metarl_jax.learners.hypernetwork import Hypernetwork
 from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.sequence import blank_timestep
-from metarl_jax.learners.structured import Hypernetwork
 from metarl_jax.learners.symmetric import SymmetricRL2
 from metarl_jax.networks.layers import PerActionHead
 from metarl_jax.testing import check_learner

@@ -13,7 +13,7 @@ from metarl_jax import envs, experiments, learners, outer
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import Entry, Registry
 from metarl_jax.envs.bandit import Bandit
-from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.maml import MAML
 from metarl_jax.outer.ppo import PPO
 
 FILE = """

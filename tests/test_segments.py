@@ -17,11 +17,8 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.types import MetaState
 from metarl_jax.program import segments as by_segments
 from metarl_jax.program.build import build, make_spec
-from metarl_jax.program.rollout import (
-    begin_segments,
-    collect_segment,
-    replay_trial,
-)
+from metarl_jax.program.replay import replay_trial
+from metarl_jax.program.rollout import begin_segments, collect_segment
 from metarl_jax.runs.executables import Executables, run_functions
 
 CARRYING = ["rl2", "key_value", "symmetric_rl2", "hypernetwork", "modular"]

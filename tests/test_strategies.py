@@ -23,7 +23,8 @@ from metarl_jax.core.trees import join_leading
 from metarl_jax.core.types import MetaState
 from metarl_jax.envs.tabular.planning import extended_value_iteration, value_iteration
 from metarl_jax.learners.base import unroll
-from metarl_jax.program.rollout import collect_trial, replay_trial
+from metarl_jax.program.replay import replay_trial
+from metarl_jax.program.rollout import collect_trial
 
 QUICK = {"xla_backend_optimization_level": 0}
 """Compiler options: these programs compile for longer than they run."""

@@ -16,14 +16,9 @@ from metarl_jax.analysis.modules import learned_structure, mutual_information, s
 from metarl_jax.cli.main import main
 from metarl_jax.core.spaces import Box, Discrete
 from metarl_jax.envs.rotated_point_robot import RotatedPointRobot, RotatedTask
+from metarl_jax.learners.hypernetwork import Hypernetwork, TunedHypernetwork
+from metarl_jax.learners.modular import Modular, TunedModular, connection_gates
 from metarl_jax.learners.sequence import blank_timestep
-from metarl_jax.learners.structured import (
-    Hypernetwork,
-    Modular,
-    TunedHypernetwork,
-    TunedModular,
-    connection_gates,
-)
 from metarl_jax.networks.structures import GeneratedPolicy, HyperInit, ModularPolicy
 from metarl_jax.networks.structures.modular import connection_strength, route
 from metarl_jax.program.build import make_spec

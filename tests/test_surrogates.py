@@ -16,11 +16,11 @@ from metarl_jax import envs
 from metarl_jax.core.advantages import AdvantageConfig, make_estimator
 from metarl_jax.core.task_axis import TaskAxis
 from metarl_jax.core.types import PolicyOut, TimeStep, Transition, Trial
-from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.maml import MAML
 from metarl_jax.outer.base import MetaBatch
 from metarl_jax.outer.objective import task_loss
 from metarl_jax.outer.policy_gradient import PolicyGradient
-from metarl_jax.program.rollout import replay_trial
+from metarl_jax.program.replay import replay_trial
 
 THETA, REWARD, ALPHA = jnp.array([0.2, -0.1, 0.3]), jnp.array([1.0, 0.5, 0.0]), 0.5
 EXACT = (0.192139, -0.012932, -0.179207)

@@ -22,7 +22,7 @@ from metarl_jax.console.tables import show
 from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.maml import MAML
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.program.build import build
 from metarl_jax.runs import folder as run_folder

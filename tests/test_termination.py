@@ -22,7 +22,7 @@ from metarl_jax.core.spaces import Box, Discrete
 from metarl_jax.core.types import PolicyOut, TimeStep, Transition, Trial
 from metarl_jax.envs.base import EnvState, TaskDistribution
 from metarl_jax.learners.base import LearnerConfig, MetaLearner
-from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.maml import MAML
 from metarl_jax.learners.rl2 import RL2
 from metarl_jax.learners.surrogates import make_surrogate
 from metarl_jax.outer.policy_gradient import replayed_gradient

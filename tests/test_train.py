@@ -32,7 +32,7 @@ from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.core.writing import WriteError
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.learners.gradient import MAML
+from metarl_jax.learners.maml import MAML
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.program.build import build
 from metarl_jax.program.step import environment_faults

@@ -13,7 +13,7 @@ from metarl_jax.config import RuntimeConfig
 from metarl_jax.core.distributions import DiagonalGaussian
 from metarl_jax.learners.varibad import Steps, VariBAD, divergence_from_previous, steps_of
 from metarl_jax.program import build as programs
-from metarl_jax.program.rollout import replay_trial
+from metarl_jax.program.replay import replay_trial
 from metarl_jax.program.step import make_init, make_meta_batch, sample_tasks
 
 

@@ -16,7 +16,7 @@ from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig
 from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.envs.bandit import Bandit
 from metarl_jax.envs.point_robot import PointRobot
-from metarl_jax.learners.gradient import MetaSGD
+from metarl_jax.learners.maml import MetaSGD
 from metarl_jax.program.build import build
 from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs.checkpoint_writer import CheckpointWriter

@@ -11,7 +11,7 @@ from metarl_jax.core.advantages import PLAIN_RETURNS, make_estimator
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
 from metarl_jax.core.types import TrainState
-from metarl_jax.learners.structured import ModularOptions, connection_gates, mean_routing
+from metarl_jax.learners.modular import ModularOptions, connection_gates, mean_routing
 from metarl_jax.networks.structures.modular import connection_strength
 from metarl_jax.program.build import Program
 from metarl_jax.program.rollout import collect_trial

@@ -84,7 +84,8 @@ def main(args: list[str]) -> int:
         WRITERS[out.suffix](draw_frames(tasks, unit), out)
     else:
         title = f"{config.name} in {config.env.name}"
-        subtitle = f"{options.tasks} tasks of split {options.split}, meta-step {saved.step}"
+        tasks = "1 task" if options.tasks == 1 else f"{options.tasks} tasks"
+        subtitle = f"{tasks} of split {options.split}, meta-step {saved.step}"
         with replacing(out) as partial:
             partial.write_text(make_page(tasks, title, subtitle, unit))
     say_written(out)

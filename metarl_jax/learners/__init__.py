@@ -28,22 +28,22 @@ registry: "Registry[type[LearnerConfig]]" = Registry(
     "metarl_jax.learners.base:LearnerConfig",
     {
         "maml": Entry(
-            "metarl_jax.learners.gradient:MAML",
+            "metarl_jax.learners.maml:MAML",
             "gradient steps on all weights of the policy, or on any part of them",
             GRADIENT,
             ANY,
         ),
         "anil": Entry(
-            "metarl_jax.learners.gradient:ANIL", "gradient steps on the last layer", GRADIENT, ANY
+            "metarl_jax.learners.maml:ANIL", "gradient steps on the last layer", GRADIENT, ANY
         ),
         "cavia": Entry(
-            "metarl_jax.learners.gradient:CAVIA",
+            "metarl_jax.learners.maml:CAVIA",
             "gradient steps on a context vector beside the observation",
             GRADIENT,
             ANY,
         ),
         "meta_sgd": Entry(
-            "metarl_jax.learners.gradient:MetaSGD",
+            "metarl_jax.learners.maml:MetaSGD",
             "MAML with a learned step size for every weight",
             GRADIENT,
             ANY,
@@ -85,25 +85,25 @@ registry: "Registry[type[LearnerConfig]]" = Registry(
             ANY,
         ),
         "hypernetwork": Entry(
-            "metarl_jax.learners.structured:Hypernetwork",
+            "metarl_jax.learners.hypernetwork:Hypernetwork",
             "a recurrent encoder of the trial generates the weights of the policy",
             STRUCTURE,
             ANY,
         ),
         "modular": Entry(
-            "metarl_jax.learners.structured:Modular",
+            "metarl_jax.learners.modular:Modular",
             "a recurrent encoder of the trial routes through modules",
             STRUCTURE,
             ANY,
         ),
         "tuned_hypernetwork": Entry(
-            "metarl_jax.learners.structured:TunedHypernetwork",
+            "metarl_jax.learners.hypernetwork:TunedHypernetwork",
             "gradient steps on the code that generates the weights",
             STRUCTURE,
             ANY,
         ),
         "tuned_modular": Entry(
-            "metarl_jax.learners.structured:TunedModular",
+            "metarl_jax.learners.modular:TunedModular",
             "gradient steps on the routing through modules",
             STRUCTURE,
             ANY,

@@ -24,13 +24,8 @@ from metarl_jax.core.types import (
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.learners.base import MetaLearner, rematerialized
 from metarl_jax.outer.base import MetaBatch, Outer, schedule_progress
-from metarl_jax.program.rollout import (
-    begin_segments,
-    collect_segment,
-    collect_trial,
-    final_inner_state,
-    replay_trial,
-)
+from metarl_jax.program.replay import final_inner_state, replay_trial
+from metarl_jax.program.rollout import begin_segments, collect_segment, collect_trial
 from metarl_jax.program.segments import LiveTrials
 
 
