@@ -3,7 +3,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint types bench clean
+.PHONY: help install train test test-slow lint types docs bench clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ types: $(STAMP) ## Check the types.
 	@rm -rf .venv/types && mkdir -p .venv/types/metarl_jax
 	@cd .venv/types/metarl_jax && ln -s ../../../metarl_jax/* ../../../envs ../../../experiments .
 	$(BIN)/pyright
+
+docs: $(STAMP) ## Build the documentation site: build/site/index.html.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(STAMP) ## Measure the throughput of the meta-step.
 	$(BIN)/metarl bench maml-point-robot
