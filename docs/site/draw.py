@@ -285,7 +285,9 @@ def main():
     gradient("maml", ("hidden", "head"), "all weights adapt")
     gradient("anil", ("head",), "only the head adapts")
     gradient("cavia", ("context",), "only the context adapts, from zero in every trial")
-    gradient("meta_sgd", ("hidden", "head"), "all weights adapt, each by a learned step size of its own")
+    gradient(
+        "meta_sgd", ("hidden", "head"), "all weights adapt, each by a learned step size of its own"
+    )
     zero_order()
     rl2()
     symmetric_rl2()

@@ -22,7 +22,12 @@ from metarl_jax.core.registry import Registry
 FOLDERS = {"learners": ("learner", learners.registry), "tasks": ("env", envs.registry)}
 """The folders of pages, of which every file is named after an entry of the registry."""
 
-COMMENT = re.compile(r"^<!-- (facts|description|flags of outer \w+|table of \w+) -->$", re.MULTILINE)
+REFERENCES = "References:\n"
+"""Where the references of a docstring begin."""
+
+COMMENT = re.compile(
+    r"^<!-- (facts|description|flags of outer \w+|table of \w+) -->$", re.MULTILINE
+)
 
 
 def fill(markdown: str, page: str) -> str:
@@ -73,7 +78,8 @@ def _facts(section: str, found: dict[str, Any]) -> str:
     if presets:
         lines += ["", "## Presets", "", "`metarl train PRESET`", "", "| preset | |", "|---|---|"]
         lines += presets
-    return "\n".join([*lines, "", "## Flags", "", *_flags(section, found["fields"])])
+    lines += ["", "## Flags", "", *_flags(section, found["fields"]), *_references(found)]
+    return "\n".join(lines)
 
 
 def _flags(section: str, fields: list[dict[str, Any]]) -> list[str]:
@@ -93,16 +99,21 @@ def _default(value: Any) -> str:
 
 
 def _description(found: dict[str, Any]) -> str:
-    """Returns the docstring as Markdown: what it indents are equations and commands, and its references are a list."""
-    text, _, references = found["description"].partition("References:\n")
-    paragraphs = text.strip().split("\n\n")
-    shown = [
-        "\n".join(f"    {line.strip()}" for line in part.splitlines()) if part.startswith("  ") else part
-        for part in paragraphs
-    ]
+    """Returns the docstring but for its references, as Markdown: what it indents are equations and commands."""
+    text, _, _ = found["description"].partition(REFERENCES)
+    return "\n\n".join(
+        "\n".join(f"    {line.strip()}" for line in part.splitlines())
+        if part.startswith("  ")
+        else part
+        for part in text.strip().split("\n\n")
+    )
+
+
+def _references(found: dict[str, Any]) -> list[str]:
+    _, _, references = found["description"].partition(REFERENCES)
     entries = re.sub(r"\n {3,}", " ", references).strip().splitlines()
-    listed = ["## References", "\n".join(f"- {entry.strip()}" for entry in entries)]
-    return "\n\n".join([*shown, *(listed if entries else [])])
+    listed = [f"- {entry.strip()}" for entry in entries]
+    return ["", "## References", "", *listed] if entries else []
 
 
 def _learners() -> Iterator[str]:

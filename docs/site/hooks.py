@@ -5,6 +5,7 @@ become a part of the page, so that they follow its colours, and links to files o
 """
 
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ SOURCES = DOCS.parent / "build" / "sources" / "metarl_jax"
 
 CODE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 EQUATION = re.compile(r"^\$\$\n(.+?)\n\$\$$", re.MULTILINE | re.DOTALL)
-FORMULA = re.compile(r"\$`([^`]+)`\$")
+FORMULA = re.compile(r"\$<code>(.+?)</code>\$")
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:)([^)#\s]+)(?:#[^)\s]*)?\)")
 DRAWING = re.compile(r'<img alt="([^"]*)" src="([^"]+\.svg)" */?>')
 
@@ -39,24 +40,24 @@ def on_page_markdown(markdown: str, page: Any, **others: Any) -> str:
     markdown = facts.fill(markdown, page.file.src_uri)
     folder = (DOCS / page.file.src_uri).parent
     parts = CODE.split(markdown)  # code blocks are at odd positions
-    parts[::2] = [_with_formulas(_without_outside_links(part, folder)) for part in parts[::2]]
+    parts[::2] = [_with_equations(_without_outside_links(part, folder)) for part in parts[::2]]
     return "".join(parts)
 
 
 def on_page_content(html: str, page: Any, **others: Any) -> str:
-    """Returns the HTML of a page with its drawings in it."""
+    """Returns the HTML of a page with its formulas within text, and its drawings, in it."""
     del others
     folder = (DOCS / page.file.src_uri).parent
+    html = FORMULA.sub(lambda match: convert(unescape(match.group(1))), html)
     return DRAWING.sub(lambda match: _drawing(folder / match.group(2), match.group(1)), html)
 
 
-def _with_formulas(markdown: str) -> str:
+def _with_equations(markdown: str) -> str:
     def equation(match: re.Match[str]) -> str:
-        lines = " ".join(match.group(1).split())
-        return f'<div class="equation">{convert(lines, display="block")}</div>'
+        parts = " ".join(match.group(1).split()).split(r"\qquad")  # which may stand below each other
+        return f'<div class="equation">{"".join(convert(part, display="block") for part in parts)}</div>'
 
-    markdown = EQUATION.sub(equation, markdown)
-    return FORMULA.sub(lambda match: convert(match.group(1)), markdown)
+    return EQUATION.sub(equation, markdown)
 
 
 def _without_outside_links(markdown: str, folder: Path) -> str:
@@ -70,5 +71,7 @@ def _without_outside_links(markdown: str, folder: Path) -> str:
 def _drawing(path: Path, description: str) -> str:
     # MkDocs has made the address relative to the built page, which lies where its source does.
     text = path.read_text(encoding="utf-8")
-    svg = text[text.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{description}"', 1)
+    svg = text[text.index("<svg") :].replace(
+        "<svg", f'<svg role="img" aria-label="{description}"', 1
+    )
     return f'<span class="drawing">{svg}</span>'
