@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 
 from metarl_jax.cli.backend import start_backend
+from metarl_jax.cli.distributed import DistributedOptions
 from metarl_jax.cli.run_dir import in_run_dir, read_run_dir
 from metarl_jax.config import RuntimeConfig, Which
 from metarl_jax.core.validation import bounded
@@ -72,6 +73,8 @@ class EvalOptions:
     """Known strategies of the environment, evaluated in the same tasks."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print only JSON on stdout."""
+    distributed: DistributedOptions = DistributedOptions()
+    """Several processes that evaluate together."""
 
 
 def main(args: list[str]) -> int:
@@ -79,16 +82,17 @@ def main(args: list[str]) -> int:
     run_dir, options = read_run_dir(
         "eval", args, HELP, lambda config: EvalOptions(config.env, config.runtime)
     )
-    start_backend(options.runtime.platform)
+    start_backend(options.runtime.platform, options.distributed)
 
+    from metarl_jax.runs import processes
     from metarl_jax.runs.evaluate import evaluate_run
     from metarl_jax.runs.reporter import Reporter
 
-    reporter = Reporter(Console(stderr=options.json))
+    reporter = Reporter(Console(stderr=options.json, quiet=not processes.is_first()))
     fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    as_json = fields.pop("json")
+    as_json, _ = fields.pop("json"), fields.pop("distributed")
     result = evaluate_run(run_dir, **fields, console=reporter)
-    if as_json:
+    if as_json and processes.is_first():
         print(json.dumps(result, indent=2))
     for evaluation in result.get("splits", {"": result}).values() if not as_json else ():
         reporter.curve(evaluation)
@@ -96,6 +100,6 @@ def main(args: list[str]) -> int:
         from metarl_jax.analysis.plots import splits_curve
 
         picture = in_run_dir(run_dir, "splits.png")
-        splits_curve(result["splits"], picture)
+        processes.first_does(lambda: splits_curve(result["splits"], picture))
         reporter.say(str(picture))
     return 0

@@ -1,5 +1,5 @@
-"""`metarl`: the command line. Exit codes: 0 success, 1 problem found (doctor), 2 bad input, 3 diverged, 130
-interrupted."""
+"""`metarl`: the command line. Exit codes: 0 success, 1 problem found (doctor), 2 bad input, 3 diverged, 4 another
+process of the run was lost, 130 interrupted."""
 
 import contextlib
 import io
@@ -56,7 +56,7 @@ COMMANDS = {
 PLAIN = ("list",)
 """Commands that import JAX themselves, if they need it."""
 
-DONE, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 2, 3, 130
+DONE, BAD_INPUT, DIVERGED, LOST, INTERRUPTED = 0, 2, 3, 4, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,8 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _guarded(list(argv))
     handle_signals(_leave)
     code = _guarded(sys.argv[1:])
-    if is_working():
-        # A compilation that was not waited for: the interpreter would wait for it now.
+    if is_working() or code == LOST:
+        # A compilation that was not waited for, or a process that has ended: the interpreter would wait for it now.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):
                 stream.flush()
@@ -136,6 +136,7 @@ def _dispatch(args: list[str]) -> int:
 def _run(command: Callable[[list[str]], int], args: list[str]) -> int:
     """Returns the exit code of a command, also if training stopped early."""
     from metarl_jax.core.jax_settings import fixed_settings
+    from metarl_jax.runs.processes import LostProcessError
 
     try:
         with fixed_settings():
@@ -144,6 +145,8 @@ def _run(command: Callable[[list[str]], int], args: list[str]) -> int:
         return _fail(str(stop), INTERRUPTED, kind="")
     except Diverged as error:
         return _fail(str(error), DIVERGED)
+    except LostProcessError as error:
+        return _fail(str(error), LOST)
 
 
 def _fail(message: str, code: int, kind: str = "error: ") -> int:
@@ -176,7 +179,8 @@ Set JAX_COMPILATION_CACHE_DIR to a folder to compile the same program only once.
 
 METARL_TRACEBACK=1 shows where an error comes from.
 
-exit codes: 0 done, 1 something is wrong (doctor), 2 bad input, 3 diverged, 130 interrupted"""
+exit codes: 0 done, 1 something is wrong (doctor), 2 bad input, 3 diverged, 4 another process of the run
+was lost, 130 interrupted"""
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ from typing import Annotated
 import tyro
 
 from metarl_jax.cli.backend import start_backend
+from metarl_jax.cli.distributed import DistributedOptions
 from metarl_jax.cli.run_dir import config_of, read_run_dir
 from metarl_jax.cli.run_options import RunOptions, folder_name, read_run
 from metarl_jax.config import Config, RuntimeConfig
+from metarl_jax.core.errors import UserError
 from metarl_jax.core.validation import bounded
 from metarl_jax.sweeps import folder
 from metarl_jax.sweeps.sweep import Sweep
@@ -58,6 +60,8 @@ class TrainOptions(RunOptions):
     """New or empty folder for the run; when not given, runs/NAME-seedN, with -2, -3, … if that exists."""
     seeds: int = bounded(1, at_least=1)
     """Number of seeds, starting at `seed`. Several seeds train in one program, in the folder of a sweep."""
+    distributed: DistributedOptions = DistributedOptions()
+    """Several processes that train one run together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +72,8 @@ class ResumeOptions:
     """Total number of meta-steps, including those already done."""
     runtime: RuntimeConfig = RuntimeConfig()
     """Devices and blocks."""
+    distributed: DistributedOptions = DistributedOptions()
+    """Several processes that train one run together."""
 
 
 def train(args: list[str]) -> int:
@@ -75,9 +81,10 @@ def train(args: list[str]) -> int:
     options, config = read_run(TrainOptions, "train", args, TRAIN_HELP)
     name = folder_name(config)
     if options.seeds > 1:
+        _check_alone(options.distributed)
         name = f"{name}-seeds{config.seed}-{config.seed + options.seeds - 1}"
         return run_sweep(Sweep(config, num_seeds=options.seeds), options.run_dir, name)
-    start_backend(config.runtime.platform)
+    start_backend(config.runtime.platform, options.distributed)
 
     from metarl_jax.runs.train import train as train_run
 
@@ -106,18 +113,30 @@ def resume(args: list[str]) -> int:
         lambda config: ResumeOptions(config.num_meta_steps, config.runtime),
         _config_of,
     )
-    start_backend(options.runtime.platform)
     asked = {"num_meta_steps": options.num_meta_steps, "runtime": options.runtime}
     if folder.is_sweep(run_dir):
+        _check_alone(options.distributed)
+        start_backend(options.runtime.platform)
         from metarl_jax.sweeps.train import resume_sweep
 
         resume_sweep(run_dir, **asked)
         return 0
 
+    start_backend(options.runtime.platform, options.distributed)
+
     from metarl_jax.runs.train import resume as resume_run
 
     resume_run(run_dir, **asked)
     return 0
+
+
+def _check_alone(options: DistributedOptions) -> None:
+    """Raises `UserError` if a sweep was asked for in several processes."""
+    if options.coordinator is not None or (options.num_processes or 1) > 1:
+        raise UserError(
+            f"distributed.coordinator={options.coordinator!r}: a sweep trains in one process: leave --distributed out, "
+            "or train each seed as a run of its own"
+        )
 
 
 def _config_of(path: Path) -> Config:

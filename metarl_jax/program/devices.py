@@ -66,10 +66,17 @@ def select_devices(config: Config) -> list[Device]:
       UserError: if the platform or the number of devices is not available.
     """
     devices = allowed_devices(config)
-    if config.runtime.num_devices is None:
-        groups = config.num_tasks // config.outer.task_group
-        return devices[: largest_divisor(groups, len(devices))]
-    return devices
+    if config.runtime.num_devices is not None:
+        return devices
+    groups, processes = config.num_tasks // config.outer.task_group, jax.process_count()
+    if groups % processes:
+        raise UserError(
+            f"num_tasks={config.num_tasks} cannot be shared by {processes} processes"
+            + (f" in groups of {config.outer.task_group}" if config.outer.task_group > 1 else "")
+            + f": choose a multiple of {processes * config.outer.task_group}, or fewer processes"
+        )
+    local = largest_divisor(groups // processes, len(devices) // processes)
+    return _of_each_process(devices, local * processes)
 
 
 def allowed_devices(config: Config) -> list[Device]:
@@ -80,12 +87,26 @@ def allowed_devices(config: Config) -> list[Device]:
     """
     wanted, platform = config.runtime.num_devices, platform_of(config.runtime)
     devices = jax.devices(platform)
+    processes = jax.process_count()
+    if wanted is not None and wanted % processes:
+        raise UserError(
+            f"runtime.num_devices={wanted} cannot be shared by {processes} processes: choose a multiple, or leave it "
+            "out"
+        )
     if wanted is not None and wanted > len(devices):
         raise UserError(
             f"runtime.num_devices={wanted}, but there are {len(devices)} {platform} devices: ask for fewer, or leave "
             "it out"
         )
-    return devices[:wanted]
+    return devices if wanted is None else _of_each_process(devices, wanted)
+
+
+def _of_each_process(devices: Sequence[Device], number: int) -> list[Device]:
+    """Returns so many of the devices, the same number of each process: a compiled call needs them all."""
+    processes = jax.process_count()
+    ranked = sorted(devices, key=lambda device: (device.process_index, device.id))
+    local = len(ranked) // processes
+    return [device for i, device in enumerate(ranked) if i % local < number // processes]
 
 
 def with_runtime(config: Config, asked: RuntimeConfig | None, say: Callable[[str], None]) -> Config:
@@ -112,6 +133,12 @@ def with_runtime(config: Config, asked: RuntimeConfig | None, say: Callable[[str
             say(
                 f"trained with runtime.num_devices={wanted}, but there are {found} {platform} devices here: using as "
                 "many as share the tasks evenly"
+            )
+            runtime = dataclasses.replace(runtime, num_devices=None)
+        elif wanted % jax.process_count():
+            say(
+                f"trained with runtime.num_devices={wanted}, which {jax.process_count()} processes cannot share: using "
+                "as many as share the tasks evenly"
             )
             runtime = dataclasses.replace(runtime, num_devices=None)
     return dataclasses.replace(config, runtime=runtime)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.types import PyTree
+from metarl_jax.runs.processes import whole
 
 
 def structure(state: PyTree) -> dict[str, str]:
@@ -43,5 +44,5 @@ def checksum(state: PyTree, progress: dict[str, Any]) -> str:
     for leaf in jax.tree.leaves(state):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        digest.update(np.ascontiguousarray(leaf).tobytes())
+        digest.update(np.ascontiguousarray(whole(leaf)).tobytes())
     return digest.hexdigest()

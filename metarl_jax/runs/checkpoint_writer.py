@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from metarl_jax.core.paths import check_plain
 from metarl_jax.core.types import PyTree, TrainState
 from metarl_jax.core.writing import WriteError, write_text
-from metarl_jax.runs import orbax_logs
+from metarl_jax.runs import orbax_logs, processes
 from metarl_jax.runs.checkpoint import (
     DamagedCheckpointError,
     load,
@@ -107,7 +107,7 @@ class CheckpointWriter:
         if checksum(state, {n: x for n, x in saved.items() if n != "sha256"}) == saved.get(
             "sha256"
         ):
-            write_text(path, json.dumps(values))
+            processes.first_does(lambda: write_text(path, json.dumps(values)))
         else:
             self._replace(step, _items(state, values))
 
@@ -118,10 +118,14 @@ class CheckpointWriter:
         with self._failing():
             with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
                 checkpointer.save(new, args=items, force=True)
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
-            new.rename(path)
-            shutil.rmtree(old)
+
+            def swap() -> None:
+                shutil.rmtree(old, ignore_errors=True)
+                path.rename(old)
+                new.rename(path)
+                shutil.rmtree(old)
+
+            processes.first_does(swap)
 
     def wait(self) -> None:
         """Waits until everything is on disk.
@@ -151,6 +155,10 @@ class CheckpointWriter:
         """Converts exceptions of Orbax in its block, including those of its threads, to `WriteError`."""
         try:
             yield
+        except jax.errors.JaxRuntimeError as error:
+            if processes.are_several():  # Orbax lets processes wait for each other.
+                raise processes.LostProcessError(error) from error
+            raise WriteError(self._directory, error) from error
         except Exception as error:  # Of any type: TensorStore's are ValueErrors.
             raise WriteError(self._directory, error) from error
 
@@ -163,6 +171,8 @@ class CheckpointWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: Any) -> None:
+        if kind is not None and issubclass(kind, processes.LostProcessError):
+            return  # Orbax would wait for the process.
         failures = []
         for end in (self.wait, self._close):
             try:

@@ -19,6 +19,7 @@ from metarl_jax.program.build import Program
 from metarl_jax.program.devices import replicated, select_devices, state_sharding
 from metarl_jax.program.evaluation import Measured
 from metarl_jax.program.step import take_steps
+from metarl_jax.runs.processes import LostProcessError, are_several
 from metarl_jax.runs.stopping import interruptible
 
 Result = TypeVar("Result")
@@ -150,7 +151,8 @@ class Executables:
             return self._functions.evaluate(state, key, split, num_tasks)
 
         key = self._abstract(self._functions.key)
-        compiled = self._compile(evaluate, self.abstract_state, key)
+        sharding = self._functions.sharding
+        compiled = self._compile(evaluate, self.abstract_state, key, out_shardings=sharding)
         self._evaluates[split, num_tasks] = compiled
 
     def evaluate(
@@ -172,7 +174,8 @@ class Executables:
         def evaluate(key: Key):
             return self._functions.evaluate_control(control, key, split, num_tasks, step)
 
-        compiled = self._compile(evaluate, self._abstract(key))
+        sharding = self._functions.sharding
+        compiled = self._compile(evaluate, self._abstract(key), out_shardings=sharding)
         return _run(lambda: jax.device_get(compiled(key)))
 
     def evaluation_key(self, stream: int) -> Key:
@@ -180,7 +183,9 @@ class Executables:
         tasks."""
         key = self._functions.key
         fold_in = jax.vmap(jax.random.fold_in, (0, None)) if key.ndim else jax.random.fold_in
-        return jax.device_put(fold_in(key, stream), self._functions.sharding)
+        # `device_put` cannot place typed keys on devices of other processes.
+        place = jax.jit(lambda key: fold_in(key, stream), out_shardings=self._functions.sharding)
+        return place(key)
 
     def choose(self, chosen: Sequence[bool], state: TrainState, other: TrainState) -> TrainState:
         """Returns `state` for the chosen members, and `other` for the rest."""
@@ -231,12 +236,15 @@ def _run(call: Callable[[], Result]) -> Result:
 
     Raises:
       UserError: if the devices do not have enough memory for the call.
+      LostProcessError: if another process of the run has ended.
     """
     try:
         return call() if _jit_is_disabled() else interruptible(call)
     except jax.errors.JaxRuntimeError as error:
         message = str(error)
         if "RESOURCE_EXHAUSTED" not in message:
+            if are_several():
+                raise LostProcessError(error) from error
             raise
         raise UserError(
             f"the arrays of this run do not fit into memory ({message.splitlines()[0]}): choose a smaller num_tasks, "

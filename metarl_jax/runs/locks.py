@@ -10,6 +10,7 @@ import filelock
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import unwritable
 from metarl_jax.core.writing import sweep_around
+from metarl_jax.runs.processes import first_does
 
 LOCK = ".lock"
 """Name of the lock file in the folder."""
@@ -19,7 +20,8 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keeps other processes from training in this folder of a run or a sweep. The lock ends with the process.
+    """Keeps other processes from training in this folder of a run or a sweep. The lock ends with the process; of
+    several that train together, the first one has it.
 
     A member of a sweep cannot be trained while the sweep is. Each of the two first takes its own lock, then checks the
     other's, so that at least one of them notices the other.
@@ -27,10 +29,15 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
       UserError: if a process trains in it now, or if the folder cannot be written.
     """
-    with _lock(path):
+
+    def lock(stack: contextlib.ExitStack) -> None:
+        stack.enter_context(_lock(path))
         sweep = sweep_around(path)
         if sweep is not None:
             check_unlocked(sweep)
+
+    with contextlib.ExitStack() as stack:
+        first_does(lambda: lock(stack))
         yield
 
 

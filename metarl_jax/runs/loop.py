@@ -27,8 +27,8 @@ from metarl_jax.config import Config
 from metarl_jax.core import machine
 from metarl_jax.core.types import TrainState
 from metarl_jax.program.build import Program
+from metarl_jax.runs import processes, stopping, warm_start, writers
 from metarl_jax.runs import progress as logbook
-from metarl_jax.runs import stopping, warm_start, writers
 from metarl_jax.runs.callbacks import Callback, Callbacks
 from metarl_jax.runs.checkpoint import step_of
 from metarl_jax.runs.checkpoint_writer import CheckpointWriter, copy
@@ -108,15 +108,11 @@ def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -
     step = 0 if state is None else step_of(state)
     logged = step - progress[0].num_unlogged
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(StopRequest())
+        stop = stack.enter_context(StopRequest(leaves_calls=not processes.are_several()))
         checkpoints = CheckpointWriter(run.checkpoints, keep=run.config.checkpoint.keep)
         stack.enter_context(checkpoints)
-        by_member = writers.open_all(run.folders, run.config.log, logged, run.reporter.warn)
-        callbacks = Callbacks([run.reporter, *run.callbacks], by_member)
+        callbacks = _open_callbacks(run, step, logged)
         stack.callback(callbacks.close)
-        trains_on = machine.specification(run.executables.devices)
-        for folder in run.folders:
-            folder.note_start(step, trains_on)
         at_hand = _AtHand(None, "while compiling")
         try:
             with stop.at_once():
@@ -151,6 +147,17 @@ def all_saved(run: Run, step: int) -> Iterator[None]:
             raise stopping.interrupted(
                 run.path, stop.name, "while evaluating", step, run.config.seed
             ) from None
+
+
+def _open_callbacks(run: Run, step: int, logged: int) -> Callbacks:
+    """Notes the start in the folders, and opens the writers; of several processes, the first one does."""
+    if not processes.is_first():
+        return Callbacks([], [Callback() for _ in run.folders])
+    by_member = writers.open_all(run.folders, run.config.log, logged, run.reporter.warn)
+    trains_on = machine.specification(run.executables.devices)
+    for folder in run.folders:
+        folder.note_start(step, trains_on)
+    return Callbacks([run.reporter, *run.callbacks], by_member)
 
 
 def _compile(run: Run, step: int) -> None:
@@ -195,7 +202,7 @@ def _train_loop(
                 before = trained.progress[0].best_return
                 trained, lines = _evaluate_held_out(run, trained)
                 is_best = len(lines) == 1 and trained.progress[0].best_return != before
-                is_enough = callbacks.evaluation(lines, is_best=is_best)
+                is_enough = processes.first_says(callbacks.evaluation(lines, is_best=is_best))
             consecutive_skips = np.atleast_1d(trained.state.consecutive_skips)
             trained = _mark_diverged(run, trained, consecutive_skips)
             if all(member.diverged_step is not None for member in trained.progress):
@@ -210,7 +217,7 @@ def _train_loop(
                 run.reporter.say(f"stopped after step {step}, as a callback requested")
                 return trained
             at_hand.trained, at_hand.doing = trained, f"after step {step} of {num_steps}"
-            if stop.signal is not None:
+            if processes.any_of(stop.signal is not None):
                 raise StopNow
     return trained
 
@@ -233,6 +240,7 @@ def _train_chunk(
         at_hand.trained = None if kept is None else trained._replace(state=kept)
         at_hand.doing = doing
         state, metrics, seconds = run.executables.chunk(trained.state, num_steps)
+        seconds = processes.first_says(seconds)
         pace.note(num_steps, seconds)
         step, share = step_of(state), seconds / len(run.folders)
         members = zip(trained.progress, run.executables.by_member(metrics), strict=True)
@@ -242,7 +250,7 @@ def _train_chunk(
             at_hand.trained = trained
             at_hand.doing = f"after step {step} of {run.config.num_meta_steps}"
             run.reporter.between(step)
-            if stop.signal is not None:
+            if processes.any_of(stop.signal is not None):
                 raise StopNow
     return trained
 

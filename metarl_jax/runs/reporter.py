@@ -21,6 +21,7 @@ from metarl_jax.console.evaluation_tables import (
 )
 from metarl_jax.console.streams import Unfailing
 from metarl_jax.console.tables import Table, number, show, thousands
+from metarl_jax.runs import processes
 from metarl_jax.runs.callbacks import Callback
 
 
@@ -33,12 +34,14 @@ class Reporter(Callback):
         errors: Console | None = None,
         seconds_between_lines: float = 5.0,
     ):
-        """Messages go to `console` (standard output), warnings to `errors` (standard error).
+        """Messages go to `console` (standard output), warnings to `errors` (standard error); of several processes, only
+        those of the first.
 
         If a stream can no longer be written, its messages are dropped.
         """
-        self.console = console or Console()
-        self.errors = errors or Console(stderr=True)
+        is_quiet = not processes.is_first()
+        self.console = console or Console(quiet=is_quiet)
+        self.errors = errors or Console(stderr=True, quiet=is_quiet)
         for each in (self.console, self.errors):
             each.file = cast(IO[str], Unfailing(each.file))
         self._seconds_between_lines = seconds_between_lines

@@ -104,13 +104,17 @@ class StopRequest:
     ignored, because ending a session often sends several. SIGHUP stays ignored if it was, as under `nohup`.
 
     Python delivers signals to the main thread only: elsewhere the context does nothing.
+
+    Args:
+      leaves_calls: whether a call that takes too long is abandoned. One that several processes compute together is not.
     """
 
     active: "StopRequest | None" = None
     """The innermost context of the process."""
 
-    def __init__(self):
+    def __init__(self, *, leaves_calls: bool = True):
         self.signal: signal.Signals | None = None
+        self._leaves_calls = leaves_calls
         self._received_at = 0.0
         self._leaves_at_once = False
         self._previous: dict[signal.Signals, Any] = {}
@@ -148,7 +152,8 @@ class StopRequest:
     def check(self) -> None:
         """Raises `StopNow` if the current work is to be abandoned."""
         waited = time.monotonic() - self._received_at
-        if self.signal is not None and (self._leaves_at_once or waited > PATIENCE_SECONDS):
+        is_over = self._leaves_calls and waited > PATIENCE_SECONDS
+        if self.signal is not None and (self._leaves_at_once or is_over):
             raise StopNow
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -12,7 +12,7 @@ from metarl_jax.program.checks import check_foreign
 from metarl_jax.program.devices import with_runtime
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs import folder as run_folder
-from metarl_jax.runs import loop, report, warm_start, writers
+from metarl_jax.runs import loop, processes, report, warm_start, writers
 from metarl_jax.runs.callbacks import Callback
 from metarl_jax.runs.card import write_card
 from metarl_jax.runs.checkpoint import DamagedCheckpointError, saved_steps
@@ -59,7 +59,7 @@ def train(
     program = build(config)
     check_memory(config)
     warm_start.check(program, reporter)
-    folder = run_folder.create(Path(run_dir), config, numbered=numbered)
+    folder = _create(Path(run_dir), config, numbered)
     with locked(folder.path):
         run = _make_run(folder, program, reporter, callbacks)
         run.reporter.say(str(folder.path))
@@ -103,10 +103,26 @@ def resume(
     wanted = dataclasses.replace(longer, runtime=runtime or config.runtime)
     with locked(folder.path):
         if wanted != config:
-            write_json(folder.config, run_folder.serializable(wanted))
+            processes.first_does(lambda: write_json(folder.config, run_folder.serializable(wanted)))
         run = _make_run(folder, program, reporter, callbacks)
         run.reporter.say(str(folder.path))
         return _finish(run, continue_training(run))
+
+
+def _create(path: Path, config: Config, numbered: bool) -> RunFolder:
+    """Makes the folder of a new run; of several processes the first one does, and the others must see it."""
+
+    def create() -> str:
+        return str(run_folder.create(path, config, numbered=numbered).path)
+
+    folder = RunFolder(Path(processes.first_does(create)))
+    is_seen = folder.config.is_file()
+    processes.agree(
+        None
+        if is_seen
+        else f"run_dir={str(folder.path)!r} is not seen by all processes: choose one in a folder that their hosts share"
+    )
+    return folder
 
 
 def check_own(run_dir: Path | str) -> None:
@@ -131,8 +147,8 @@ def continue_training(run: Run) -> Trained:
     """Trains this run, or sweep, from its last checkpoint to the end."""
 
     def on_damage(error: DamagedCheckpointError) -> None:
-        kept_at = checkpointing.quarantine(error)
-        run.reporter.warn(f"{error}; it is kept as {kept_at.name}, and the one before it is used")
+        kept_as = processes.first_does(lambda: checkpointing.quarantine(error).name)
+        run.reporter.warn(f"{error}; it is kept as {kept_as}, and the one before it is used")
 
     found = checkpointing.load_latest(
         run.checkpoints, run.executables.abstract_state, on_damage=on_damage
@@ -159,11 +175,15 @@ def _finish(run: Run, trained: Trained) -> dict[str, Any]:
     """Writes, prints and draws the evaluation of the best checkpoint, and writes the card."""
     (evaluation,) = report.evaluate_best(run, trained).reports
     (folder,) = run.folders
-    write_json(folder.evaluation, evaluation)
-    write_card(folder, run.config, evaluation, run.reporter.warn)
-    run.reporter.curve(evaluation)
-    if report.draw(folder, run.config, evaluation, run.reporter.warn):
-        run.reporter.say(str(folder.curve))
+
+    def write() -> None:
+        write_json(folder.evaluation, evaluation)
+        write_card(folder, run.config, evaluation, run.reporter.warn)
+        run.reporter.curve(evaluation)
+        if report.draw(folder, run.config, evaluation, run.reporter.warn):
+            run.reporter.say(str(folder.curve))
+
+    processes.first_does(write)
     return evaluation
 
 
