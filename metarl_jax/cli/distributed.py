@@ -1,6 +1,8 @@
 """The flags `--distributed.…`: several processes, on one or more hosts, that compute one run together."""
 
 import dataclasses
+import os
+import sys
 from typing import Annotated
 
 import jax
@@ -114,8 +116,19 @@ def join(options: DistributedOptions) -> int:
             f"the processes of distributed.coordinator={options.coordinator!r} did not meet ({_first_line(error)}): "
             "start all of them, with the same coordinator and num-processes and each its own process-id"
         ) from error
+    _send_noise_to_stderr()
     is_local = (options.coordinator or "").startswith(LOCAL_HOSTS)
     return count if is_local else 1
+
+
+def _send_noise_to_stderr() -> None:
+    """Keeps standard output for results: what libraries in C++ print there, as Gloo does, goes to standard error."""
+    if sys.stdout is not sys.__stdout__:
+        return
+    sys.stdout.flush()
+    kept = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = open(kept, "w", encoding=sys.stdout.encoding, errors="replace")  # noqa: SIM115
 
 
 def check_devices() -> None:

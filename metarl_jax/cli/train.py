@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from metarl_jax.cli import dry_run
 from metarl_jax.cli.backend import start_backend
 from metarl_jax.cli.distributed import DistributedOptions
 from metarl_jax.cli.run_dir import config_of, read_run_dir
@@ -32,7 +33,9 @@ Every field of the configuration is a flag, given as `--field value` or `--field
 The run folder holds config.json, metrics.jsonl, TensorBoard events, checkpoints/, eval.json and
 the curve. Ctrl-C saves; `metarl resume RUN_DIR` goes on, to the same bits.
 
-`--seeds 5` trains five seeds in one program: a sweep (`metarl sweep --help`) without a grid."""
+`--seeds 5` trains five seeds in one program: a sweep (`metarl sweep --help`) without a grid.
+
+`--dry-run --devices 8 --runtime.platform gpu` shows shapes, memory and the program, without them."""
 
 RESUME_HELP = """Go on from the latest whole checkpoint of a run or a sweep, to the same bits as without
 the stop.
@@ -53,7 +56,7 @@ RUNS = Path("runs")
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainOptions(RunOptions):
+class TrainOptions(dry_run.DryRunOptions, RunOptions):
     """Options of `metarl train`."""
 
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -79,6 +82,9 @@ class ResumeOptions:
 def train(args: list[str]) -> int:
     """`metarl train PRESET …`, `metarl train LEARNER --env ENV …`."""
     options, config = read_run(TrainOptions, "train", args, TRAIN_HELP)
+    dry_run.check(options)
+    if options.dry_run:
+        return dry_run.dry_run(config, options)
     name = folder_name(config)
     if options.seeds > 1:
         _check_alone(options.distributed)

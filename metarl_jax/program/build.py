@@ -64,16 +64,21 @@ class Program(NamedTuple):
     config: Config
 
 
-def build(config: Config) -> Program:
+def build(config: Config, platform: str | None = None) -> Program:
     """Builds the functions of a run from its configuration.
 
     May be called inside a trace: float hyperparameters can be tracers, so that `vmap` over them is a sweep in one
     program. Only concrete values are validated.
 
+    Args:
+      config: of the run.
+      platform: what the program will run on, where that is not what its devices are; `metarl train --dry-run` lowers a
+        program for a platform that is not there.
+
     Raises:
       UserError: naming the field, the value and the remedy.
     """
-    spec = make_spec(config)
+    spec = make_spec(config, platform)
     measure, evaluate = _make_evaluations(config, spec)
     return Program(
         init=make_init(spec),
@@ -91,8 +96,8 @@ def build(config: Config) -> Program:
 
 
 @under_fixed_settings
-def make_spec(config: Config) -> StepSpec:
-    """Returns the parts and sizes of the meta-step of a configuration.
+def make_spec(config: Config, platform: str | None = None) -> StepSpec:
+    """Returns the parts and sizes of the meta-step of a configuration, for the platform of its devices or another one.
 
     Raises:
       UserError: naming the field, the value and the remedy.
@@ -123,7 +128,7 @@ def make_spec(config: Config) -> StepSpec:
         update_block=config.runtime.update_block,
         remat=config.runtime.remat,
     )
-    if platform_of(config.runtime) != "cpu":
+    if (platform or platform_of(config.runtime)) != "cpu":
         return spec
     if spec.collect_block is None:
         # Inner states of more tasks leave the cache of a core, and fewer pay for more steps of a scan.
