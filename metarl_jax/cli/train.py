@@ -8,7 +8,7 @@ import tyro
 
 from metarl_jax.cli import dry_run
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.distributed import DistributedOptions
+from metarl_jax.cli.distributed import DistributedOptions, detected
 from metarl_jax.cli.run_dir import config_of, read_run_dir
 from metarl_jax.cli.run_options import RunOptions, folder_name, read_run
 from metarl_jax.config import Config, RuntimeConfig
@@ -138,10 +138,11 @@ def resume(args: list[str]) -> int:
 
 def _check_alone(options: DistributedOptions) -> None:
     """Raises `UserError` if a sweep was asked for in several processes."""
-    if options.coordinator is not None or (options.num_processes or 1) > 1:
+    count = detected() if options.num_processes is None else options.num_processes
+    if count > 1:
         raise UserError(
-            f"distributed.coordinator={options.coordinator!r}: a sweep trains in one process: leave --distributed out, "
-            "or train each seed as a run of its own"
+            f"distributed.num-processes={count}: a sweep trains in one process: start only one, with "
+            "--distributed.num-processes 1, or train each seed as a run of its own"
         )
 
 

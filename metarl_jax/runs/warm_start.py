@@ -91,7 +91,7 @@ def first_state(
     _check_structure(config, theirs, source, executables.by_member(state)[0])
     # Every member of a sweep begins with the same.
     values = jax.tree.map(
-        lambda x, mine: jax.device_put(jnp.broadcast_to(x, mine.shape), mine.sharding),
+        lambda x, mine: jax.device_put(np.broadcast_to(x, mine.shape), mine.sharding),
         _learned(source.state),
         _learned(state),
     )
@@ -170,7 +170,8 @@ def _open(config: Config, warn: Callable[[str], None]) -> tuple[Config, Saved]:
     Raises:
       UserError: if there is no such run, or no checkpoint.
     """
-    runtime = RuntimeConfig(platform=config.runtime.platform, num_devices=1)
+    # One device of each process.
+    runtime = RuntimeConfig(platform=config.runtime.platform, num_devices=jax.process_count())
     try:
         folder, theirs = reopen(Path(str(config.init_from)), warn, runtime)
         return theirs, open_run(folder, theirs, warn)
