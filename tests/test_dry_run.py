@@ -16,6 +16,12 @@ WORDS = ["train", "rl2-bandit", "--num-tasks", "8", "--num-rounds", "3", "--oute
 DRY = [*WORDS, "--learner.hidden-size", "4", "--outer.num-minibatches", "1", "--dry-run"]
 
 
+@pytest.fixture(autouse=True)
+def _eight_devices():
+    """The command would make others, where the backend does not run yet."""
+    assert len(jax.devices()) == 8
+
+
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_a_program_is_lowered_for_a_platform_that_is_not_there(
     platform, capsys, tmp_path, monkeypatch

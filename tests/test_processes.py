@@ -244,8 +244,9 @@ def test_a_signal_to_one_process_stops_all_and_a_dead_one_ends_the_other(tmp_pat
             assert codes == [INTERRUPTED, INTERRUPTED]
             assert "metarl resume" in message
         else:
-            assert codes[1 - victim] == LOST, message
-            assert "another one has ended" in message
+            # Where the first is gone, JAX may notice it before.
+            assert codes[1 - victim] in ((LOST,) if victim else (LOST, -signal.SIGABRT)), message
+            assert "another one has ended" in message or "another task died" in message
         done = saved_steps(folder / "LONG" / "checkpoints")[-1]
     assert ended(start(folder, "LONG"), folder) == [0, 0]
     states = [
