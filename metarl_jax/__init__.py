@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import metarl_jax.testing as testing
     from metarl_jax.config import Config, EvaluationConfig, RuntimeConfig
     from metarl_jax.core.advantages import AdvantageConfig
+    from metarl_jax.core.distributions import Categorical, DiagonalGaussian
     from metarl_jax.core.errors import UserError
     from metarl_jax.core.spaces import Box, Discrete
     from metarl_jax.core.types import MetaState, PolicyOut, TimeStep, Transition, Trial
@@ -51,7 +52,9 @@ __all__ = [
     "AdvantageConfig",
     "Box",
     "Callback",
+    "Categorical",
     "Config",
+    "DiagonalGaussian",
     "Discrete",
     "EnvState",
     "EvaluationConfig",
@@ -99,7 +102,9 @@ _SOURCES = {
     "AdvantageConfig": "metarl_jax.core.advantages:AdvantageConfig",
     "Box": "metarl_jax.core.spaces:Box",
     "Callback": "metarl_jax.runs.callbacks:Callback",
+    "Categorical": "metarl_jax.core.distributions:Categorical",
     "Config": "metarl_jax.config:Config",
+    "DiagonalGaussian": "metarl_jax.core.distributions:DiagonalGaussian",
     "Discrete": "metarl_jax.core.spaces:Discrete",
     "EnvState": "metarl_jax.envs.base:EnvState",
     "EvaluationConfig": "metarl_jax.config:EvaluationConfig",
