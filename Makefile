@@ -3,7 +3,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint types docs bench clean
+.PHONY: help install train test test-slow lint types docs notebooks bench clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,12 @@ types: $(STAMP) ## Check the types.
 
 docs: $(STAMP) ## Build the documentation site: build/site/index.html.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+notebooks: $(STAMP) ## Run the notebooks at full size, into build/notebooks.
+	@mkdir -p build/notebooks
+	for page in docs/notebooks/*.py; do \
+		$(BIN)/jupytext --to ipynb --execute --output build/notebooks/$$(basename $$page .py).ipynb $$page || exit 1; \
+	done
 
 bench: $(STAMP) ## Measure the throughput of the meta-step.
 	$(BIN)/metarl bench maml-point-robot

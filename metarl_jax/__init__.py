@@ -42,10 +42,12 @@ if TYPE_CHECKING:
     from metarl_jax.program.build import Program, build
     from metarl_jax.runs.callbacks import Callback
     from metarl_jax.runs.evaluate import evaluate_run as evaluate
+    from metarl_jax.runs.export import export_run as export
     from metarl_jax.runs.restore import load
-    from metarl_jax.runs.train import resume, train
+    from metarl_jax.runs.train import train
     from metarl_jax.searches.search import search
     from metarl_jax.sweeps.sweep import Sweep
+    from metarl_jax.sweeps.train import resume
     from metarl_jax.sweeps.train import train_sweep as sweep
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "default_config",
     "envs",
     "evaluate",
+    "export",
     "learners",
     "load",
     "outer",
@@ -127,8 +130,9 @@ _SOURCES = {
     "build": "metarl_jax.program.build:build",
     "default_config": "metarl_jax.defaults:default_config",
     "evaluate": "metarl_jax.runs.evaluate:evaluate_run",
+    "export": "metarl_jax.runs.export:export_run",
     "load": "metarl_jax.runs.restore:load",
-    "resume": "metarl_jax.runs.train:resume",
+    "resume": "metarl_jax.sweeps.train:resume",
     "search": "metarl_jax.searches.search:search",
     "sweep": "metarl_jax.sweeps.train:train_sweep",
     "train": "metarl_jax.runs.train:train",

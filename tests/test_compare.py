@@ -233,3 +233,58 @@ def test_csv_and_json_hold_all_rounds(trained, capsys):
 def test_a_csv_file_that_cannot_be_written_is_told_before_anything_is_read(tmp_path, capsys):
     assert main(["compare", str(tmp_path), "--csv", str(tmp_path / "none/x.csv")]) == 2
     assert "csv=" in capsys.readouterr().err
+
+
+@pytest.fixture
+def families(tmp_path):
+    """Four seeds of one configuration, three of another, in folders of their own."""
+    for name, inner_lr, means in (("slow", 0.05, (1, 2, 3, 6)), ("fast", 0.2, (2, 4, 6))):
+        for seed, mean in enumerate(means):
+            path = tmp_path / f"{name}-seed{seed}"
+            settings = config("p", "rl2", inner_lr=inner_lr, seed=seed, runtime={"at": seed})
+            write_run(path, settings)
+            write(path / "eval.json", evaluation(float(mean)))
+    return [str(path) for path in sorted(tmp_path.iterdir())]
+
+
+def test_the_seeds_of_a_configuration_are_one_row(families, capsys):
+    """Scores are the means over both rounds: 1.5, 2.5, 3.5, 6.5 and 2.5, 4.5, 6.5."""
+    assert main(["compare", *families, "--markdown", "--baseline", "slow"]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert list(rows) == ["fast (inner_lr=0.2)", "slow (inner_lr=0.05)", "control: random"]
+    fast, slow, _ = rows.values()
+    assert (fast["seeds"], slow["seeds"]) == ("3", "4")
+    # 4 ± 4.303 · 2/√3 and 3 ± 3.182 · 2.160/√4
+    assert fast["round 1"] == "4.00 (-0.97 to 8.97)"
+    assert slow["round 1"] == "3.00 (-0.44 to 6.44)"
+    assert slow["counted, IQM of seeds"].startswith("3.00 (")  # the mean of 2.5 and 3.5
+    assert fast["counted, IQM of seeds"].startswith("4.50 (")  # of three nothing is left out
+    # 2.5: 1 + ½; 4.5: 3; 6.5: 3 + ½, of 12 pairs
+    assert fast["P(better than baseline)"].startswith("0.67 (")
+    assert slow["P(better than baseline)"] == ""
+    assert main(["compare", *families, "--markdown", "--each-seed"]) == 0
+    assert len(rows_of(capsys.readouterr().out)) == 8
+
+
+def test_statistics_over_seeds_are_in_json_and_csv(families, tmp_path, capsys):
+    file = tmp_path / "results.csv"
+    words = ["compare", *families, "--json", "--csv", str(file), "--baseline", "slow"]
+    assert main(words) == 0
+    fast, slow, _ = json.loads(capsys.readouterr().out)
+    assert fast["scores"] == [2.5, 4.5, 6.5]
+    assert [len(row["runs"]) for row in (fast, slow)] == [3, 4]
+    assert fast["improvement"]["value"] == pytest.approx(8 / 12)
+    assert (slow["iqm"]["value"], slow["improvement"]) == (3.0, None)
+    with file.open(newline="") as lines:
+        line, other, _ = csv.DictReader(lines)
+    assert float(line["improvement"]) == pytest.approx(8 / 12)
+    assert float(line["iqm_low"]) == fast["iqm"]["low"]
+    assert (other["iqm"], other["improvement"], other["num_seeds"]) == ("3.0", "", "4")
+
+
+def test_a_baseline_that_is_not_there_is_bad_input(families, capsys):
+    assert main(["compare", *families, "--baseline", "best"]) == 2
+    assert "baseline='best' is the name of no row: choose one of fast, slow" in (
+        " ".join(capsys.readouterr().err.split())
+    )
+    assert main(["compare", *families, "--baseline", "p"]) == 2  # both have this preset

@@ -40,8 +40,8 @@ INNER_LR, DISCOUNT, LEARNING_RATE = 0.2, 0.99, 3e-3
 # %% [markdown]
 # ## MAML
 #
-# `env` is a distribution over tasks: a point in the plane that walks to a goal which it does not see. `network` maps an
-# observation to a Gaussian over actions.
+# `env` is a distribution over tasks: a point in the plane that walks to a goal which it does not see. `network` maps
+# an observation to a Gaussian over actions.
 
 # %%
 env = mrl.envs.get("point_robot")(horizon=HORIZON)
@@ -130,8 +130,8 @@ def meta_step(policy, opt_state, key):
 # %% [markdown]
 # ## The same in the library
 #
-# A configuration, and the pure functions that `build` makes of it. The outer method `policy_gradient` takes one step of
-# Adam for every meta-batch, as above.
+# A configuration, and the pure functions that `build` makes of it. The outer method `policy_gradient` takes one step
+# of Adam for every meta-batch, as above.
 
 # %%
 config = mrl.default_config(learner, env, "policy_gradient")

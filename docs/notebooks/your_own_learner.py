@@ -13,8 +13,9 @@
 # %% [markdown]
 # # A learner of your own in one cell
 #
-# A learner says how to adapt within a trial. It is a few pure functions of one task: `init` makes the meta-parameters,
-# `begin` the inner state at the start of a task, `act` answers a step and carries the inner state on.
+# A learner says how to adapt within a trial. It is a few pure functions of one task: `init` makes the
+# meta-parameters, `begin` the inner state at the start of a task, `act` answers a step and carries the inner state
+# on.
 
 # %%
 import dataclasses
@@ -74,8 +75,8 @@ class Counts(mrl.LearnerConfig):
 
 
 # %% [markdown]
-# The checks that the library's own learners pass: shapes, purity, that invalid steps change nothing, and that a replay
-# of a trial gives what was recorded.
+# The checks that the library's own learners pass: shapes, purity, that invalid steps change nothing, and that a
+# replay of a trial gives what was recorded.
 
 # %%
 env = mrl.envs.get("bandit")(num_arms=5)

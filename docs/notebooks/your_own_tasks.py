@@ -71,8 +71,9 @@ mrl.testing.check_env(Boat())
 # ## Train
 #
 # `default_config` has settings for any learner in any environment, which may be changed by `dataclasses.replace`.
-# `build` makes pure functions of a configuration; here all meta-steps are one compiled scan. (`mrl.train(config, "runs/boat")`
-# does the same with checkpoints, metrics and a progress bar; an interrupted run goes on with `mrl.resume`.)
+# `build` makes pure functions of a configuration; here all meta-steps are one compiled scan. (`mrl.train(config,
+# "runs/boat")` does the same with checkpoints, metrics and a progress bar; an interrupted run goes on with
+# `mrl.resume`.)
 
 # %%
 LEARNERS = ("maml", "rl2", "hypernetwork")
@@ -104,9 +105,9 @@ results = {name: train(name) for name in LEARNERS}
 # %% [markdown]
 # ## Compare
 #
-# On the left the return of the last round while training, by what it cost; on the right adaptation in new tasks, after
-# training. (A round of MAML is twenty episodes side by side, and one of the others is one episode: they adapt from far
-# less.)
+# On the left the return of the last round while training, by what it cost; on the right adaptation in new tasks,
+# after training. (A round of MAML is twenty episodes side by side, and one of the others is one episode: they adapt
+# from far less.)
 
 # %%
 fig, (learning, adaptation) = plt.subplots(1, 2, figsize=(11, 4))

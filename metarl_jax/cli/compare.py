@@ -1,20 +1,22 @@
 """`metarl compare`: the held-out returns of several runs and sweeps, side by side."""
 
-import csv
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 
+from metarl_jax.cli.compare_files import as_json, write_csv
 from metarl_jax.cli.options import parse
 from metarl_jax.cli.output import check_output, say_written
 from metarl_jax.console.markup import as_markdown
 from metarl_jax.console.tables import Column, Table, interval, number, show, thousands
 from metarl_jax.core.errors import UserError
+from metarl_jax.core.seed_statistics import Estimate as SeedEstimate
 from metarl_jax.runs.json_files import finite
 from metarl_jax.sweeps.comparison import read_all
 from metarl_jax.sweeps.rows import Interval, Row
@@ -23,11 +25,13 @@ HELP = """Compare trained runs and sweeps: held-out returns with 95% intervals, 
 several seeds and over tasks alone where there is one; the meta-steps and env-steps that each was trained for, how many
 numbers a new task moves and how many parameters there are; and the controls in the same tasks.
 
-Rows are named by folder and by the fields in which runs of one preset differ. A run that has not ended is shown with
-its last evaluation.
+Runs that differ in nothing but their seed are one row, with means over the seeds, and the interquartile mean (IQM) of
+their counted returns. Rows are named by folder and by the fields in which runs of one preset differ. A run that has not
+ended is shown with its last evaluation.
 
   metarl compare runs/maml-point-robot-seed0 runs/anil-point-robot-seeds
   metarl compare runs/family/* --rounds all --markdown
+  metarl compare runs/* --baseline maml-point-robot
   metarl compare runs/* --csv results.csv"""
 
 WORDS = ("first", "counted", "last", "sum", "all")
@@ -43,6 +47,11 @@ class CompareOptions:
     """Rounds to show: numbers from 1, `first`, `last`, `counted` (the round, or mean over all rounds, by which
     checkpoints are ranked), `sum` (over all), or `all`. When not given: first, counted, last and sum, without
     duplicates."""
+    each_seed: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Show each run in a row of its own, also those that differ in their seed alone."""
+    baseline: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Name of a row, or preset, of the table: also show the probability that a seed of another row in the same
+    environment is better than one of this row."""
     told: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
     """Folder of a run in the same environment that observes the task (--env.told-task). Also show (return -
     random)/(told - random), treating told and random as exact."""
@@ -63,12 +72,16 @@ def main(args: list[str]) -> int:
     check_output("csv", options.csv)
     errors = Console(stderr=True, style="yellow", markup=False, highlight=False, soft_wrap=True)
     rows = read_all(
-        options.run_dirs, lambda message: errors.print(f"warning: {message}"), told=options.told
+        options.run_dirs,
+        lambda message: errors.print(f"warning: {message}"),
+        told=options.told,
+        each_seed=options.each_seed,
+        baseline=options.baseline,
     )
     if options.csv is not None:
         write_csv(rows, options.csv)
     if options.json:
-        print(json.dumps(finite([_as_json(row) for row in rows]), indent=2))
+        print(json.dumps(finite([as_json(row) for row in rows]), indent=2))
     elif options.markdown:
         print(as_markdown(table(rows, options.rounds)))
     else:
@@ -100,6 +113,7 @@ def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
             for word in words
             if word != "sum"
         ]
+    returns += _seed_columns(rows)
     reported = [
         Column(f"{name}\n(last {_round_label(rows)})", [_last_metric(row, name) for row in rows])
         for name in dict.fromkeys(name for row in rows for name in row.metrics)
@@ -117,7 +131,7 @@ def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
         "parameters": every,
     }
     names = [Column("", [row.name for row in rows], is_text=True)]
-    environments = [_environment(row) or "" for row in rows]
+    environments = [row.environment or "" for row in rows]
     if len({*environments} - {""}) > 1:
         names.append(Column("environment", environments, is_text=True))
     return [
@@ -128,15 +142,29 @@ def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
     ]
 
 
+def _seed_columns(rows: Sequence[Row]) -> list[Column]:
+    """Returns the columns of the statistics over seeds, where a row has several, or there is a baseline."""
+    columns = []
+    if any((row.num_seeds or 1) > 1 and row.iqm for row in rows):
+        cells = [_of_seeds(row.iqm) if (row.num_seeds or 1) > 1 else "" for row in rows]
+        columns.append(Column("counted,\nIQM of seeds", cells))
+    if any(row.improvement for row in rows):
+        columns.append(
+            Column("P(better than\nbaseline)", [_of_seeds(row.improvement) for row in rows])
+        )
+    return columns
+
+
+def _of_seeds(found: SeedEstimate | None) -> str:
+    if found is None:
+        return ""
+    return _estimate(found.value, () if math.isnan(found.low) else (found.low, found.high))
+
+
 def _last_metric(row: Row, name: str) -> str:
     """Returns a metric of the environment in the last round that has a number."""
     known = [x for x in row.metrics.get(name, ()) if x is not None]
     return number(known[-1]) if known else ""
-
-
-def _environment(row: Row) -> str | None:
-    """Returns the name of the task distribution; None for a control, which is listed below its runs."""
-    return row.config.get("env", {}).get("name")
 
 
 def _check_rounds(rounds: Sequence[str]) -> None:
@@ -207,63 +235,3 @@ def _step(row: Row) -> str:
 
 def _count(value: int | None) -> str:
     return "" if value is None else str(value)
-
-
-def _as_json(row: Row) -> dict[str, Any]:
-    """Returns all numbers of a row, ready for JSON."""
-    is_control, relative = not row.config, row.relative()
-    return {
-        "run": row.name if is_control else str(row.path),
-        "is_control": is_control,
-        "preset": row.config.get("name"),
-        "env": _environment(row),
-        "differs": row.values,
-        "step": row.step,
-        "checkpoint": row.checkpoint,
-        "is_finished": row.is_finished,
-        "num_seeds": row.num_seeds,
-        "num_tasks": row.num_tasks,
-        "env_steps": row.env_steps,
-        "parameters": row.parameters,
-        "return_mean": row.return_mean,
-        "ci95": row.ci95,
-        "total_mean": row.total(),
-        "total_ci95": row.total_ci95,
-        "metrics": row.metrics,
-        "counted_rounds": [index + 1 for index in row.counted],
-        "relative": relative and relative.return_mean,
-        "relative_ci95": relative and relative.ci95,
-    }
-
-
-def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Writes a line for each row, with the mean and the ends of the interval of each round."""
-    lines = [_as_csv(row) for row in rows]
-    header = list(dict.fromkeys(name for line in lines for name in line))
-    header.sort(key=lambda name: name.startswith("round_"))  # those before, which all have, first
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, header, restval="")
-        writer.writeheader()
-        writer.writerows(lines)
-
-
-def _as_csv(row: Row) -> dict[str, Any]:
-    line = _as_json(row)
-    for name in ("return_mean", "ci95", "total_mean", "total_ci95", "metrics", "counted_rounds"):
-        del line[name]
-    relative, ends = line.pop("relative"), line.pop("relative_ci95")
-    differs, parameters = line.pop("differs"), line.pop("parameters")
-    line |= {"adapted": parameters.get("adapted"), "parameters": parameters.get("all"), **differs}
-    line |= _ends("sum", row.total(), row.total_ci95)
-    for index, mean in enumerate(row.return_mean):
-        line |= _ends(f"round_{index + 1}", mean, row.ci95[index] if row.ci95 else ())
-        line |= {f"round_{index + 1}_{name}": values[index] for name, values in row.metrics.items()}
-        if relative:
-            name = f"round_{index + 1}_relative"
-            line |= _ends(name, relative[index], ends[index] if ends else ())
-    return line
-
-
-def _ends(name: str, mean: float | None, ends: Interval) -> dict[str, float | None]:
-    low, high = ends or (None, None)
-    return {name: mean, f"{name}_low": low, f"{name}_high": high}

@@ -119,20 +119,14 @@ def resume(args: list[str]) -> int:
         lambda config: ResumeOptions(config.num_meta_steps, config.runtime),
         _config_of,
     )
-    asked = {"num_meta_steps": options.num_meta_steps, "runtime": options.runtime}
-    if folder.is_sweep(run_dir):
+    is_sweep = folder.is_sweep(run_dir)
+    if is_sweep:
         _check_alone(options.distributed)
-        start_backend(options.runtime.platform)
-        from metarl_jax.sweeps.train import resume_sweep
+    start_backend(options.runtime.platform, None if is_sweep else options.distributed)
 
-        resume_sweep(run_dir, **asked)
-        return 0
+    from metarl_jax.sweeps.train import resume as resume_any
 
-    start_backend(options.runtime.platform, options.distributed)
-
-    from metarl_jax.runs.train import resume as resume_run
-
-    resume_run(run_dir, **asked)
+    resume_any(run_dir, num_meta_steps=options.num_meta_steps, runtime=options.runtime)
     return 0
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from metarl_jax.config import Config
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import KEY_IMPL, fixed_settings
+from metarl_jax.core.paths import local_path
 from metarl_jax.core.spaces import Discrete, is_space
 from metarl_jax.core.types import TrainState
 from metarl_jax.core.version import __version__
@@ -20,6 +21,7 @@ from metarl_jax.core.writing import replacing
 from metarl_jax.envs.base import TaskDistribution, has_action_mask
 from metarl_jax.program.build import Program
 from metarl_jax.program.policy import Policy
+from metarl_jax.runs.restore import LoadedRun
 
 FORMAT = 1
 """Value of `format` in `policy.json`."""
@@ -89,6 +91,27 @@ def write_policy(exported: Exported, path: Path) -> None:
         archive.writestr("policy.json", json.dumps(exported.description, indent=2) + "\n")
         for name, content in exported.functions.items():
             archive.writestr(f"{name}.jaxexport", content)
+
+
+def export_run(
+    run: LoadedRun, path: Path | str, *, batch: int | None = None, overwrite: bool = False
+) -> Path:
+    """Writes a trained run to one file, as `metarl export` does; returns its path.
+
+    Args:
+      run: from `metarl_jax.load`.
+      path: of the file, which ends in `.zip` by custom.
+      batch: a fixed number of tasks side by side; any when not given.
+      overwrite: replace the file if it exists.
+
+    Raises:
+      UserError: if flatbuffers is not installed, or the file exists.
+      WriteError: if it cannot be written.
+    """
+    path = local_path(path, "path")
+    check_new(path, overwrite=overwrite)
+    write_policy(export_policy(run.program, run.state, batch), path)
+    return path
 
 
 def export_policy(program: Program, state: TrainState, batch: int | None = None) -> Exported:

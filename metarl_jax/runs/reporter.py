@@ -19,6 +19,7 @@ from metarl_jax.console.evaluation_tables import (
     shown_rounds,
     told_table,
 )
+from metarl_jax.console.notebook_bar import NotebookBar
 from metarl_jax.console.streams import Unfailing
 from metarl_jax.console.tables import Table, number, show, thousands
 from metarl_jax.runs import processes
@@ -26,7 +27,8 @@ from metarl_jax.runs.callbacks import Callback
 
 
 class Reporter(Callback):
-    """Shows the progress of a run: a live line on a terminal, and otherwise occasional plain lines."""
+    """Shows the progress of a run: a live line on a terminal, a bar in a notebook, and otherwise occasional plain
+    lines."""
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class Reporter(Callback):
         for each in (self.console, self.errors):
             each.file = cast(IO[str], Unfailing(each.file))
         self._seconds_between_lines = seconds_between_lines
-        self._bar: Progress | None = None
+        self._bar: Progress | NotebookBar | None = None
         self._task = TaskID(0)
         self._first_step = self._num_steps = 0
         self._started = self._last_line = 0.0
@@ -72,6 +74,13 @@ class Reporter(Callback):
         """Shows progress from `step` to `num_steps` while the context lasts."""
         self._first_step, self._num_steps = step, num_steps
         self._started = self._last_line = time.monotonic()
+        if self.console.is_jupyter:
+            self._bar = NotebookBar(f"step {step}/{num_steps}", total=num_steps, completed=step)
+            try:
+                yield
+            finally:
+                self._bar = None
+            return
         if not self.console.is_terminal:
             yield
             return

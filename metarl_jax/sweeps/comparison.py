@@ -12,13 +12,19 @@ from metarl_jax.learners.base import LearnerConfig
 from metarl_jax.runs import user_files
 from metarl_jax.runs.folder import MEMBERS, SWEEP, RunFolder
 from metarl_jax.runs.pretrained import located
+from metarl_jax.sweeps.merging import merge_seeds, with_seed_statistics
 from metarl_jax.sweeps.rows import Config, Row, label
 
 Result = TypeVar("Result")
 
 
 def read_all(
-    paths: Sequence[Path], warn: Callable[[str], None], told: Path | None = None
+    paths: Sequence[Path],
+    warn: Callable[[str], None],
+    told: Path | None = None,
+    *,
+    each_seed: bool = True,
+    baseline: str | None = None,
 ) -> list[Row]:
     """Returns the rows of these folders and, below them, the controls in the same tasks. Unfinished runs are shown with
     their last evaluation, with a warning. Folders without results are left out, also with a warning.
@@ -28,15 +34,18 @@ def read_all(
       warn: receives messages about folders that are left out or not finished.
       told: the folder of a run that observes the task; returns of runs in the same environment and split are also shown
         relative to it.
+      each_seed: whether runs that differ in their seed alone have a row each, or one together.
+      baseline: the name or preset of a row, of which others are shown how probably a seed of theirs is better.
 
     Raises:
-      UserError: if no folder holds a result, or if `told` is not a run that observes the task, in the environment and
-        split of one of them.
+      UserError: if no folder holds a result, if there is no such baseline, or if `told` is not a run that observes the
+        task, in the environment and split of one of them.
     """
     found = read_each(
         paths, lambda path: list(_rows(path, warn)), warn, "there is nothing to compare"
     )
-    rows = label([row for rows in found for row in rows])
+    rows = [row for rows in found for row in rows]
+    rows = with_seed_statistics(label(rows if each_seed else merge_seeds(rows)), baseline)
     if told is not None:
         rows = _with_scale(rows, told)
     return rows + _controls(rows)
@@ -150,6 +159,7 @@ def _points(path: Path) -> Iterator[Row]:
             path=path,
             config=config,
             values=row["values"],
+            seed_scores=scores if None not in (scores := row.get("score_by_seed", ())) else (),
         )
 
 

@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from metarl_jax.core.seed_statistics import Estimate
 
 Interval = Sequence[float | None]
 Config = dict[str, Any]
@@ -35,6 +38,10 @@ class Row(NamedTuple):
       path: the folder.
       config: the configuration, as in config.json; empty for a control.
       values: fields that set the row apart from others, by dotted name.
+      seed_scores: of each seed, the mean over the counted rounds; empty for a single run.
+      paths: the folders of the runs that this row is the mean of; empty for one folder.
+      iqm: the interquartile mean of these scores; None where they are unknown.
+      improvement: the probability of being better than the baseline; None without one.
       scale: what the random policy earns and what one that is told the task does, where they are known.
     """
 
@@ -57,7 +64,23 @@ class Row(NamedTuple):
     path: Path = Path()
     config: Config = {}  # noqa: RUF012 - never changed
     values: dict[str, Any] = {}  # noqa: RUF012
+    seed_scores: Sequence[float] = ()
+    paths: Sequence[Path] = ()
+    iqm: Estimate | None = None
+    improvement: Estimate | None = None
     scale: tuple[float, float] | None = None
+
+    def scores(self) -> list[float]:
+        """Returns the score of each seed; empty if they are unknown."""
+        if self.seed_scores:
+            return list(self.seed_scores)
+        mean = self.counted_mean()
+        return [] if mean is None or self.num_seeds != 1 else [mean]
+
+    @property
+    def environment(self) -> str | None:
+        """The name of the task distribution; None for a control, which is listed below its runs."""
+        return self.config.get("env", {}).get("name")
 
     def total(self) -> float | None:
         """Returns the sum over the rounds; None if a round has no finite return."""
@@ -95,7 +118,8 @@ def label(rows: Sequence[Row]) -> list[Row]:
     """
     paths = [row.path if row.path.name else row.path.resolve() for row in rows]
     try:
-        parent = os.path.commonpath([path.parent for path in paths])
+        every = [*paths, *(path for row in rows for path in row.paths)]
+        parent = os.path.commonpath([path.parent for path in every])
     except ValueError:  # some absolute, some not
         parent = ""
     presets = [row.config.get("name", "") for row in rows]
@@ -105,14 +129,30 @@ def label(rows: Sequence[Row]) -> list[Row]:
     }
     labelled = []
     for row, path, preset in zip(rows, paths, presets, strict=True):
-        flat = _flat(row.config) | row.values
+        flat = flat_config(row.config) | row.values
         values = {name: flat[name] for name in differing[preset] if name in flat} | row.values
-        folder = os.path.relpath(path, parent) if parent else str(path)
+        folders = [
+            str(x) if not parent else os.path.relpath(x, parent) for x in row.paths or [path]
+        ]
+        folder = folders[0] if len(folders) == 1 else _merged_name(folders)
         is_told = len(set(presets)) == 1 or preset in folder
         remarks = [*([] if is_told else [preset]), *_describe(values)]
         name = folder + (f"\n({', '.join(remarks)})" if remarks else "")
         labelled.append(row._replace(name=name, values=values))
     return labelled
+
+
+def _merged_name(folders: Sequence[str]) -> str:
+    """Returns a name for several folders: what they have in common, without the beginning of a seed.
+
+    `x-seed0` and `x-seed1` are `x`; folders that have no beginning in common are the first, and `…`.
+    """
+    common = folders[0]
+    for folder in folders[1:]:
+        same = (a == b for a, b in zip(common, folder, strict=False))
+        common = common[: next((i for i, is_same in enumerate(same) if not is_same), len(common))]
+    common = re.sub(r"[-_,/. ]*(seed)?[-_=]?\d*$", "", common)
+    return common or f"{folders[0]}, …"
 
 
 def _describe(values: dict[str, Any]) -> list[str]:
@@ -130,17 +170,17 @@ def _plain(value: Any) -> str:
 
 def _differing(rows: Sequence[Row]) -> list[str]:
     """Returns names of the fields that all of these rows have, with more than one value."""
-    flats = [_flat(row.config) | row.values for row in rows]
+    flats = [flat_config(row.config) | row.values for row in rows]
     shared = [name for name in flats[0] if all(name in flat for flat in flats)]
     return [name for name in shared if len({json.dumps(flat[name]) for flat in flats}) > 1]
 
 
-def _flat(config: Config, prefix: str = "") -> dict[str, Any]:
+def flat_config(config: Config, prefix: str = "") -> dict[str, Any]:
     """Returns values by dotted name, without those that do not change results."""
     found: dict[str, Any] = {}
     for name, value in config.items():
         if not prefix and name in SECTIONS_LEFT_OUT:
             continue
         is_section = isinstance(value, dict)
-        found |= _flat(value, f"{prefix}{name}.") if is_section else {prefix + name: value}
+        found |= flat_config(value, f"{prefix}{name}.") if is_section else {prefix + name: value}
     return found

@@ -30,6 +30,7 @@ from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter
 from metarl_jax.runs.restore import warn_of_differences
 from metarl_jax.runs.train import continue_training, lengthened, refuse_edited
+from metarl_jax.runs.train import resume as resume_run
 from metarl_jax.sweeps import folder as sweep_folder
 from metarl_jax.sweeps.folder import SweepFolder
 from metarl_jax.sweeps.ranking import rank, results_table
@@ -99,6 +100,25 @@ def resume_sweep(
         if asked != sweep.config:
             sweep_folder.rewrite(folder, dataclasses.replace(sweep, config=asked))
         return _finish(run, here, folder, continue_training(run))
+
+
+def resume(
+    run_dir: Path | str,
+    *,
+    num_meta_steps: int | None = None,
+    runtime: RuntimeConfig | None = None,
+    callbacks: Sequence[Callback] = (),
+    console: Reporter | None = None,
+) -> dict[str, Any]:
+    """Continues a run or a sweep, whichever is at `run_dir`; see `metarl_jax.runs.train.resume`."""
+    continued = resume_sweep if sweep_folder.is_sweep(Path(run_dir)) else resume_run
+    return continued(
+        run_dir,
+        num_meta_steps=num_meta_steps,
+        runtime=runtime,
+        callbacks=callbacks,
+        console=console,
+    )
 
 
 def check_traceable(sweep: Sweep, functions: RunFunctions) -> None:
