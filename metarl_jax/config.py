@@ -63,6 +63,10 @@ class RuntimeConfig:
     time if each task has its own weights."""
     remat: bool = False
     """Recompute adaptation and policies in the backward pass instead of storing them: less memory, more time."""
+    compilation_cache: bool = True
+    """Keep compiled programs in the user's cache folder (metarl_jax/programs in XDG_CACHE_HOME or ~/.cache) for the
+    next start of the same program. JAX_COMPILATION_CACHE_DIR names another folder, and
+    JAX_ENABLE_COMPILATION_CACHE=false keeps none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +75,8 @@ class CheckpointConfig:
 
     every: int = bounded(50, at_least=1)
     """Meta-steps between checkpoints."""
+    every_seconds: float | None = bounded(None, above=0)
+    """Seconds between checkpoints, in the place of `every`: one is saved at the end of the first chunk after them."""
     keep: int = bounded(3, at_least=1)
     """Number of latest checkpoints to keep; the best one is kept as well."""
 
@@ -97,6 +103,13 @@ class Config:
     run."""
     num_meta_steps: int = bounded(300, at_least=1)
     """Number of meta-steps to train for."""
+    max_hours: float | None = bounded(None, above=0)
+    """End after this many hours, with the first chunk that passes them; evaluation and pictures follow. Counted over
+    all processes that train the run, with compilation and what was done again; `metarl resume --max-hours` with more
+    goes on."""
+    num_env_steps: int | None = bounded(None, at_least=1)
+    """End with the first chunk after this many environment steps of training, if `num_meta_steps` does not end it
+    before. Schedules follow `num_meta_steps`."""
     num_tasks: int = bounded(40, at_least=1)
     """Number of tasks in a meta-batch (N)."""
     num_rounds: int = bounded(2, at_least=1)
@@ -139,7 +152,16 @@ Which = Literal["best", "last"] | int
 meta-step."""
 
 NOT_LEARNED = ("runtime.", "evaluation.", "checkpoint.")
-NOT_LEARNED_ALONE = ("name", "num_meta_steps", "log_every", "log", "max_skipped", "init_from")
+NOT_LEARNED_ALONE = (
+    "name",
+    "num_meta_steps",
+    "max_hours",
+    "num_env_steps",
+    "log_every",
+    "log",
+    "max_skipped",
+    "init_from",
+)
 """Fields that may change when a run is resumed: its length, evaluation, logging and devices."""
 
 REGISTRIES: dict[str, Registry] = {

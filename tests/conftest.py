@@ -27,6 +27,7 @@ def compilation_cache(tmp_path_factory):
     folder = shared / "compilation_cache"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)  # of commands: never the user's own
     return folder
 
 

@@ -54,7 +54,9 @@ def on_page_content(html: str, page: Any, **others: Any) -> str:
 
 def _with_equations(markdown: str) -> str:
     def equation(match: re.Match[str]) -> str:
-        parts = " ".join(match.group(1).split()).split(r"\qquad")  # which may stand below each other
+        parts = " ".join(match.group(1).split()).split(
+            r"\qquad"
+        )  # which may stand below each other
         return f'<div class="equation">{"".join(convert(part, display="block") for part in parts)}</div>'
 
     return EQUATION.sub(equation, markdown)

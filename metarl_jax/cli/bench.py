@@ -8,6 +8,7 @@ import tyro
 from rich.console import Console
 
 from metarl_jax.cli.backend import start_backend
+from metarl_jax.cli.compilation_cache import keep_programs
 from metarl_jax.cli.run_options import RunOptions, read_run
 from metarl_jax.console.activity import Activity
 from metarl_jax.console.tables import Column, Table, show
@@ -55,6 +56,7 @@ def main(args: list[str]) -> int:
             BenchOptions, "bench", [*args, *variant_flags(variant)], HELP
         )
     start_backend(config.runtime.platform)
+    keep_programs(config.runtime.compilation_cache)
 
     from metarl_jax.analysis.throughput import measure, measure_variants
 

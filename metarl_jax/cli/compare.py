@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from metarl_jax.cli.compare_files import as_json, write_csv
+from metarl_jax.cli.compare_files import as_json, times, write_csv
 from metarl_jax.cli.options import parse
 from metarl_jax.cli.output import check_output, say_written
 from metarl_jax.console.markup import as_markdown
@@ -22,8 +22,9 @@ from metarl_jax.sweeps.comparison import read_all
 from metarl_jax.sweeps.rows import Interval, Row
 
 HELP = """Compare trained runs and sweeps: held-out returns with 95% intervals, over seeds and tasks where there are
-several seeds and over tasks alone where there is one; the meta-steps and env-steps that each was trained for, how many
-numbers a new task moves and how many parameters there are; and the controls in the same tasks.
+several seeds and over tasks alone where there is one; the meta-steps and env-steps that each was trained for, and the
+share of its time that went into them; how many numbers a new task moves and how many parameters there are; and the
+controls in the same tasks.
 
 Runs that differ in nothing but their seed are one row, with means over the seeds, and the interquartile mean (IQM) of
 their counted returns. Rows are named by folder and by the fields in which runs of one preset differ. A run that has not
@@ -129,6 +130,7 @@ def _columns(rows: Sequence[Row], rounds: Sequence[str]) -> list[Column]:
         "env-steps": ["" if row.env_steps is None else thousands(row.env_steps) for row in rows],
         "moved": adapted,
         "parameters": every,
+        "time in\nmeta-steps": [_goodput(row) for row in rows],
     }
     names = [Column("", [row.name for row in rows], is_text=True)]
     environments = [row.environment or "" for row in rows]
@@ -235,3 +237,9 @@ def _step(row: Row) -> str:
 
 def _count(value: int | None) -> str:
     return "" if value is None else str(value)
+
+
+def _goodput(row: Row) -> str:
+    """Returns the share of the time that went into meta-steps, as in `93% of 1.2 h`; empty if it was not recorded."""
+    found = times(row)
+    return "" if found is None else f"{found.share:.0%} of {found.total / 3600:.2g} h"

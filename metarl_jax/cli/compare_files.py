@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl_jax.core.seed_statistics import Estimate
+from metarl_jax.runs.timekeeping import Goodput, goodput
 from metarl_jax.sweeps.rows import Interval, Row
 
 LISTS = (
@@ -23,9 +24,18 @@ LISTS = (
 """Entries of JSON that CSV has otherwise: in columns of their own, or not at all."""
 
 
+def times(row: Row) -> Goodput | None:
+    """Returns where the time of the runs of a row went, summed; None for a control, and if it was not recorded."""
+    if not row.config:
+        return None
+    found = [goodput(path) for path in row.paths or [row.path]]
+    known = [mine for mine in found if mine is not None]
+    return Goodput(*map(sum, zip(*known, strict=True))) if known else None
+
+
 def as_json(row: Row) -> dict[str, Any]:
     """Returns all numbers of a row, ready for JSON."""
-    is_control, relative = not row.config, row.relative()
+    is_control, relative, spent = not row.config, row.relative(), times(row)
     return {
         "run": row.name if is_control else str(row.path),
         "runs": [str(path) for path in row.paths or ([] if is_control else [row.path])],
@@ -39,6 +49,7 @@ def as_json(row: Row) -> dict[str, Any]:
         "num_seeds": row.num_seeds,
         "num_tasks": row.num_tasks,
         "env_steps": row.env_steps,
+        "seconds": spent and {**spent._asdict(), "total": spent.total, "share": spent.share},
         "parameters": row.parameters,
         "return_mean": row.return_mean,
         "ci95": row.ci95,
@@ -70,6 +81,8 @@ def _as_csv(row: Row) -> dict[str, Any]:
     for name in LISTS:
         del line[name]
     relative, ends = line.pop("relative"), line.pop("relative_ci95")
+    seconds = line.pop("seconds") or {}
+    line |= {f"seconds_{name}": value for name, value in seconds.items()}
     differs, parameters = line.pop("differs"), line.pop("parameters")
     line |= {"adapted": parameters.get("adapted"), "parameters": parameters.get("all"), **differs}
     for name, found in (("iqm", row.iqm), ("improvement", row.improvement)):

@@ -17,6 +17,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from metarl_jax.cli.backend import device_count_is_forced, prepare_backend
+from metarl_jax.cli.compilation_cache import kept_programs
 from metarl_jax.cli.options import parse
 from metarl_jax.core.jax_settings import SETTINGS, changed_settings, process_settings
 from metarl_jax.core.machine import num_usable_cores, processor
@@ -79,7 +80,7 @@ def examine() -> dict[str, Any]:
         "devices": devices,
         "cores": {"usable": num_usable_cores(), "all": os.cpu_count()},
         "device_count_forced": device_count_is_forced(),
-        "compilation_cache": os.environ.get("JAX_COMPILATION_CACHE_DIR"),
+        "compilation_cache": kept_programs(),
         "bad": [finding.message for finding in findings if finding.bad],
         "notes": [finding.message for finding in findings if not finding.bad],
     }
@@ -205,7 +206,7 @@ def print_report(report: dict[str, Any]) -> None:
     cores = report["cores"]
     usable = f"{cores['usable']} usable of {cores['all']}"
     console.print(f"[bold]cores[/]    {usable}, {report['processor']}")
-    cache = report["compilation_cache"] or "none (set JAX_COMPILATION_CACHE_DIR to keep programs)"
+    cache = report["compilation_cache"] or "not kept (JAX_ENABLE_COMPILATION_CACHE is false)"
     console.print(f"[bold]compiled programs[/] {cache}")
     for message in report["notes"]:
         console.print("[yellow]note[/]", end=" ")

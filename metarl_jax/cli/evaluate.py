@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 
 from metarl_jax.cli.backend import start_backend
+from metarl_jax.cli.compilation_cache import keep_programs
 from metarl_jax.cli.distributed import DistributedOptions
 from metarl_jax.cli.run_dir import in_run_dir, read_run_dir
 from metarl_jax.config import RuntimeConfig, Which
@@ -83,6 +84,7 @@ def main(args: list[str]) -> int:
         "eval", args, HELP, lambda config: EvalOptions(config.env, config.runtime)
     )
     start_backend(options.runtime.platform, options.distributed)
+    keep_programs(options.runtime.compilation_cache)
 
     from metarl_jax.runs import processes
     from metarl_jax.runs.evaluate import evaluate_run

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from metarl_jax.cli.backend import start_backend
+from metarl_jax.cli.compilation_cache import keep_programs
 from metarl_jax.cli.options import parse
 from metarl_jax.cli.run_options import RunOptions, folder_name, read_run
 from metarl_jax.cli.train import RUNS
@@ -106,6 +107,7 @@ def main(args: list[str]) -> int:
     )
     wanted.validate()
     start_backend(config.runtime.platform)
+    keep_programs(config.runtime.compilation_cache)
 
     from metarl_jax.searches.search import start
 
@@ -134,6 +136,7 @@ def _existing(study: str, args: Sequence[str]) -> int:
     )
     check_fields(options)
     start_backend(found.config.runtime.platform)
+    keep_programs(found.config.runtime.compilation_cache)
     if not (options.status or options.json):
         from metarl_jax.searches.search import resume_search
 

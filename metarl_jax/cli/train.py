@@ -8,12 +8,14 @@ import tyro
 
 from metarl_jax.cli import dry_run
 from metarl_jax.cli.backend import start_backend
-from metarl_jax.cli.distributed import DistributedOptions, detected
+from metarl_jax.cli.compilation_cache import keep_programs
+from metarl_jax.cli.distributed import ALONE, DistributedOptions, detected
 from metarl_jax.cli.run_dir import config_of, read_run_dir
 from metarl_jax.cli.run_options import RunOptions, folder_name, read_run
 from metarl_jax.config import Config, RuntimeConfig
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.validation import bounded
+from metarl_jax.runs.budget import Budget
 from metarl_jax.sweeps import folder
 from metarl_jax.sweeps.sweep import Sweep
 
@@ -42,6 +44,8 @@ the stop.
 
   metarl resume runs/maml-point-robot-seed0
   metarl resume runs/maml-point-robot-seed0 --num-meta-steps 600 --runtime.num-devices 1
+
+A run that ended with --max-hours or --num-env-steps goes on with more of them; both count the whole run.
 
 With --num-meta-steps a run becomes longer, or ends earlier. What changes over a run, such as
 outer.final-learning-rate and outer.final-entropy-coefficient, then follows the new length: of a run
@@ -73,6 +77,10 @@ class ResumeOptions:
 
     num_meta_steps: int = bounded(1, at_least=1)
     """Total number of meta-steps, including those already done."""
+    max_hours: float | None = bounded(None, above=0)
+    """End after this many hours of the whole run, those before included."""
+    num_env_steps: int | None = bounded(None, at_least=1)
+    """End after this many environment steps of the whole run, those before included."""
     runtime: RuntimeConfig = RuntimeConfig()
     """Devices and blocks."""
     distributed: DistributedOptions = DistributedOptions()
@@ -91,6 +99,7 @@ def train(args: list[str]) -> int:
         name = f"{name}-seeds{config.seed}-{config.seed + options.seeds - 1}"
         return run_sweep(Sweep(config, num_seeds=options.seeds), options.run_dir, name)
     start_backend(config.runtime.platform, options.distributed)
+    keep_programs(config.runtime.compilation_cache)
 
     from metarl_jax.runs.train import train as train_run
 
@@ -103,6 +112,7 @@ def run_sweep(sweep: Sweep, run_dir: Path | None, name: str) -> int:
     """Trains all members, once their configurations are checked, in `run_dir` or else in `runs/name`."""
     sweep.validate()
     start_backend(sweep.config.runtime.platform)
+    keep_programs(sweep.config.runtime.compilation_cache)
 
     from metarl_jax.sweeps.train import train_sweep
 
@@ -116,17 +126,25 @@ def resume(args: list[str]) -> int:
         "resume",
         args,
         RESUME_HELP,
-        lambda config: ResumeOptions(config.num_meta_steps, config.runtime),
+        lambda config: ResumeOptions(
+            config.num_meta_steps, config.max_hours, config.num_env_steps, config.runtime
+        ),
         _config_of,
     )
     is_sweep = folder.is_sweep(run_dir)
     if is_sweep:
         _check_alone(options.distributed)
-    start_backend(options.runtime.platform, None if is_sweep else options.distributed)
+    start_backend(options.runtime.platform, ALONE if is_sweep else options.distributed)
+    keep_programs(options.runtime.compilation_cache)
 
     from metarl_jax.sweeps.train import resume as resume_any
 
-    resume_any(run_dir, num_meta_steps=options.num_meta_steps, runtime=options.runtime)
+    resume_any(
+        run_dir,
+        num_meta_steps=options.num_meta_steps,
+        budget=Budget(options.max_hours, options.num_env_steps),
+        runtime=options.runtime,
+    )
     return 0
 
 

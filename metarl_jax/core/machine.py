@@ -39,6 +39,16 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def processor_features() -> str:
+    """Returns the name of the CPU and, where the system lists them, its instruction sets."""
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.is_file() else ():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return f"{processor()} {value.strip()}"
+    return processor()
+
+
 def memory_bytes(devices: Sequence[Device]) -> int | None:
     """Returns the total memory of these devices in bytes, or None if unknown; on a CPU, the memory of the machine."""
     if devices[0].platform == "cpu":

@@ -23,6 +23,8 @@ class RunFolder(NamedTuple):
     | `config.json` | the configuration, written first, and the version of metarl_jax |
     | `member.json` | of a member of a sweep: which slice of the sweep's arrays it is |
     | `machines.jsonl` | one object a start: the machine, the configuration, and the meta-step that it goes on from |
+    | `time.jsonl` | one object a chunk: the seconds of training, compiling, evaluating and saving, never removed |
+    | `stuck.txt` | the stacks of all threads, where a chunk took far longer than usual |
     | `metrics.jsonl` | one object a chunk, and one an evaluation |
     | `events.out.tfevents.*` | the same for TensorBoard |
     | `checkpoints/` | `<step>/` by Orbax; `<step>.damaged/` for what could not be read |

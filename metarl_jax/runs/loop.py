@@ -7,9 +7,9 @@ on the state, so that a run that was stopped and resumed reaches the same bits a
   few seconds by the measured time of a meta-step, after each of which a signal is obeyed: the state is saved with the
   metrics of the chunk so far, and resuming completes the chunk;
 - an evaluation is due at the end of a chunk with a multiple of `evaluation.every` in it, and at the
-  last meta-step;
-- a checkpoint is due likewise, wherever the held-out return is as good as ever before, and where a callback stops
-  training after an evaluation;
+  last meta-step, which may be that with which a budget (`budget`) is spent;
+- a checkpoint is due likewise, or by the time since the last one (`checkpoint.every_seconds`), wherever the held-out
+  return is as good as ever before, and where a callback stops training after an evaluation;
 - a chunk that ends with skipped updates is not saved, so that the checkpoints kept are sound ones;
   but the last meta-step always is: to skip an update keeps the state finite. (In a sweep, one sound
   member is enough.)
@@ -27,7 +27,7 @@ from metarl_jax.config import Config
 from metarl_jax.core import machine
 from metarl_jax.core.types import TrainState
 from metarl_jax.program.build import Program
-from metarl_jax.runs import processes, stopping, warm_start, writers
+from metarl_jax.runs import budget, processes, stopping, timekeeping, warm_start, writers
 from metarl_jax.runs import progress as logbook
 from metarl_jax.runs.callbacks import Callback, Callbacks
 from metarl_jax.runs.checkpoint import step_of
@@ -38,6 +38,7 @@ from metarl_jax.runs.pace import Pace
 from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter
 from metarl_jax.runs.stopping import StopNow, StopRequest
+from metarl_jax.runs.timekeeping import Timekeeper
 
 
 class Run(NamedTuple):
@@ -113,22 +114,28 @@ def train_to_end(run: Run, state: TrainState | None, progress: list[Progress]) -
         stack.enter_context(checkpoints)
         callbacks = _open_callbacks(run, step, logged)
         stack.callback(callbacks.close)
+        clock = stack.enter_context(
+            Timekeeper(run.path, step, run.reporter.warn, writes=processes.is_first())
+        )
         at_hand = _AtHand(None, "while compiling")
         try:
-            with stop.at_once():
+            with stop.at_once(), clock.spending(timekeeping.COMPILING):
                 _compile(run, step)
                 if state is None:
                     state = warm_start.first_state(run.config, run.executables, run.reporter.warn)
+            clock.note(step)
             trained = _train_loop(
-                run, Trained(state, progress), checkpoints, callbacks, stop, at_hand
+                run, Trained(state, progress), checkpoints, callbacks, stop, at_hand, clock
             )
         except StopNow:
-            _save_at_hand(run, at_hand, checkpoints)
+            with clock.spending(timekeeping.SAVING):
+                _save_at_hand(run, at_hand, checkpoints)
             saved, name = checkpoints.latest_step(), stop.name
             raise stopping.interrupted(
                 run.path, name, at_hand.doing, saved, run.config.seed
             ) from None
-        checkpoints.wait()
+        with clock.spending(timekeeping.SAVING):
+            checkpoints.wait()
         return trained
 
 
@@ -182,6 +189,7 @@ def _train_loop(
     callbacks: Callbacks,
     stop: StopRequest,
     at_hand: _AtHand,
+    clock: Timekeeper,
 ) -> Trained:
     """Trains to the end; raises `StopNow` after a signal, with the state to save in `at_hand`."""
     config, num_steps, pace, told = run.config, run.config.num_meta_steps, Pace(), False
@@ -190,17 +198,24 @@ def _train_loop(
         while step < num_steps:
             # A state of a run whose `log_every` was edited may be past the end of the chunk that it would be in now.
             start, step = step, max(chunk_end(config, step), step_of(trained.state))
-            trained = _train_chunk(run, trained, step, stop, at_hand, pace)
+            with clock.spending(timekeeping.TRAINING, step - start):
+                trained = _train_chunk(run, trained, step, stop, at_hand, pace)
             at_hand.trained, at_hand.doing = trained, f"while evaluating step {step}"
             trained, lines = _log_chunk(trained, step)
-            line, is_enough = callbacks.chunk(lines), False
+            with clock.spending(timekeeping.LOGGING):
+                line, is_enough = callbacks.chunk(lines), False
+            spent = processes.first_says(
+                budget.spent(config, trained.progress, clock.total_seconds)
+            )
+            is_last = step == num_steps or spent is not None
             fault = stopping.environment_fault(config.env.name, line)
             if fault is not None and not told:
                 run.reporter.warn(fault)
                 told = True
-            if step == num_steps or is_due(config.evaluation.every, start, step):
+            if is_last or is_due(config.evaluation.every, start, step):
                 before = trained.progress[0].best_return
-                trained, lines = _evaluate_held_out(run, trained)
+                with clock.spending(timekeeping.EVALUATING):
+                    trained, lines = _evaluate_held_out(run, trained, is_last=is_last)
                 is_best = len(lines) == 1 and trained.progress[0].best_return != before
                 is_enough = processes.first_says(callbacks.evaluation(lines, is_best=is_best))
             consecutive_skips = np.atleast_1d(trained.state.consecutive_skips)
@@ -210,16 +225,27 @@ def _train_loop(
                 saved = checkpoints.latest_step()
                 raise _diverged(run, int(consecutive_skips.max()), step, saved, fault)
             has_best = any(member.best_step == step for member in trained.progress)
-            due = has_best or is_enough or is_due(config.checkpoint.every, start, step)
-            if step == num_steps or (due and (consecutive_skips == 0).any()):
-                checkpoints.save(trained.state, trained.progress)
-            if is_enough and step < num_steps:
-                run.reporter.say(f"stopped after step {step}, as a callback requested")
+            due = has_best or is_enough or _is_save_due(config, start, step, clock)
+            if is_last or (due and (consecutive_skips == 0).any()):
+                with clock.spending(timekeeping.SAVING):
+                    checkpoints.save(trained.state, trained.progress)
+            clock.note(step)
+            if (is_enough or is_last) and step < num_steps:
+                why = f"with {spent}" if spent else "as a callback requested"
+                run.reporter.say(f"stopped after step {step}, {why}")
                 return trained
             at_hand.trained, at_hand.doing = trained, f"after step {step} of {num_steps}"
             if processes.any_of(stop.signal is not None):
                 raise StopNow
     return trained
+
+
+def _is_save_due(config: Config, start: int, step: int, clock: Timekeeper) -> bool:
+    """Whether a checkpoint is due after the chunk in (start, step]."""
+    options = config.checkpoint
+    if options.every_seconds is not None:
+        return processes.first_says(clock.seconds_since_save >= options.every_seconds)
+    return is_due(options.every, start, step)
 
 
 def _train_chunk(
@@ -271,13 +297,13 @@ def _save_at_hand(run: Run, at_hand: _AtHand, checkpoints: CheckpointWriter) -> 
     checkpoints.wait()
 
 
-def _evaluate_held_out(run: Run, trained: Trained) -> tuple[Trained, list[dict]]:
+def _evaluate_held_out(run: Run, trained: Trained, *, is_last: bool) -> tuple[Trained, list[dict]]:
     step, options = step_of(trained.state), run.config.evaluation
     key = run.executables.evaluation_key(TRAINING_EVALUATIONS)
     measured = run.executables.evaluate(trained.state, key, options.split, options.num_tasks)
     # What is not saved cannot be the best.
     saved = np.atleast_1d(trained.state.consecutive_skips) == 0
-    saved = saved | (step == run.config.num_meta_steps)
+    saved = saved | is_last
     members = zip(trained.progress, run.executables.by_member(measured), saved, strict=True)
     noted = [logbook.note_evaluation(p, run.program, step, m, bool(s)) for p, m, s in members]
     progress, lines = map(list, zip(*noted, strict=True))

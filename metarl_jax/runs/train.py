@@ -10,9 +10,11 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.program.build import Program, build, check_memory
 from metarl_jax.program.checks import check_foreign
 from metarl_jax.program.devices import with_runtime
+from metarl_jax.runs import budget as budgets
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs import folder as run_folder
 from metarl_jax.runs import loop, processes, report, warm_start, writers
+from metarl_jax.runs.budget import Budget, with_budget
 from metarl_jax.runs.callbacks import Callback
 from metarl_jax.runs.card import write_card
 from metarl_jax.runs.checkpoint import DamagedCheckpointError, saved_steps
@@ -26,6 +28,7 @@ from metarl_jax.runs.pretrained import is_pretrained
 from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter
 from metarl_jax.runs.restore import Warn, edited_fields, warn_of_differences
+from metarl_jax.runs.timekeeping import total_seconds
 
 
 def train(
@@ -70,6 +73,7 @@ def resume(
     run_dir: Path | str,
     *,
     num_meta_steps: int | None = None,
+    budget: Budget | None = None,
     runtime: RuntimeConfig | None = None,
     callbacks: Sequence[Callback] = (),
     console: Reporter | None = None,
@@ -83,6 +87,7 @@ def resume(
       run_dir: the folder of a run.
       num_meta_steps: the total number of meta-steps; as in `config.json` when not given. Schedules that end with the
         run are stretched to this length.
+      budget: the limits of the whole run; as in `config.json` when not given.
       runtime: where to compute; as in `config.json` when not given, as far as available.
       callbacks: as in `train`.
       console: for progress and results; standard output when not given.
@@ -97,7 +102,7 @@ def resume(
     warn_of_differences(folder.config, reporter.warn)
     refuse_edited(folder.config, edited_fields(folder, config))
     done = max(saved_steps(folder.checkpoints), default=0)
-    longer = lengthened(config, num_meta_steps, done, reporter.say)
+    longer = with_budget(lengthened(config, num_meta_steps, done, reporter.say), budget)
     program = build(with_runtime(writers.checked(longer), runtime, reporter.warn))
     check_memory(program.config)
     wanted = dataclasses.replace(longer, runtime=runtime or config.runtime)
@@ -157,6 +162,10 @@ def continue_training(run: Run) -> Trained:
         seed = run.config.seed
         run.reporter.say(f"{run.path} has no checkpoint yet: starting from seed {seed}")
         return loop.train_to_end(run, None, [Progress() for _ in run.folders])
+    spent = budgets.spent(run.config, found.progress, total_seconds(run.path))
+    if spent is not None and not found.progress[0].num_unlogged:
+        run.reporter.say(f"{run.path} has ended with {spent}: evaluating only")
+        return Trained(found.state, found.progress)
     if found.step >= run.config.num_meta_steps and not found.progress[0].num_unlogged:
         run.reporter.say(f"{run.path} has ended with meta-step {found.step}: evaluating only")
         return Trained(found.state, found.progress)

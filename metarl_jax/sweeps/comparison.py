@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from metarl_jax import learners
 from metarl_jax.core.errors import UserError
 from metarl_jax.learners.base import LearnerConfig
-from metarl_jax.runs import user_files
+from metarl_jax.runs import budget, user_files
 from metarl_jax.runs.folder import MEMBERS, SWEEP, RunFolder
 from metarl_jax.runs.pretrained import located
 from metarl_jax.sweeps.merging import merge_seeds, with_seed_statistics
@@ -128,8 +128,12 @@ def _sweep_has_ended(path: Path) -> bool:
     """Whether the results of a sweep cover all of its meta-steps."""
     if not (path / "results.json").is_file():
         return False
-    wanted = _read(path / SWEEP)["config"].get("num_meta_steps", 0)
-    return _read(path / "results.json").get("step", wanted) >= wanted
+    config = _read(path / SWEEP)["config"]
+    wanted = config.get("num_meta_steps", 0)
+    step = _read(path / "results.json").get("step", wanted)
+    lines = read_lines(next((path / MEMBERS).glob("*"), path))
+    env_steps = _last(lines, "env_steps").get("env_steps")
+    return step >= wanted or _is_spent(path, config, env_steps, step, lines)
 
 
 def _points(path: Path) -> Iterator[Row]:
@@ -171,7 +175,10 @@ def read_run(path: Path, warn: Callable[[str], None]) -> Row:
     env_steps = _last(lines, "env_steps").get("env_steps")
     file, wanted = RunFolder(path).evaluation, config.get("num_meta_steps", 0)
     found = _read(file) if file.is_file() else {}
-    is_finished = bool(found) and found.get("last_step", wanted) >= wanted
+    last = found.get("last_step", wanted)
+    is_finished = bool(found) and (
+        last >= wanted or _is_spent(path, config, env_steps, last, lines)
+    )
     if not is_finished:
         found = _last(lines, "eval_return")
         if not found:
@@ -219,6 +226,14 @@ def read_run(path: Path, warn: Callable[[str], None]) -> Row:
         path=path,
         config=config,
     )
+
+
+def _is_spent(
+    path: Path, config: Config, env_steps: int | None, step: int, lines: Sequence[dict[str, Any]]
+) -> bool:
+    """Whether a run, which was evaluated after `step`, has ended there with its budget."""
+    trained = _last(lines, "step").get("step", 0)
+    return trained <= step and budget.spent_in(path, config, env_steps or 0) is not None
 
 
 def _reported(found: dict[str, Any]) -> dict[str, list[float | None]]:

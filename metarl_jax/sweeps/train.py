@@ -17,6 +17,7 @@ from metarl_jax.program.checks import check_foreign
 from metarl_jax.program.devices import with_runtime
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs import loop, report, warm_start, writers
+from metarl_jax.runs.budget import Budget, with_budget
 from metarl_jax.runs.callbacks import Callback
 from metarl_jax.runs.card import write_card
 from metarl_jax.runs.checkpoint import DamagedCheckpointError, saved_steps, step_of
@@ -81,6 +82,7 @@ def resume_sweep(
     run_dir: Path | str,
     *,
     num_meta_steps: int | None = None,
+    budget: Budget | None = None,
     runtime: RuntimeConfig | None = None,
     callbacks: Sequence[Callback] = (),
     console: Reporter | None = None,
@@ -92,7 +94,8 @@ def resume_sweep(
     for member in sweep.members():
         refuse_edited(folder.sweep, sweep_folder.edited_fields(folder, member))
     done = max(saved_steps(RunFolder(folder.path).checkpoints), default=0)
-    config = writers.checked(lengthened(sweep.config, num_meta_steps, done, reporter.say))
+    longer = lengthened(sweep.config, num_meta_steps, done, reporter.say)
+    config = writers.checked(with_budget(longer, budget))
     here = dataclasses.replace(sweep, config=with_runtime(config, runtime, reporter.warn))
     here.validate()
     asked = dataclasses.replace(config, runtime=runtime or config.runtime)
@@ -106,6 +109,7 @@ def resume(
     run_dir: Path | str,
     *,
     num_meta_steps: int | None = None,
+    budget: Budget | None = None,
     runtime: RuntimeConfig | None = None,
     callbacks: Sequence[Callback] = (),
     console: Reporter | None = None,
@@ -115,6 +119,7 @@ def resume(
     return continued(
         run_dir,
         num_meta_steps=num_meta_steps,
+        budget=budget,
         runtime=runtime,
         callbacks=callbacks,
         console=console,
