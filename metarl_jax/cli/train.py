@@ -1,8 +1,9 @@
 """`metarl train` and `metarl resume`."""
 
 import dataclasses
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -16,6 +17,7 @@ from metarl_jax.config import Config, RuntimeConfig
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.validation import bounded
 from metarl_jax.runs.budget import Budget
+from metarl_jax.runs.callbacks import Callback
 from metarl_jax.sweeps import folder
 from metarl_jax.sweeps.sweep import Sweep
 
@@ -70,6 +72,12 @@ class TrainOptions(dry_run.DryRunOptions, RunOptions):
     distributed: DistributedOptions = DistributedOptions()
     """Several processes that train one run together."""
 
+    profile: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder for a trace of the second chunk of meta-steps, which TensorBoard and Perfetto open."""
+    debug_nans: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """End with the first update that is not finite, take it again one operation at a time, and name the line that gives
+    the first nan. For a single run."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ResumeOptions:
@@ -85,6 +93,10 @@ class ResumeOptions:
     """Devices and blocks."""
     distributed: DistributedOptions = DistributedOptions()
     """Several processes that train one run together."""
+    profile: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder for a trace of the second chunk of meta-steps, which TensorBoard and Perfetto open."""
+    debug_nans: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """End with the first update that is not finite, and name the line that gives the first nan. For a single run."""
 
 
 def train(args: list[str]) -> int:
@@ -97,18 +109,26 @@ def train(args: list[str]) -> int:
     if options.seeds > 1:
         _check_alone(options.distributed)
         name = f"{name}-seeds{config.seed}-{config.seed + options.seeds - 1}"
-        return run_sweep(Sweep(config, num_seeds=options.seeds), options.run_dir, name)
+        _check_single(options.debug_nans)
+        sweep = Sweep(config, num_seeds=options.seeds)
+        return run_sweep(sweep, options.run_dir, name, options.profile)
     start_backend(config.runtime.platform, options.distributed)
     keep_programs(config.runtime.compilation_cache)
 
     from metarl_jax.runs.train import train as train_run
 
     default = RUNS / f"{name}-seed{config.seed}"
-    train_run(config, options.run_dir or default, numbered=options.run_dir is None)
+    train_run(
+        config,
+        options.run_dir or default,
+        numbered=options.run_dir is None,
+        callbacks=_profiles(options.profile),
+        debug_nans=options.debug_nans,
+    )
     return 0
 
 
-def run_sweep(sweep: Sweep, run_dir: Path | None, name: str) -> int:
+def run_sweep(sweep: Sweep, run_dir: Path | None, name: str, profile: Path | None = None) -> int:
     """Trains all members, once their configurations are checked, in `run_dir` or else in `runs/name`."""
     sweep.validate()
     start_backend(sweep.config.runtime.platform)
@@ -116,7 +136,8 @@ def run_sweep(sweep: Sweep, run_dir: Path | None, name: str) -> int:
 
     from metarl_jax.sweeps.train import train_sweep
 
-    train_sweep(sweep, run_dir or RUNS / name, numbered=run_dir is None)
+    callbacks = _profiles(profile)
+    train_sweep(sweep, run_dir or RUNS / name, numbered=run_dir is None, callbacks=callbacks)
     return 0
 
 
@@ -136,15 +157,22 @@ def resume(args: list[str]) -> int:
         _check_alone(options.distributed)
     start_backend(options.runtime.platform, ALONE if is_sweep else options.distributed)
     keep_programs(options.runtime.compilation_cache)
+    asked: dict[str, Any] = {
+        "num_meta_steps": options.num_meta_steps,
+        "budget": Budget(options.max_hours, options.num_env_steps),
+        "runtime": options.runtime,
+        "callbacks": _profiles(options.profile),
+    }
+    if is_sweep:
+        from metarl_jax.sweeps.train import resume_sweep
 
-    from metarl_jax.sweeps.train import resume as resume_any
+        _check_single(options.debug_nans)
+        resume_sweep(run_dir, **asked)
+        return 0
 
-    resume_any(
-        run_dir,
-        num_meta_steps=options.num_meta_steps,
-        budget=Budget(options.max_hours, options.num_env_steps),
-        runtime=options.runtime,
-    )
+    from metarl_jax.runs.train import resume as resume_run
+
+    resume_run(run_dir, **asked, debug_nans=options.debug_nans)
     return 0
 
 
@@ -156,6 +184,22 @@ def _check_alone(options: DistributedOptions) -> None:
             f"distributed.num-processes={count}: a sweep trains in one process: start only one, with "
             "--distributed.num-processes 1, or train each seed as a run of its own"
         )
+
+
+def _check_single(debug_nans: bool) -> None:
+    """Raises `UserError` if a sweep is asked for the operation that gives the first nan."""
+    if debug_nans:
+        raise UserError("debug_nans is for a single run: train the member with the nan alone")
+
+
+def _profiles(path: Path | None) -> list[Callback]:
+    """Returns the callback that traces to this folder; none if there is no folder."""
+    if path is None:
+        return []
+
+    from metarl_jax.runs.profiling import Profile
+
+    return [Profile(path, lambda message: print(message, file=sys.stderr))]
 
 
 def _config_of(path: Path) -> Config:

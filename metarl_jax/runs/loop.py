@@ -27,7 +27,15 @@ from metarl_jax.config import Config
 from metarl_jax.core import machine
 from metarl_jax.core.types import TrainState
 from metarl_jax.program.build import Program
-from metarl_jax.runs import budget, processes, stopping, timekeeping, warm_start, writers
+from metarl_jax.runs import (
+    budget,
+    nan_search,
+    processes,
+    stopping,
+    timekeeping,
+    warm_start,
+    writers,
+)
 from metarl_jax.runs import progress as logbook
 from metarl_jax.runs.callbacks import Callback, Callbacks
 from metarl_jax.runs.checkpoint import step_of
@@ -52,6 +60,7 @@ class Run(NamedTuple):
       executables: the functions of the run, or of all members together.
       reporter: shows progress in the terminal.
       callbacks: follow training, and may stop it.
+      debug_nans: end with the first update that is not finite, and name the operation. For a single run.
     """
 
     path: Path
@@ -61,6 +70,7 @@ class Run(NamedTuple):
     executables: Executables
     reporter: Reporter
     callbacks: Sequence[Callback] = ()
+    debug_nans: bool = False
 
     @property
     def checkpoints(self) -> Path:
@@ -265,7 +275,13 @@ def _train_chunk(
         kept = copy(trained.state) if pace.is_long(num_steps) else None
         at_hand.trained = None if kept is None else trained._replace(state=kept)
         at_hand.doing = doing
+        before = copy(trained.state) if run.debug_nans else None
         state, metrics, seconds = run.executables.chunk(trained.state, num_steps)
+        skipped = None if before is None else nan_search.first_skipped(metrics)
+        if before is not None and skipped is not None:
+            raise stopping.Diverged(
+                nan_search.find_nan(run.program, run.executables, before, skipped)
+            )
         seconds = processes.first_says(seconds)
         pace.note(num_steps, seconds)
         step, share = step_of(state), seconds / len(run.folders)

@@ -37,6 +37,7 @@ def train(
     *,
     numbered: bool = False,
     callbacks: Sequence[Callback] = (),
+    debug_nans: bool = False,
     console: Reporter | None = None,
 ) -> dict[str, Any]:
     """Trains from the seed to the end, in a new folder.
@@ -46,6 +47,7 @@ def train(
       run_dir: a folder that does not exist yet, or that is empty.
       numbered: train in `run_dir-2`, `run_dir-3`, … where `run_dir` is taken.
       callbacks: receive every chunk and evaluation, and may stop training.
+      debug_nans: end with the first update that is not finite, and name the operation that gives the first nan.
       console: for progress and results; standard output when not given.
 
     Returns:
@@ -64,7 +66,7 @@ def train(
     warm_start.check(program, reporter)
     folder = _create(Path(run_dir), config, numbered)
     with locked(folder.path):
-        run = _make_run(folder, program, reporter, callbacks)
+        run = _make_run(folder, program, reporter, callbacks)._replace(debug_nans=debug_nans)
         run.reporter.say(str(folder.path))
         return _finish(run, loop.train_to_end(run, None, [Progress()]))
 
@@ -76,6 +78,7 @@ def resume(
     budget: Budget | None = None,
     runtime: RuntimeConfig | None = None,
     callbacks: Sequence[Callback] = (),
+    debug_nans: bool = False,
     console: Reporter | None = None,
 ) -> dict[str, Any]:
     """Continues from the latest undamaged checkpoint, or from the seed if there is none.
@@ -89,7 +92,7 @@ def resume(
         run are stretched to this length.
       budget: the limits of the whole run; as in `config.json` when not given.
       runtime: where to compute; as in `config.json` when not given, as far as available.
-      callbacks: as in `train`.
+      callbacks, debug_nans: as in `train`.
       console: for progress and results; standard output when not given.
 
     Raises:
@@ -109,7 +112,7 @@ def resume(
     with locked(folder.path):
         if wanted != config:
             processes.first_does(lambda: write_json(folder.config, run_folder.serializable(wanted)))
-        run = _make_run(folder, program, reporter, callbacks)
+        run = _make_run(folder, program, reporter, callbacks)._replace(debug_nans=debug_nans)
         run.reporter.say(str(folder.path))
         return _finish(run, continue_training(run))
 
