@@ -84,8 +84,8 @@ def main(args: list[str]) -> int:
         WRITERS[out.suffix](draw_frames(tasks, unit), out)
     else:
         title = f"{config.name} in {config.env.name}"
-        tasks = "1 task" if options.tasks == 1 else f"{options.tasks} tasks"
-        subtitle = f"{tasks} of split {options.split}, meta-step {saved.step}"
+        count = "1 task" if options.tasks == 1 else f"{options.tasks} tasks"
+        subtitle = f"{count} of split {options.split}, meta-step {saved.step}"
         with replacing(out) as partial:
             partial.write_text(make_page(tasks, title, subtitle, unit))
     say_written(out)

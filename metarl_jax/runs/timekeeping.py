@@ -154,7 +154,9 @@ def goodput(path: Path) -> Goodput | None:
     lines = whole_lines(path / NAME)
     if not lines:
         return None
-    sums = {name: sum(line.get(name, 0.0) for line in lines) for name in (*WRITTEN, "other")}
+    sums: dict[str, float] = {
+        name: sum(line.get(name, 0.0) for line in lines) for name in (*WRITTEN, "other")
+    }
     repeated, num_starts, resumed_from = 0.0, 0, math.inf
     for line, before in zip(reversed(lines), [*reversed(lines[:-1]), {}], strict=True):
         repeated += line.get(TRAINING, 0.0) * _share_after(resumed_from, line)
