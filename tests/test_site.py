@@ -61,7 +61,7 @@ def test_facts_come_from_the_code():
     text = facts.fill("<!-- description -->\n\n<!-- facts -->", "tasks/grid_navi.md")
     env = envs.get("grid_navi")
     for field in dataclasses.fields(env):
-        assert f"`--env.{field.name.replace('_', '-')}` | `{field.default}` |" in text
+        assert f"`--env.{field.name.replace('_', '-')}`, default `{field.default}`\n" in text
     assert f"| steps of an episode | {env().episode_length} |" in text
     for preset in experiments.names():
         assert (f"| `{preset}` |" in text) == (type(experiments.get(preset).env) is env)
@@ -70,7 +70,7 @@ def test_facts_come_from_the_code():
     for name in outer.names():
         assert f"## {name}\n" in methods
     assert "<!--" not in methods
-    assert "`--outer.clip-eps` | `0.2` |" in methods
+    assert "`--outer.clip-eps`, default `0.2`\n" in methods
 
 
 def test_drawings_are_those_of_the_script(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ A page asks for them by a comment on a line of its own:
 |---|---|
 | `<!-- facts -->` | of the learner or environment after which the file is named: sizes, presets and flags |
 | `<!-- description -->` | its docstring |
-| `<!-- flags of outer METHOD -->` | summary and flags of an outer method |
+| `<!-- flags of outer METHOD -->` | the flags of an outer method |
 | `<!-- table of learners -->`, `tasks`, `presets` | a table of all names |
 """
 
@@ -47,8 +47,7 @@ def _answer(question: str, page: PurePosixPath) -> str:
         return "\n".join(table())
     if kind == "flags of outer":
         found = describe(outer.registry, name)
-        lines = [f"{_sentence(found['summary'])}", "", *_flags("outer", found["fields"])]
-        return "\n".join(lines)
+        return "\n".join(_flags("outer", found["fields"]))
     section, registry = FOLDERS[page.parts[0]]
     found = describe(registry, page.stem)
     return _description(found) if question == "description" else _facts(section, found)
@@ -83,17 +82,18 @@ def _facts(section: str, found: dict[str, Any]) -> str:
 
 
 def _flags(section: str, fields: list[dict[str, Any]]) -> list[str]:
-    lines = ["| flag | default | |", "|---|---|---|"]
+    lines = []
     for field in fields:
         flag = f"--{section}.{field['name'].replace('_', '-')}"
-        lines.append(f"| `{flag}` | {_default(field['default'])} | {_cell(field['help'])} |")
-    return lines if fields else ["It has no flags."]
+        text = " ".join(field["help"].split())
+        lines += [f"`{flag}`, default {_default(field['default'])}", f":   {text}", ""]
+    return lines or ["It has no flags."]
 
 
 def _default(value: Any) -> str:
     """Formats a default as on the command line."""
     if value is None:
-        return "not given"
+        return "none"
     words = " ".join(map(str, value)) if isinstance(value, list) else str(value)
     return f"`{words}`" if words else "none"
 
@@ -154,10 +154,6 @@ def _summary(preset: str) -> str:
 
 def _links(names: Iterable[str], folder: str) -> str:
     return ", ".join(f"[`{name}`]({folder}/{name}.md)" for name in names)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def _cell(text: str) -> str:
