@@ -48,9 +48,11 @@ def tiny(learner: str, **small) -> Config:
 
 
 LEARNERS = {
-    "gradient": tiny("maml", hidden_sizes=(4,)),
-    "memory": tiny("rl2", hidden_size=4),
-    "structure": tiny("hypernetwork", hidden_size=4),
+    "gradient": tiny("maml", hidden_sizes=()),
+    "memory": tiny("rl2", hidden_size=4, encoder_sizes=()),
+    "structure": tiny(
+        "hypernetwork", hidden_size=4, encoder_sizes=(), policy_sizes=(), code_size=2
+    ),
 }
 SHORT = dataclasses.replace(CHEAP, num_tasks=8, runtime=ON_FOUR)
 LONG = dataclasses.replace(
@@ -167,15 +169,29 @@ def test_two_processes_compute_what_one_does(pair, name):
             np.testing.assert_allclose(x, y, rtol=2e-5, atol=1e-6)
 
 
-def test_a_run_of_two_processes_is_that_of_one(pair, tmp_path):
-    run = tmp_path / "run"
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The run `SHORT` of one process with four devices."""
+    run = tmp_path_factory.mktemp("alone") / "run"
     train(SHORT, run, console=Silent())
-    state, expected = final_state(pair / "SHORT", SHORT), final_state(run, SHORT)
-    for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
-    lines, alone = metrics_lines(pair / "SHORT"), metrics_lines(run)
-    assert [line.keys() for line in lines] == [line.keys() for line in alone]
-    for mine, theirs in zip(lines, alone, strict=True):
+    return run
+
+
+def assert_same_but_for_sums(run: Path, expected: Path) -> None:
+    """The last state: keys and numbers of steps have the same bits, floats are equal but for the order of sums."""
+    states = [jax.tree.leaves(final_state(path, SHORT)) for path in (run, expected)]
+    for x, y in zip(*states, strict=True):
+        if np.issubdtype(x.dtype, np.floating):
+            np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(x, y)
+
+
+def test_a_run_of_two_processes_is_that_of_one(pair, alone):
+    assert_same_but_for_sums(pair / "SHORT", alone)
+    lines, expected = metrics_lines(pair / "SHORT"), metrics_lines(alone)
+    assert [line.keys() for line in lines] == [line.keys() for line in expected]
+    for mine, theirs in zip(lines, expected, strict=True):
         for name, value in theirs.items():
             np.testing.assert_allclose(np.float64(mine[name]), np.float64(value), rtol=1e-4)
 
@@ -201,20 +217,13 @@ def test_a_checkpoint_has_the_same_bits_on_any_devices(stopped):
         assert all(map(np.array_equal, states[0], others))
 
 
-def test_a_run_goes_on_with_other_devices_and_processes(stopped, pair, tmp_path):
-    """The same run, but for the order of float sums: keys and numbers of steps have the same bits."""
-    runs = {"processes": pair / "elastic"}
-    for num_devices in (8, 4, 1):
-        runs[str(num_devices)] = shutil.copytree(stopped, tmp_path / str(num_devices))
+def test_a_run_goes_on_with_other_devices_and_processes(stopped, pair, alone, tmp_path):
+    assert_same_but_for_sums(pair / "elastic", alone)
+    for num_devices in (4, 1):
+        run = shutil.copytree(stopped, tmp_path / str(num_devices))
         runtime = RuntimeConfig(platform="cpu", num_devices=num_devices)
-        resume(runs[str(num_devices)], runtime=runtime, console=Silent())
-    whole = [jax.tree.leaves(final_state(run, ON_EIGHT)) for run in runs.values()]
-    for state in whole:
-        for x, y in zip(state, whole[1], strict=True):
-            if np.issubdtype(x.dtype, np.floating):
-                np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
-            else:
-                np.testing.assert_array_equal(x, y)
+        resume(run, runtime=runtime, console=Silent())
+        assert_same_but_for_sums(run, alone)
 
 
 def wait_for_checkpoints(pair: list[subprocess.Popen], folder: Path, number: int) -> None:
