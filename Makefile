@@ -36,7 +36,7 @@ types: $(STAMP) ## Check the types.
 	$(BIN)/pyright
 
 docs: $(STAMP) ## Build the documentation site: build/site/index.html.
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 notebooks: $(STAMP) ## Run the notebooks at full size, into build/notebooks.
 	@mkdir -p build/notebooks

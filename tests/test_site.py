@@ -14,6 +14,7 @@ import pytest
 import yaml
 from test_render_browser import BROWSER, LISTEN
 
+import metarl_jax
 from metarl_jax import envs, experiments, learners, outer
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +54,13 @@ def test_everything_registered_has_a_page_with_its_facts(kind):
 
 def test_the_contents_list_every_page_once():
     pages = pages_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
-    assert sorted(pages) == sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
+    written = [*DOCS.rglob("*.md"), *(DOCS / "notebooks").glob("*.py")]
+    assert sorted(pages) == sorted(str(p.relative_to(DOCS).with_suffix(".md")) for p in written)
+
+
+def test_the_reference_names_everything_public():
+    text = (DOCS / "api" / "index.md").read_text()
+    assert [name for name in metarl_jax.__all__ if not re.search(rf"`mrl\.{name}\b", text)] == []
 
 
 def test_facts_come_from_the_code():

@@ -1,7 +1,8 @@
 """What MkDocs does to the pages of the site beyond rendering them (`hooks` in mkdocs.yml).
 
-Facts are read from the code (`facts.py`), equations become MathML, so that no script or font has to be loaded, drawings
-become a part of the page, so that they follow its colours, and links to files outside of `docs` become their paths.
+Facts are read from the code (`facts.py`), notebooks become pages (`notebooks.py`), equations become MathML, so that no
+script or font has to be loaded, drawings become a part of the page, so that they follow its colours, and links to files
+outside of `docs` become their paths.
 """
 
 import re
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import facts
+import notebooks
 from latex2mathml.converter import convert
+from mkdocs.structure.files import File
 
 DOCS = Path(__file__).parents[1]
 SOURCES = DOCS.parent / "build" / "sources" / "metarl_jax"
@@ -32,6 +35,14 @@ def on_startup(**others: Any) -> None:
         link = SOURCES / path.name
         if not link.exists() and path.name != "__pycache__":
             link.symlink_to(path)
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Returns the files of the site with a page for each notebook."""
+    for path in sorted((DOCS / "notebooks").glob("*.py")):
+        content = notebooks.as_markdown(path)
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=content))
+    return files
 
 
 def on_page_markdown(markdown: str, page: Any, **others: Any) -> str:
