@@ -154,9 +154,8 @@ def goodput(path: Path) -> Goodput | None:
     lines = whole_lines(path / NAME)
     if not lines:
         return None
-    sums: dict[str, float] = {
-        name: sum(line.get(name, 0.0) for line in lines) for name in (*WRITTEN, "other")
-    }
+    names = (*WRITTEN, "other")
+    sums = {name: float(sum(line.get(name, 0.0) for line in lines)) for name in names}
     repeated, num_starts, resumed_from = 0.0, 0, math.inf
     for line, before in zip(reversed(lines), [*reversed(lines[:-1]), {}], strict=True):
         repeated += line.get(TRAINING, 0.0) * _share_after(resumed_from, line)
@@ -164,7 +163,8 @@ def goodput(path: Path) -> Goodput | None:
         if line.get("start") != before.get("start"):  # the first line of a process
             num_starts, resumed_from = num_starts + 1, min(resumed_from, first)
     sums[TRAINING] -= repeated
-    return Goodput(repeated=repeated, num_starts=num_starts, **sums)
+    found = Goodput(repeated=repeated, num_starts=num_starts)
+    return found._replace(**sums)
 
 
 def total_seconds(path: Path) -> float:
