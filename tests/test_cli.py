@@ -32,6 +32,7 @@ from metarl_jax.envs.point_robot import PointRobot
 from metarl_jax.outer.trpo import TRPO
 from metarl_jax.runs import evaluate, folder, restore, stopping
 from metarl_jax.runs import train as loop
+from metarl_jax.runs.budget import Budget
 from metarl_jax.runs.new_folder import TakenError
 from metarl_jax.sweeps import folder as sweep_folder
 from metarl_jax.sweeps import train as sweep_train
@@ -223,7 +224,7 @@ BAD = {
     "eval nowhere": "nowhere",
     "bench rl2-bandit --repeats 0": "repeats=0",
     "bench nothing": "unknown preset or learner 'nothing'; `metarl list`",
-    f"train {PRESET} --json": "unknown option --json; see --help",
+    f"train {PRESET} --json": "json=True is of a dry run: add --dry-run, or leave it out",
     "version": "unknown command 'version': see metarl --help",
     "list --jsn": "did you mean '--json'",
     "list point_robt": "did you mean 'point_robot'",
@@ -324,7 +325,7 @@ def test_an_unwritable_run_dir(capsys):
     ],
 )
 def test_exit_codes(monkeypatch, capsys, error, code):
-    def train(config, run_dir, *, numbered):
+    def train(config, run_dir, **_):
         raise error
 
     monkeypatch.setattr(loop, "train", train)
@@ -342,7 +343,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 def test_a_default_run_dir_may_be_numbered_and_a_given_one_may_not(monkeypatch, words):
     asked = []
 
-    def train(config, run_dir, *, numbered):
+    def train(config, run_dir, *, numbered, **_):
         asked.append((run_dir, numbered))
 
     monkeypatch.setattr(loop, "train", train)
@@ -689,9 +690,17 @@ def test_resume_gets_the_folder_and_what_is_to_change(monkeypatch):
     folder.create(Path("runs/mine"), config)
     assert main(["resume", "runs/mine"]) == 0
     assert main(["resume", "--num-meta-steps", "999", "runs/mine", "--runtime.num-devices=1"]) == 0
-    same = {"num_meta_steps": config.num_meta_steps, "runtime": config.runtime}
-    other = {"num_meta_steps": 999, "runtime": RuntimeConfig(num_devices=1)}
-    assert asked == [(Path("runs/mine"), same), (Path("runs/mine"), other)]
+    assert main(["resume", "--max-hours", "2", "--num-env-steps", "9", "runs/mine"]) == 0
+    same = {
+        "num_meta_steps": config.num_meta_steps,
+        "budget": Budget(),
+        "runtime": config.runtime,
+        "callbacks": [],
+        "debug_nans": False,
+    }
+    other = same | {"num_meta_steps": 999, "runtime": RuntimeConfig(num_devices=1)}
+    longer = same | {"budget": Budget(2.0, 9)}
+    assert asked == [(Path("runs/mine"), options) for options in (same, other, longer)]
 
 
 def test_a_sweep_is_trained_and_resumed_as_one(monkeypatch, capsys):
