@@ -4,7 +4,9 @@ import json
 
 import jax
 import numpy as np
+import pytest
 
+from metarl_jax.analysis.scaling import growth
 from metarl_jax.analysis.throughput import measure
 from metarl_jax.analysis.timed_programs import make_simulate
 from metarl_jax.baselines.policies import random_policy
@@ -101,3 +103,36 @@ def test_a_bad_variant_is_refused(capsys):
     assert main(["bench", "rl2-bandit", "--against", "min_gru"]) == 2
     assert "against='min_gru' must be FIELD=VALUE" in capsys.readouterr().err
     assert main(["bench", "rl2-bandit", "--against", "learner.core=gur"]) == 2
+
+
+def test_scaling_varies_one_field_at_a_time_and_is_drawn(tmp_path, capsys):
+    picture = tmp_path / "scaling.png"
+    tiny = "--num-tasks 4 --num-episodes 1 --num-rounds 2 --learner.hidden-size 8 --runtime.num-devices 1 --repeats 2"
+    axes = ["--scale", "num-tasks=4,12", "--scale=num-rounds=2,3"]
+    words = ["bench", "rl2-bandit", *tiny.split(), "--steps", "2", *axes, "--out", str(picture)]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["axes"]
+    assert {x["value"]: x["env_steps"] for x in found["num-tasks"]} == {"4": 8, "12": 24}
+    assert {x["value"]: x["env_steps"] for x in found["num-rounds"]} == {"2": 8, "3": 12}
+    for point in found["num-tasks"]:
+        expected = 1e9 * point["meta_step_seconds"] / point["env_steps"]
+        assert point["nanoseconds"]["median"] == pytest.approx(expected)
+    assert picture.stat().st_size > 10_000
+
+
+def test_growth_is_the_exponent_of_time():
+    points = [{"env_steps": n, "meta_step_seconds": 1e-3 * n**1.5} for n in (4, 16, 16, 32)]
+    first, second, third, last = growth(points)
+    assert (first, third) == (None, None)
+    assert (second, last) == pytest.approx((1.5, 1.5))
+
+
+def test_malformed_scales_are_refused(capsys):
+    for words, message in [
+        (["--scale", "num-tasks"], "scale='num-tasks' must be FIELD=VALUE"),
+        (["--scale", "num-tasks=0"], "num_tasks=0"),
+        (["--scale", "num-tasks=2", "--against", "num-tasks=4"], "give one of the two"),
+        (["--out", "x.png"], "is the picture of --scale"),
+    ]:
+        assert main(["bench", "rl2-bandit", *words]) == 2
+        assert message in capsys.readouterr().err

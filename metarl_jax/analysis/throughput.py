@@ -96,7 +96,7 @@ def measure_variants(
 
     Returns:
       The content of `metarl bench --against … --json`: for each name the rate in env-steps/s, its ratio to that of the
-      first in the same turn, seconds of a meta-step and of compiling.
+      first in the same turn, seconds of a meta-step and of compiling, and its bytes on each device.
 
     Raises:
       UserError: for a bad configuration, naming the field.
@@ -125,6 +125,7 @@ def measure_variants(
             "ratio": _spread([rate(turn, name) / rate(turn, first) for turn in turns]),
             "meta_step_seconds": _spread([turn[name][0] / calls[name] for turn in turns]),
             "compile_seconds": program.compile_seconds,
+            "meta_step_bytes": program.temporary_bytes,
         }
         for name, program in programs.items()
     }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -9,7 +10,9 @@ from rich.console import Console
 
 from metarl_jax.cli.backend import start_backend
 from metarl_jax.cli.compilation_cache import keep_programs
+from metarl_jax.cli.output import check_picture, say_written
 from metarl_jax.cli.run_options import RunOptions, read_run
+from metarl_jax.config import Config
 from metarl_jax.console.activity import Activity
 from metarl_jax.console.tables import Column, Table, show
 from metarl_jax.core.errors import UserError
@@ -30,7 +33,11 @@ are medians of the repeats, with the least and the greatest.
 
 With `--against` only whole meta-steps are timed, of the preset as given and of each variant:
 
-  metarl bench rl2-bandit --num-rounds 100 --against learner.core=min_gru learner.core=lstm"""
+  metarl bench rl2-bandit --num-rounds 100 --against learner.core=min_gru learner.core=lstm
+
+With `--scale` one field at a time varies, and time and memory of an env-step are shown against it, and drawn:
+
+  metarl bench rl2-bandit --scale num-tasks=8,32,128 --scale num-episodes=1,4 --out scaling.png"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +50,12 @@ class BenchOptions(RunOptions):
     """Number of calls of a program in one measurement; when not given, as many as take half a second."""
     against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE[,FIELD=VALUE …] …")] = ()
     """Variants to compare with, each as FIELD=VALUE,FIELD=VALUE."""
+    scale: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="FIELD=VALUE,VALUE,…")
+    ] = ()
+    """A field that varies alone, and its values: num-tasks=8,32,128. Repeat it for more fields."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Picture of `scale`; scaling.png in the working folder when not given."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print only JSON on stdout."""
 
@@ -55,26 +68,91 @@ def main(args: list[str]) -> int:
         _, configs[variant] = read_run(
             BenchOptions, "bench", [*args, *variant_flags(variant)], HELP
         )
+    picture = options.out or Path("scaling.png")
+    axes = _axes(options, args)
     start_backend(config.runtime.platform)
     keep_programs(config.runtime.compilation_cache)
 
+    from metarl_jax.analysis.scaling import draw_scaling, measure_scaling
     from metarl_jax.analysis.throughput import measure, measure_variants
 
     times: dict[str, Any] = {"repeats": options.repeats, "steps": options.steps}
     with Activity(Console(stderr=True), "building") as activity:
         times["progress"] = activity.update
-        if options.against:
+        if axes:
+            measured = under_fixed_settings(lambda: measure_scaling(axes, **times))
+        elif options.against:
             measured = under_fixed_settings(lambda: measure_variants(configs, **times))
         else:
             measured = under_fixed_settings(lambda: measure(config, **times))
         report = interruptible(measured)
+    if axes:
+        draw_scaling(report, picture)
+        say_written(picture)
     if options.json:
         print(json.dumps(report, indent=2))
+    elif axes:
+        print_scaling(report)
     elif options.against:
         print_variants(report)
     else:
         print_report(report)
     return 0
+
+
+def _axes(options: BenchOptions, args: list[str]) -> dict[str, dict[str, Config]]:
+    """Returns, for each field of `--scale`, its configurations by value.
+
+    Raises:
+      UserError: for a malformed text, a value that the field cannot have, or a picture that could not be written.
+    """
+    if options.scale and options.against:
+        raise UserError("scale and against both say what varies: give one of the two")
+    if options.out is not None and not options.scale:
+        raise UserError(f"out={str(options.out)!r} is the picture of --scale: give both or none")
+    if options.scale:
+        check_picture("out", options.out or Path("scaling.png"))
+    axes: dict[str, dict[str, Config]] = {}
+    for text in options.scale:
+        field, equals, values = text.partition("=")
+        if not (field and equals and values):
+            raise UserError(f"scale={text!r} must be FIELD=VALUE,VALUE,…: num-tasks=8,32,128")
+        axes[field] = {
+            value: read_run(
+                BenchOptions, "bench", [*args, *variant_flags(f"{field}={value}")], HELP
+            )[1]
+            for value in values.split(",")
+        }
+    return axes
+
+
+def print_scaling(report: dict[str, Any]) -> None:
+    """Prints the result of `metarl_jax.analysis.scaling.measure_scaling`, a table for each field."""
+    from metarl_jax.analysis.scaling import growth
+
+    device = report["device"]
+    show(f"[bold]{report['preset']}[/] on {describe(device)}, jax {device['jax']}: whole meta-step")
+    for field, points in report["axes"].items():
+        columns = [Column(field, [point["value"] for point in points], is_text=True)]
+        times = [point["nanoseconds"] for point in points]
+        cells = {
+            "env-steps": [f"{point['env_steps']:,}" for point in points],
+            "ms": [f"{1e3 * point['meta_step_seconds']:,.2f}" for point in points],
+            "ns per env-step": [f"{x['median']:,.0f}" for x in times],
+            "least": [f"{x['min']:,.0f}" for x in times],
+            "greatest": [f"{x['max']:,.0f}" for x in times],
+            "growth": ["" if x is None else f"{x:.2f}" for x in growth(points)],
+            "bytes per env-step": [
+                "" if p["bytes"] is None else f"{p['bytes']:,.0f}" for p in points
+            ],
+            "compile, s": [f"{point['compile_seconds']:.1f}" for point in points],
+        }
+        columns += [Column(*named) for named in cells.items()]
+        show(
+            Table(
+                "growth: exponent of the time of a meta-step in its env-steps, 1 is linear", columns
+            )
+        )
 
 
 def variant_flags(variant: str) -> list[str]:
