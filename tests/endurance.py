@@ -178,7 +178,7 @@ class Trials:
         begun = (run_dir / "config.json").exists()
         words = ["resume", str(run_dir)] if begun else ["train", *SIZES, "--run-dir", str(run_dir)]
         if window == "compilation" and not begun:
-            words.append("--no-runtime.compilation-cache")
+            words.append("--runtime.no-compilation-cache")
         output = self.folder / f"{run_dir.name}.txt"
         process = Process(words, output, fork=window != "import")
         if not process.wait_for(self._entry(process, run_dir, window)):

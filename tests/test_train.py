@@ -339,11 +339,14 @@ def test_a_damaged_checkpoint_is_reported_kept_and_passed_over(tmp_path, referen
     before, latest = saved_steps(run_dir / "checkpoints")[-2:]
     damaged = run_dir / "checkpoints" / str(latest)
     largest = max(damaged.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
-    largest.write_bytes(largest.read_bytes()[:-20])
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    metrics = run_dir / "metrics.jsonl"
+    metrics.write_bytes(metrics.read_bytes()[:-20])
     content = {path.name: path.stat().st_size for path in damaged.rglob("*")}
     console = Silent()
     resume(run_dir, console=console)
     assert f"{damaged} is damaged" in console.err.getvalue().replace("\n", "")
+    assert "metrics.jsonl ends in the middle of a line" in console.err.getvalue()
     assert f"resuming from step {before}" in console.out.getvalue()
     kept = damaged.with_name(f"{latest}.damaged")
     assert {path.name: path.stat().st_size for path in kept.rglob("*")} == content

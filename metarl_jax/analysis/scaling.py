@@ -48,7 +48,7 @@ def measure_scaling(
 def _point(value: str, variant: dict[str, Any]) -> dict[str, Any]:
     rate = variant["env_steps_per_second"]
     seconds, temporary = variant["meta_step_seconds"]["median"], variant["meta_step_bytes"]
-    env_steps = rate["median"] * seconds
+    env_steps = variant["env_steps"]
     return {
         "value": value,
         "env_steps": round(env_steps),

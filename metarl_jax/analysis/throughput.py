@@ -96,7 +96,7 @@ def measure_variants(
 
     Returns:
       The content of `metarl bench --against … --json`: for each name the rate in env-steps/s, its ratio to that of the
-      first in the same turn, seconds of a meta-step and of compiling, and its bytes on each device.
+      first in the same turn, seconds of a meta-step and of compiling, its bytes on each device, and its env-steps.
 
     Raises:
       UserError: for a bad configuration, naming the field.
@@ -126,6 +126,7 @@ def measure_variants(
             "meta_step_seconds": _spread([turn[name][0] / calls[name] for turn in turns]),
             "compile_seconds": program.compile_seconds,
             "meta_step_bytes": program.temporary_bytes,
+            "env_steps": statistics.median(turn[name][1] / calls[name] for turn in turns),
         }
         for name, program in programs.items()
     }

@@ -59,7 +59,7 @@ def keep_programs(enabled: bool, warn: Callable[[str], None] = tell) -> Path | N
     except OSError as error:
         warn(
             f"compiled programs cannot be kept in {folder} ({error.strerror or error}): name another folder by "
-            "XDG_CACHE_HOME or JAX_COMPILATION_CACHE_DIR, or give --no-runtime.compilation-cache"
+            "XDG_CACHE_HOME or JAX_COMPILATION_CACHE_DIR, or give --runtime.no-compilation-cache"
         )
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))

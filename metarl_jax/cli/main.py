@@ -176,7 +176,7 @@ commands:
 `metarl COMMAND --help` says more; `metarl train PRESET --help` shows every option.
 On a CPU every usable core is a device, unless JAX_NUM_CPU_DEVICES says otherwise.
 Compiled programs are kept in ~/.cache/metarl_jax, so that the next start of the same one takes seconds
-(--no-runtime.compilation-cache or JAX_ENABLE_COMPILATION_CACHE=false: not).
+(--runtime.no-compilation-cache or JAX_ENABLE_COMPILATION_CACHE=false: not).
 
 METARL_TRACEBACK=1 shows where an error comes from.
 

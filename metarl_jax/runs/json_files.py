@@ -53,6 +53,12 @@ def whole_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if _step_of(line) < math.inf]
 
 
+def ends_with_line(path: Path) -> bool:
+    """Whether a file ends with a whole line; true if there is no such file, or nothing in it."""
+    content = path.read_bytes() if path.is_file() else b""
+    return not content or content.endswith(b"\n")
+
+
 def truncate_jsonl(path: Path, step: int) -> None:
     """Removes from a file of objects the lines of this `step` or later, and incomplete lines."""
     if not path.exists():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metarl_jax.core.writing import append
-from metarl_jax.runs.json_files import whole_lines
+from metarl_jax.runs.json_files import ends_with_line, whole_lines
 from metarl_jax.runs.watchdog import Watchdog
 
 NAME = "time.jsonl"
@@ -52,7 +52,7 @@ class Timekeeper:
         """
         self._writes = writes
         self._file, self._step, self._warn, self._clock = path / NAME, step, warn, clock
-        if writes and self._file.is_file() and not self._file.read_bytes().endswith(b"\n"):
+        if writes and not ends_with_line(self._file):
             append(self._file, "\n")  # A process was killed in the middle of a line.
         before = whole_lines(self._file)
         self._start = 1 + max((line.get("start", 0) for line in before), default=0)

@@ -20,7 +20,7 @@ from metarl_jax.runs.card import write_card
 from metarl_jax.runs.checkpoint import DamagedCheckpointError, saved_steps
 from metarl_jax.runs.executables import Executables, run_functions
 from metarl_jax.runs.folder import RunFolder
-from metarl_jax.runs.json_files import write_json
+from metarl_jax.runs.json_files import ends_with_line, write_json
 from metarl_jax.runs.locks import locked
 from metarl_jax.runs.loop import Run, Trained
 from metarl_jax.runs.members import check_ended
@@ -172,6 +172,11 @@ def continue_training(run: Run) -> Trained:
     if found.step >= run.config.num_meta_steps and not found.progress[0].num_unlogged:
         run.reporter.say(f"{run.path} has ended with meta-step {found.step}: evaluating only")
         return Trained(found.state, found.progress)
+    for folder in run.folders:
+        if not ends_with_line(folder.metrics):
+            run.reporter.warn(
+                f"{folder.metrics} ends in the middle of a line: it is dropped, and its meta-steps are taken again"
+            )
     run.reporter.say(f"resuming from step {found.step} of {run.config.num_meta_steps}")
     return loop.train_to_end(run, found.state, found.progress)
 
