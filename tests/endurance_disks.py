@@ -1,14 +1,16 @@
 """Fills disks, and takes away the right to write, while runs train on them. For users; needs root, to mount.
 
-  sudo python tests/endurance_disks.py
+  sudo python tests/endurance_disks.py full read-only
 
-A small disk in memory (tmpfs) holds the folder of a run. It fills up, or becomes read-only, in the middle of training;
-the process must end with a message that names the folder, and not with 0. After the cause is removed, `metarl resume`
-must reach the bits of an undisturbed run. Prints JSON, and ends with 1 if that does not hold.
+A small disk in memory (tmpfs) holds the folder of a run. It fills up in the middle of training, or has become read-only
+when a killed run is resumed; the process must end with a message that names the folder, and not with 0. After the cause
+is removed, `metarl resume` must reach the bits of an undisturbed run. Prints JSON, and ends with 1 if that does not
+hold.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,10 +34,12 @@ def disturb(folder: Path, disk: Path, harm: str, expected: str) -> dict:
         process.wait_for(lambda: last_step(run_dir) >= 40)
         if harm == "full":
             _fill(disk / "filler")
-        else:
-            # Files that are open for writing forbid it: try until there is a moment without one.
-            process.wait_for(lambda: _is_made_read_only(disk), 60)
-        process.wait(120)
+        else:  # A disk becomes read-only while no process writes to it.
+            process.send(signal.SIGKILL)
+            process.wait()
+            mount("-o", "remount,ro", str(disk))
+            process = Process(["resume", str(run_dir)], output)
+        process.wait(300)
         saved = saved_steps(run_dir)
         if harm == "full":
             (disk / "filler").unlink()
@@ -67,12 +71,6 @@ def _fill(path: Path) -> None:
             pass
 
 
-def _is_made_read_only(disk: Path) -> bool:
-    """Tries to remount a disk read-only; returns whether that worked."""
-    command = ["mount", "-o", "remount,ro", str(disk)]
-    return subprocess.run(command, capture_output=True).returncode == 0
-
-
 def main() -> int:
     """Runs both."""
     if "XDG_CACHE_HOME" not in os.environ:
@@ -88,7 +86,9 @@ def main() -> int:
     reference.wait()
     expected = describe(folder / "reference", folder)
     began = time.monotonic()
-    found = [disturb(folder, disk, harm, expected) for harm in ("full", "read-only")]
+    found = [
+        disturb(folder, disk, harm, expected) for harm in sys.argv[1:] or ("full", "read-only")
+    ]
     print(json.dumps({"found": found, "seconds": round(time.monotonic() - began)}, indent=2))
     holds = all(
         x["exit_code"] not in (0, None) and x["names_the_folder"] and x["same_bits"] for x in found
