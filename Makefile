@@ -3,7 +3,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint types docs notebooks bench clean
+.PHONY: help install train test test-slow lint types docs notebooks release-check bench clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ notebooks: $(STAMP) ## Run the notebooks at full size, into build/notebooks.
 	for page in docs/notebooks/*.py; do \
 		$(BIN)/jupytext --to ipynb --execute --output build/notebooks/$$(basename $$page .py).ipynb $$page || exit 1; \
 	done
+
+release-check: $(STAMP) ## Build the package and try it in fresh environments.
+	$(BIN)/python tests/release_check.py
 
 bench: $(STAMP) ## Measure the throughput of the meta-step.
 	$(BIN)/metarl bench maml-point-robot

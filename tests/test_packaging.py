@@ -1,7 +1,6 @@
 """What `pip install .` gives to others: every module, in the wheel and in the source distribution."""
 
 import json
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -9,16 +8,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packages import SOURCES, build, copy_sources
 
 from metarl_jax.cli.main import main
 
-ROOT = Path(__file__).parents[1]
-SOURCES = {
-    "metarl_jax": "metarl_jax",
-    "envs": "metarl_jax/envs",
-    "experiments": "metarl_jax/experiments",
-}
-"""Folder of the tree to where it is imported from."""
 LATER = ("envs/robots/arms", "experiments/figures", "metarl_jax/learners/more")
 """Subpackages that do not exist, which would be found as well."""
 
@@ -28,21 +21,12 @@ VIEWER = [
 ]
 """What pages of `metarl render` are made of."""
 
-BUILD = """
-from setuptools import build_meta
-print(build_meta.build_sdist({out!r}), build_meta.build_wheel({out!r}), sep="\\n")
-"""
-
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """A copy of the sources, with packages in it that may come."""
     copy = tmp_path_factory.mktemp("tree") / "copy"
-    copy.mkdir()
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    for name in SOURCES:
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_sources(copy)
     for name in LATER:
         folder = copy / name
         folder.mkdir(parents=True)
@@ -53,11 +37,8 @@ def tree(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(tree, tmp_path_factory):
-    """The paths of a source distribution and of a wheel; nothing is asked of a package index."""
-    out = tmp_path_factory.mktemp("dist")
-    subprocess.run([sys.executable, "-c", BUILD.format(out=str(out))], cwd=tree, check=True)
-    (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
-    return sdist, wheel
+    """The paths of a source distribution and of a wheel."""
+    return build(tree, tmp_path_factory.mktemp("dist"))
 
 
 def test_every_module_is_in_the_wheel_and_in_the_source_distribution(tree, built):

@@ -53,8 +53,9 @@ def trained(learner, env, num_steps, **changes):
 # ## A belief over a grid
 #
 # VariBAD (Zintgraf et al. 2020) learns to predict rewards from a posterior over tasks. The goal of this grid is
-# hidden. Asked at each step what every cell would pay, its decoder shows the belief: it is wide at first, visited
-# cells drop out, and it closes on the goal when that is found.
+# hidden. Asked at each step what every cell would pay, its decoder shows the belief. After the few meta-steps of this
+# page it is rough; [docs/results/memory.md](../results/memory.md) has it after a whole training, where it is wide at
+# first, visited cells drop out, and it closes on the goal when that is found.
 
 # %%
 from metarl_jax.experiments.tables.varibad_grid_belief import beliefs  # noqa: E402
@@ -115,8 +116,9 @@ plt.show()
 # ## A routing over modules
 #
 # The modular learner infers from the trial which modules to use. In these tasks the actions are rotated by 0, 90, 180
-# or 270 degrees, which one step reveals. The weights of the modules in the last step of a trial, for twenty tasks of
-# each rotation:
+# or 270 degrees, which one step reveals. Here are the weights of the modules in the last step of a trial, for twenty
+# tasks of each rotation. After so few meta-steps they hardly depend on the rotation;
+# [docs/results/structure.md](../results/structure.md) has those of whole trainings.
 
 # %%
 program, state = trained("modular", mrl.envs.get("rotated_point_robot")(), 150, num_tasks=128)

@@ -30,12 +30,12 @@ import numpy as np
 import optax
 
 import metarl_jax as mrl
-from metarl_jax.core.advantages import discounted_returns
+from metarl_jax.core.advantages import discounted_returns, gae, linear_feature_baseline
 from metarl_jax.core.trees import padded_mean, standardize
 
 TEST = os.environ.get("METARL_NOTEBOOK_SIZES") == "test"
 NUM_STEPS, NUM_TASKS, NUM_EPISODES, HORIZON = (3, 4, 4, 10) if TEST else (100, 20, 20, 50)
-INNER_LR, DISCOUNT, LEARNING_RATE = 0.2, 0.99, 3e-3
+INNER_LR, LEARNING_RATE, DISCOUNT, GAE_LAMBDA = 0.5, 1e-2, 0.99, 0.9
 
 # %% [markdown]
 # ## MAML
@@ -45,9 +45,7 @@ INNER_LR, DISCOUNT, LEARNING_RATE = 0.2, 0.99, 3e-3
 
 # %%
 env = mrl.envs.get("point_robot")(horizon=HORIZON)
-learner = mrl.learners.get("maml")(
-    inner_lr=INNER_LR, surrogate="log_likelihood", hidden_sizes=(64, 64)
-)
+learner = mrl.learners.get("maml")(inner_lr=INNER_LR, surrogate="log_likelihood", log_std_init=-0.7)
 network = learner.make_policy(env)
 
 
@@ -70,7 +68,9 @@ def act(policy, task, noise):
     _, (observation, action, log_prob, reward, valid) = jax.lax.scan(
         step, (start, jnp.ones(NUM_EPISODES, bool)), noise
     )
-    advantage = standardize(discounted_returns(reward, valid, DISCOUNT), valid)
+    returns = discounted_returns(reward, valid, DISCOUNT)
+    baseline = linear_feature_baseline(observation, returns, valid)
+    advantage = standardize(gae(reward, baseline, valid, DISCOUNT, GAE_LAMBDA), valid)
     return observation, action, log_prob, advantage, valid, reward
 
 
@@ -139,7 +139,7 @@ config = dataclasses.replace(
     config,
     outer=dataclasses.replace(config.outer, learning_rate=LEARNING_RATE),
     advantage=mrl.AdvantageConfig(
-        discount=DISCOUNT, gae_lambda=1.0, baseline="none", normalization="round"
+        discount=DISCOUNT, gae_lambda=GAE_LAMBDA, baseline="linear", normalization="round"
     ),
     num_meta_steps=NUM_STEPS,
     num_tasks=NUM_TASKS,

@@ -62,6 +62,7 @@ class Boat(mrl.TaskDistribution):
 
     def step(self, task, state, action):
         position = state.observation + task + jnp.clip(action, -0.2, 0.2)
+        position = jnp.clip(position, -1.0, 1.0)  # the banks
         return mrl.EnvState(position, reward=-jnp.linalg.norm(position), done=False)
 
 
@@ -77,7 +78,7 @@ mrl.testing.check_env(Boat())
 
 # %%
 LEARNERS = ("maml", "rl2", "hypernetwork")
-NUM_STEPS = 2 if TEST else 100
+NUM_STEPS = 2 if TEST else 150
 
 
 def train(learner):

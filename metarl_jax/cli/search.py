@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -17,6 +17,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.searches.folder import Pruner, Sampler, Search, is_search, open_existing
+from metarl_jax.searches.launch import Launcher, launch, parse_job_options, require_submitit
 from metarl_jax.searches.space import parse_assignments
 from metarl_jax.searches.storage import find_folder
 
@@ -33,14 +34,30 @@ each combination of other fields (sizes, words) in a batch is a program of its o
 
 Start the same command, or `metarl search STUDY`, any number of times: all work on one search. A
 worker that is stopped or killed loses nothing: another one, or the next, takes over its batch
-from the last checkpoint.
+from the last checkpoint. `--launcher local --workers 2`, or `slurm`, starts them as jobs.
 
 The score is the one by which checkpoints are chosen (evaluation.select-by). The folder holds
 search.json, the journal of the trials, and batches/, each the folder of a sweep."""
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchOptions(RunOptions):
+class JobOptions:
+    """Who works."""
+
+    launcher: Launcher = "none"
+    """Where workers run: `none` for this process, `local` for processes of this machine, `slurm` for jobs of a cluster
+    (both by submitit, an extra)."""
+    workers: int = bounded(1, at_least=1)
+    """Number of workers that `launcher` starts."""
+    job: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=VALUE")
+    ] = ()
+    """Parameter of these jobs, of submitit.AutoExecutor: timeout_min=600, slurm_partition=gpu, gpus_per_node=1. Repeat
+    it for more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchOptions(JobOptions, RunOptions):
     """Options of `metarl search PRESET`."""
 
     space: Annotated[
@@ -69,7 +86,7 @@ class SearchOptions(RunOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyOptions:
+class StudyOptions(JobOptions):
     """Options of `metarl search STUDY`."""
 
     trials: int = bounded(1, at_least=1)
@@ -106,13 +123,37 @@ def main(args: list[str]) -> int:
         storage=storage,
     )
     wanted.validate()
+    parameters = _job_parameters(options)
     start_backend(config.runtime.platform)
     keep_programs(config.runtime.compilation_cache)
 
-    from metarl_jax.searches.search import start
+    from metarl_jax.searches.search import prepare, start
 
-    start(wanted, run_dir)
+    if parameters is None:
+        start(wanted, run_dir)
+    else:
+        _launch(prepare(wanted, run_dir).folder.path, options, parameters)
     return 0
+
+
+def _job_parameters(options: JobOptions) -> dict[str, Any] | None:
+    """Checks the options of jobs; returns their parameters, None for no jobs."""
+    if options.launcher == "none":
+        for name in ("workers", "job"):
+            if getattr(options, name) != getattr(JobOptions(), name):
+                raise UserError(
+                    f"{name}={getattr(options, name)!r} has no effect with launcher='none': choose launcher='local' or "
+                    "'slurm'"
+                )
+        return None
+    require_submitit()
+    return parse_job_options(options.job)
+
+
+def _launch(run_dir: Path, options: JobOptions, parameters: dict[str, Any]) -> None:
+    from metarl_jax.runs.reporter import Reporter
+
+    launch(run_dir, options.launcher, options.workers, parameters, Reporter())
 
 
 def _is_study(args: Sequence[str]) -> bool:
@@ -126,7 +167,7 @@ def _existing(study: str, args: Sequence[str]) -> int:
     run_dir = find_folder(study) if "://" in study else local_path(study, "study")
     folder, found = open_existing(run_dir)
     prog = f"metarl search {study}"
-    default = StudyOptions(found.num_trials)
+    default = StudyOptions(trials=found.num_trials)
     options = parse(
         StudyOptions,
         args,
@@ -135,12 +176,16 @@ def _existing(study: str, args: Sequence[str]) -> int:
         default=default,
     )
     check_fields(options)
+    parameters = _job_parameters(options)
     start_backend(found.config.runtime.platform)
     keep_programs(found.config.runtime.compilation_cache)
     if not (options.status or options.json):
-        from metarl_jax.searches.search import resume_search
+        from metarl_jax.searches.search import reopen, resume_search
 
-        resume_search(run_dir, num_trials=options.trials)
+        if parameters is None:
+            resume_search(run_dir, num_trials=options.trials)
+        else:
+            _launch(reopen(run_dir, options.trials).folder.path, options, parameters)
         return 0
 
     from metarl_jax.runs.reporter import Reporter

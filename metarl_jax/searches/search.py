@@ -63,25 +63,34 @@ def start(
     wanted: Search, run_dir: Path | str, *, console: Reporter | None = None
 ) -> dict[str, Any]:
     """Works on a search that is new or has begun; see `search`."""
+    return _work(prepare(wanted, run_dir), console or Reporter())
+
+
+def prepare(wanted: Search, run_dir: Path | str) -> Study:
+    """Makes the folder and the study of a search, if they are not there; trains nothing."""
     require_optuna()
     wanted.validate()
     if wanted.storage:
         wanted = dataclasses.replace(wanted, storage=check_storage(wanted.storage))
     _check_traceable(wanted)
-    folder = search_folder.join(Path(run_dir), wanted)
-    return _work(Study(folder, wanted), console or Reporter())
+    return Study(search_folder.join(Path(run_dir), wanted), wanted)
 
 
 def resume_search(
     run_dir: Path | str, *, num_trials: int | None = None, console: Reporter | None = None
 ) -> dict[str, Any]:
     """Works on an existing search, with another number of trials if one is given; see `search`."""
+    return _work(reopen(run_dir, num_trials), console or Reporter())
+
+
+def reopen(run_dir: Path | str, num_trials: int | None = None) -> Study:
+    """Opens an existing search, with another number of trials if one is given."""
     folder, found = search_folder.open_existing(Path(run_dir))
     if num_trials is not None:
         found = dataclasses.replace(found, num_trials=num_trials)
         found.validate()
         search_folder.join(folder.path, found)
-    return _work(Study(folder, found), console or Reporter())
+    return Study(folder, found)
 
 
 def _check_traceable(wanted: Search) -> None:
