@@ -31,6 +31,7 @@ def copy_sources(to: Path) -> None:
 def build(tree: Path, out: Path) -> tuple[Path, Path]:
     """Returns the paths of the source distribution and of the wheel, made of a copy of the sources; nothing is asked of
     a package index."""
-    subprocess.run([sys.executable, "-c", BUILD.format(out=str(out))], cwd=tree, check=True)
+    command = [sys.executable, "-c", BUILD.format(out=str(out))]
+    subprocess.run(command, cwd=tree, check=True, stdout=subprocess.DEVNULL)
     (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
     return sdist, wheel
