@@ -91,6 +91,7 @@ class Executables:
         self._functions = functions
         self._chunks: dict[int, Callable[..., Any]] = {}
         self._evaluates: dict[tuple[str, int], Callable[..., Any]] = {}
+        self._keys: dict[int, Key] = {}
         self.compile_seconds = 0.0
         self.num_compiled = 0
         shapes = jax.eval_shape(functions.init, functions.key)
@@ -183,9 +184,13 @@ class Executables:
         tasks."""
         key = self._functions.key
         fold_in = jax.vmap(jax.random.fold_in, (0, None)) if key.ndim else jax.random.fold_in
-        # `device_put` cannot place typed keys on devices of other processes.
-        place = jax.jit(lambda key: fold_in(key, stream), out_shardings=self._functions.sharding)
-        return place(key)
+        if stream not in self._keys:
+            # `device_put` cannot place typed keys on devices of other processes.
+            place = jax.jit(
+                lambda key: fold_in(key, stream), out_shardings=self._functions.sharding
+            )
+            self._keys[stream] = place(key)
+        return self._keys[stream]
 
     def choose(self, chosen: Sequence[bool], state: TrainState, other: TrainState) -> TrainState:
         """Returns `state` for the chosen members, and `other` for the rest."""
