@@ -19,27 +19,32 @@ import tempfile
 import time
 from pathlib import Path
 
-STEPS = 1500
 LONG = (
-    f"rl2-bandit --num-meta-steps {STEPS} --num-tasks 8 --num-rounds 10 --log-every 5 --evaluation.every 50 "
+    "rl2-bandit --num-tasks 8 --num-rounds 10 --log-every 5 --evaluation.every 50 "
     "--evaluation.num-tasks 8 --checkpoint.every-seconds 2 --runtime.num-devices 1"
-).split()
-"""A run of some minutes."""
+)
+"""A run, but for its length."""
 
 
 class Run:
     """A run with a process that trains it."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, steps: int):
+        self._words = [
+            "train",
+            *LONG.split(),
+            "--num-meta-steps",
+            str(steps),
+            "--run-dir",
+            str(path),
+        ]
         self.path, self.seconds, self._since, self._process = path, 0.0, None, None
         self.log = path.with_suffix(".txt")
 
     def start(self) -> None:
         """Starts the process, or resumes the run."""
         begun = (self.path / "config.json").exists()
-        words = (
-            ["resume", str(self.path)] if begun else ["train", *LONG, "--run-dir", str(self.path)]
-        )
+        words = ["resume", str(self.path)] if begun else self._words
         command = [sys.executable, "-m", "metarl_jax.cli.main", *words]
         with self.log.open("w") as file:
             self._process, self._since = subprocess.Popen(command, stdout=file, stderr=file), None
@@ -67,12 +72,12 @@ class Run:
         self.seconds += time.monotonic() - self._since
 
 
-def measure_goodput(kills: int, every: float) -> dict:
-    """Trains two runs side by side, of which one is killed again and again."""
+def measure_goodput(kills: int, every: float, steps: int) -> dict:
+    """Trains two runs side by side, of which one is killed again and again; both should take longer than the kills."""
     from metarl_jax.runs.timekeeping import goodput
 
     folder = Path(tempfile.mkdtemp(prefix="goodput-"))
-    calm, killed = Run(folder / "calm"), Run(folder / "killed")
+    calm, killed = Run(folder / "calm", steps), Run(folder / "killed", steps)
     calm.start()
     killed.start()
     done, generator, due, has_calm_ended = 0, random.Random(0), None, False
@@ -92,7 +97,7 @@ def measure_goodput(kills: int, every: float) -> dict:
         time.sleep(0.05)
         has_calm_ended = calm.look() == "ended"
     times = {name: goodput(folder / name) for name in ("calm", "killed")}
-    rates = {run.path.name: STEPS / run.seconds for run in (calm, killed)}
+    rates = {run.path.name: steps / run.seconds for run in (calm, killed)}
     return {
         "kills": done,
         "meta_steps_per_second_without_starts": rates,
@@ -175,13 +180,13 @@ def main() -> int:
     parser.add_argument("command", choices=["goodput", "memory", "programs"])
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument(
-        "--every", type=float, default=15.0, help="seconds of training before a kill"
+        "--every", type=float, default=60.0, help="seconds of training before a kill"
     )
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--programs", type=int, default=30)
     options = parser.parse_args()
     if options.command == "goodput":
-        found = measure_goodput(options.kills, options.every)
+        found = measure_goodput(options.kills, options.every, options.steps)
         holds = found["ratio"] >= 0.9
     elif options.command == "memory":
         found = measure_memory(options.steps)

@@ -37,8 +37,9 @@ def copy(state: PyTree) -> PyTree:
 class CheckpointWriter:
     """Saves states in the background, and keeps the latest few and the best by held-out return.
 
-    The first checkpoint is read back, so that an unsuitable file system is detected at once. As a context manager, it
-    waits for the last save. Failures of Orbax become `WriteError`; its own log output about them is suppressed.
+    The first checkpoint of a folder is read back, so that an unsuitable file system is detected at once. As a context
+    manager, it waits for the last save. Failures of Orbax become `WriteError`; its own log output about them is
+    suppressed.
     """
 
     def __init__(self, directory: Path, *, keep: int):
@@ -52,7 +53,7 @@ class CheckpointWriter:
         self._directory = directory
         self._policy = _LatestAndBest(keep)
         self._last_save: int | None = None
-        self._proven = False
+        self._proven = bool(saved_steps(directory))  # What a run goes on from was read.
         with self._failing():
             self._manager = ocp.CheckpointManager(
                 directory.absolute(),
