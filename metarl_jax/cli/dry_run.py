@@ -55,7 +55,7 @@ def dry_run(config: Config, options: DryRunOptions) -> int:
     from metarl_jax.analysis.dry_run import dry_run
 
     platform = config.runtime.platform
-    platform = jax.default_backend() if platform == "auto" else platform
+    platform = jax.devices()[0].platform if platform == "auto" else platform
     lowered = dry_run(config, platform, num_devices, compiles=options.compile)
     if options.json:
         print(json.dumps(lowered.report, indent=2))

@@ -206,11 +206,17 @@ def linear_feature_baseline(observation: Array, returns: Array, valid: Array) ->
 
 
 def solve_positive_definite(matrix: Array, target: Array) -> Array:
-    """x with A x = b, for A symmetric and positive definite, by elimination without pivots: `[F, F]`, `[F]` to `[F]`.
+    """x with A x = b, for A symmetric and positive definite: `[F, F]`, `[F]` to `[F]`.
 
-    For small systems in large batches. A batched factorisation would be a call of LAPACK for each of them, which
-    XLA:CPU spreads over the threads that its devices run on: two devices that do so at once can wait for ever.
+    For small systems in large batches. On a CPU, a batched factorisation would be a call of LAPACK for each of them,
+    which XLA:CPU spreads over the threads that its devices run on: two devices that do so at once can wait for ever.
+    There it is done by elimination.
     """
+    return jax.lax.platform_dependent(matrix, target, cpu=eliminate_all, default=jnp.linalg.solve)
+
+
+def eliminate_all(matrix: Array, target: Array) -> Array:
+    """As `solve_positive_definite`, by elimination without pivots."""
     size = target.shape[0]
     chex.assert_shape(matrix, (size, size))
 

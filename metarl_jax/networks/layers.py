@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from metarl_jax.core.distributions import Categorical, DiagonalGaussian, Distribution
 from metarl_jax.core.spaces import ActionSpace, Discrete, Observation
+from metarl_jax.core.target import is_for_cpu
 from metarl_jax.core.trees import join_leading, largest_divisor, split_leading
 from metarl_jax.core.types import Array, PolicyOut
 
@@ -34,9 +35,10 @@ def orthogonal(scale: float = 2.0**0.5) -> nn.initializers.Initializer:
 class Dense(nn.Module):
     """A dense layer: `[..., I]` to `[..., size]`.
 
-    A long batch `[B, I]` is multiplied in blocks of up to 200 rows, each with a copy of the kernel. The same numbers
-    come out, but the gradient of the kernel becomes a sum of products over 200 rows instead of one over all, which
-    XLA:CPU computes at half the speed: a meta-step of MAML with 2000 rows a task takes a tenth to a fifth less time.
+    On a CPU, a long batch `[B, I]` is multiplied in blocks of up to 200 rows, each with a copy of the kernel. The same
+    numbers come out, but the gradient of the kernel becomes a sum of products over 200 rows instead of one over all,
+    which XLA:CPU computes at half the speed: a meta-step of MAML with 2000 rows a task takes a tenth to a fifth less
+    time.
     """
 
     size: int
@@ -47,7 +49,7 @@ class Dense(nn.Module):
         kernel = self.param("kernel", orthogonal(self.kernel_scale), (x.shape[-1], self.size))
         bias = self.param("bias", nn.initializers.zeros, (self.size,))
         is_known = x.ndim == 2 and isinstance(x.shape[0], int)  # or exported for any number of rows
-        rows = largest_divisor(x.shape[0], 200) if is_known else 0
+        rows = largest_divisor(x.shape[0], 200) if is_known and is_for_cpu() else 0
         if rows < 64:
             return x @ kernel + bias
         blocks = split_leading(x, rows)
@@ -70,8 +72,8 @@ class MLP(nn.Module):
 class NarrowDense(nn.Module):
     """A dense layer for few outputs: features `[..., H]` to `[..., size]`.
 
-    Up to four outputs are a matrix-vector product each. XLA:CPU fuses those, and their derivatives, with what
-    surrounds them, which takes a sixth off the gradient of a 64×64 policy with two actions.
+    On a CPU, up to four outputs are a matrix-vector product each. XLA:CPU fuses those, and their derivatives, with
+    what surrounds them, which takes a sixth off the gradient of a 64×64 policy with two actions.
     """
 
     size: int
@@ -83,7 +85,7 @@ class NarrowDense(nn.Module):
             "kernel", orthogonal(self.kernel_scale), (features.shape[-1], self.size)
         )
         bias = self.param("bias", nn.initializers.zeros, (self.size,))
-        if self.size > 4:
+        if self.size > 4 or not is_for_cpu():
             return features @ kernel + bias
         return jnp.stack([features @ kernel[:, i] for i in range(self.size)], axis=-1) + bias
 

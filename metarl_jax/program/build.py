@@ -20,7 +20,7 @@ from metarl_jax.core.types import (
 )
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.told_task import as_observed
-from metarl_jax.learners.base import MetaLearner
+from metarl_jax.learners.base import MetaLearner, for_platform
 from metarl_jax.outer.base import Outer
 from metarl_jax.program.devices import (
     CACHED_BYTES,
@@ -73,7 +73,7 @@ def build(config: Config, platform: str | None = None) -> Program:
     Args:
       config: of the run.
       platform: what the program will run on, where that is not what its devices are; `metarl train --dry-run` lowers a
-        program for a platform that is not there.
+        program for a platform that is not there, and what is exported is for `any`.
 
     Raises:
       UserError: naming the field, the value and the remedy.
@@ -105,8 +105,10 @@ def make_spec(config: Config, platform: str | None = None) -> StepSpec:
     validate(config)
     axis = make_task_axis(select_devices(config))
     env = as_observed(config.env)
-    learner = config.learner.make(env)
+    platform = platform or platform_of(config.runtime)
+    learner = for_platform(config.learner.make(env), platform)
     spec = StepSpec(
+        platform=platform,
         env=env,
         learner=learner,
         outer=config.outer.make(config.num_meta_steps, learner.parameter_groups),
@@ -128,7 +130,7 @@ def make_spec(config: Config, platform: str | None = None) -> StepSpec:
         update_block=config.runtime.update_block,
         remat=config.runtime.remat,
     )
-    if (platform or platform_of(config.runtime)) != "cpu":
+    if platform != "cpu":
         return spec
     if spec.collect_block is None:
         # Inner states of more tasks leave the cache of a core, and fewer pay for more steps of a scan.
@@ -214,7 +216,8 @@ def _make_evaluations(config: Config, spec: StepSpec):
     options = config.evaluation
     evaluated = spec
     if options.inner_lr_factors is not None:
-        evaluated = spec._replace(learner=evaluated_learner(config).make(spec.env))
+        learner = for_platform(evaluated_learner(config).make(spec.env), spec.platform)
+        evaluated = spec._replace(learner=learner)
     learner_measure = make_measure(
         evaluated, deterministic=options.deterministic, **evaluation_sizes(config)
     )

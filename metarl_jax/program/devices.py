@@ -122,7 +122,7 @@ def with_runtime(config: Config, asked: RuntimeConfig | None, say: Callable[[str
     if runtime.platform == trained.platform and not _has(runtime.platform):
         say(
             f"trained with runtime.platform={trained.platform!r}, which is not available here: computing on "
-            f"{jax.default_backend()}"
+            f"{platform_of(RuntimeConfig())}"
         )
         runtime = dataclasses.replace(runtime, platform="auto")
     wanted = runtime.num_devices
@@ -153,13 +153,13 @@ def _has(platform: str) -> bool:
 
 
 def platform_of(runtime: RuntimeConfig) -> str:
-    """Returns the platform of a run, and checks that it is available."""
+    """Returns the platform of the devices of a run, and checks that it is available."""
     wanted = runtime.platform
     if wanted == "auto":
-        return jax.default_backend()
+        return jax.devices()[0].platform
     if not _has(wanted):
         raise UserError(
             f"runtime.platform={wanted!r} was asked for, but JAX finds no such device (it has "
-            f"{jax.default_backend()}): install JAX for it, or choose runtime.platform=auto"
+            f"{jax.devices()[0].platform}): install JAX for it, or choose runtime.platform=auto"
         )
     return wanted

@@ -30,8 +30,10 @@ from metarl_jax.program.segments import LiveTrials
 
 
 class StepSpec(NamedTuple):
-    """The parts and sizes of a meta-step (see `metarl_jax.config.Config` for what the sizes mean)."""
+    """The parts and sizes of a meta-step (see `metarl_jax.config.Config` for what the sizes mean), and the platform
+    that it will run on (`metarl_jax.core.target`)."""
 
+    platform: str
     env: TaskDistribution
     learner: MetaLearner
     outer: Outer

@@ -15,11 +15,12 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import KEY_IMPL, fixed_settings
 from metarl_jax.core.paths import local_path
 from metarl_jax.core.spaces import Discrete, is_space
+from metarl_jax.core.target import ANY
 from metarl_jax.core.types import TrainState
 from metarl_jax.core.version import __version__
 from metarl_jax.core.writing import replacing
 from metarl_jax.envs.base import TaskDistribution, has_action_mask
-from metarl_jax.program.build import Program
+from metarl_jax.program.build import Program, build
 from metarl_jax.program.policy import Policy
 from metarl_jax.runs.restore import LoadedRun
 
@@ -129,7 +130,7 @@ def export_policy(program: Program, state: TrainState, batch: int | None = None)
       UserError: if flatbuffers is not installed.
     """
     check_installed()
-    policy = program.policy(state.replace(meta=jax.device_get(state.meta)))
+    policy = build(program.config, ANY).policy(state.replace(meta=jax.device_get(state.meta)))
     *tried, last = _sizes(program.config, batch)
     reason = None
     with fixed_settings():
