@@ -1,6 +1,7 @@
 """What is made for one platform stays there: programs lowered for CPUs, GPUs and TPUs, none of which need be there."""
 
 import dataclasses
+import json
 import re
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from metarl_jax.analysis.dry_run import dry_run
+from metarl_jax.cli.main import main
 from metarl_jax.core import advantages
 from metarl_jax.core.target import ANY, traced_for
 from metarl_jax.networks.layers import Dense, NarrowDense
@@ -86,3 +88,17 @@ def test_elimination_solves_what_a_factorisation_solves():
     matrix, target = roots @ roots.T + 0.1 * jnp.eye(5), jnp.arange(5.0)
     found = advantages.eliminate_all(matrix, target)
     np.testing.assert_allclose(found, jnp.linalg.solve(matrix, target), rtol=1e-3)
+
+
+def test_operations_of_a_step_are_counted_in_the_lowered_program(capsys):
+    words = ["bench", "rl2", "--env", "grid_navi", "--num-tasks", "4", "--ops"]
+    assert main([*words, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    counts = report["operations_of_a_step"]
+    assert (report["platform"], counts["simulator"]["products"]) == ("gpu", 0)
+    # Encoder, projection and two of the gates, policy and value: as many as the arithmetic needs.
+    assert counts["collect"]["products"] == 6
+    assert 50 < counts["simulator"]["operations"] < counts["collect"]["operations"] < 400
+    assert counts["collect"]["loops"] == 0
+    assert main([*words, "--against", "num-tasks=8"]) == 2
+    assert "leave one of them out" in capsys.readouterr().err

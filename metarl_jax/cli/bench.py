@@ -37,7 +37,12 @@ With `--against` only whole meta-steps are timed, of the preset as given and of 
 
 With `--scale` one field at a time varies, and time and memory of an env-step are shown against it, and drawn:
 
-  metarl bench rl2-bandit --scale num-tasks=8,32,128 --scale num-episodes=1,4 --out scaling.png"""
+  metarl bench rl2-bandit --scale num-tasks=8,32,128 --scale num-episodes=1,4 --out scaling.png
+
+With `--ops` nothing is timed: it counts the operations of one environment step in the lowered
+program, of which a GPU runs a kernel for every few.
+
+  metarl bench rl2-grid-navi --ops --runtime.platform gpu"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +61,9 @@ class BenchOptions(RunOptions):
     """A field that varies alone, and its values: num-tasks=8,32,128. Repeat it for more fields."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Picture of `scale`; scaling.png in the working folder when not given."""
+    ops: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Time nothing: count the operations of one environment step in the program lowered for `--runtime.platform`, which
+    need not be there (`auto`: for a GPU)."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print only JSON on stdout."""
 
@@ -63,6 +71,8 @@ class BenchOptions(RunOptions):
 def main(args: list[str]) -> int:
     """`metarl bench PRESET …`, `metarl bench LEARNER --env ENV …`."""
     options, config = read_run(BenchOptions, "bench", args, HELP)
+    if options.ops:
+        return count_operations(config, options)
     configs = {"as given": config}
     for variant in options.against:
         _, configs[variant] = read_run(
@@ -153,6 +163,34 @@ def print_scaling(report: dict[str, Any]) -> None:
                 "growth: exponent of the time of a meta-step in its env-steps, 1 is linear", columns
             )
         )
+
+
+def count_operations(config: Config, options: BenchOptions) -> int:
+    """`metarl bench … --ops`."""
+    if options.scale:
+        raise UserError(
+            f"scale={' '.join(options.scale)!r} times programs, and --ops times nothing: give one of the two"
+        )
+    if options.against:
+        raise UserError(
+            f"against={' '.join(options.against)!r} compares times, and --ops times nothing: leave one of them out"
+        )
+    from metarl_jax.analysis.step_operations import step_operations
+
+    platform = config.runtime.platform
+    report = step_operations(config, "gpu" if platform == "auto" else platform)
+    if options.json:
+        print(json.dumps(report, indent=2))
+        return 0
+    counts = report["operations_of_a_step"]
+    columns = [Column("", list(counts), is_text=True)]
+    for name in ("operations", "products", "moves", "loops"):
+        columns.append(Column(name, [f"{found[name]:,}" for found in counts.values()]))
+    title = (
+        f"{report['preset']} lowered for {report['platform']}: operations of one environment step"
+    )
+    show(Table(title, columns))
+    return 0
 
 
 def variant_flags(variant: str) -> list[str]:

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.spaces import ObservationSpace, flatten
+from metarl_jax.core.target import is_for_cpu
 from metarl_jax.core.trees import join_leading, split_leading, standardize
 from metarl_jax.core.types import Array, Transition, Trial
 from metarl_jax.core.validation import bounded
@@ -212,6 +213,8 @@ def solve_positive_definite(matrix: Array, target: Array) -> Array:
     which XLA:CPU spreads over the threads that its devices run on: two devices that do so at once can wait for ever.
     There it is done by elimination.
     """
+    if is_for_cpu():
+        return eliminate_all(matrix, target)
     return jax.lax.platform_dependent(matrix, target, cpu=eliminate_all, default=jnp.linalg.solve)
 
 

@@ -11,7 +11,6 @@ import jax
 from metarl_jax.core.advantages import AdvantageConfig
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.registry import Named
-from metarl_jax.core.target import traced_for
 from metarl_jax.core.types import (
     Array,
     InnerState,
@@ -252,12 +251,6 @@ def unroll(
     else:
         inner_state, out = jax.lax.scan(step, inner_state, timesteps)
     return out.with_mask(timesteps.action_mask), inner_state
-
-
-def for_platform(learner: MetaLearner, platform: str) -> MetaLearner:
-    """Returns the learner with all of its functions traced for a platform (`metarl_jax.core.target`)."""
-    functions = {name: f for name, f in learner._asdict().items() if callable(f)}
-    return learner._replace(**{name: traced_for(platform, f) for name, f in functions.items()})
 
 
 def rematerialized(learner: MetaLearner) -> MetaLearner:

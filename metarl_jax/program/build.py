@@ -10,6 +10,7 @@ from metarl_jax.core.advantages import make_estimator
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import as_fixed_key, under_fixed_settings
 from metarl_jax.core.spaces import Discrete, encoded_action_size, flat_size
+from metarl_jax.core.target import all_traced_for
 from metarl_jax.core.task_axis import TaskAxis, make_task_axis
 from metarl_jax.core.types import (
     Array,
@@ -20,7 +21,7 @@ from metarl_jax.core.types import (
 )
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.told_task import as_observed
-from metarl_jax.learners.base import MetaLearner, for_platform
+from metarl_jax.learners.base import MetaLearner
 from metarl_jax.outer.base import Outer
 from metarl_jax.program.devices import (
     CACHED_BYTES,
@@ -106,18 +107,19 @@ def make_spec(config: Config, platform: str | None = None) -> StepSpec:
     axis = make_task_axis(select_devices(config))
     env = as_observed(config.env)
     platform = platform or platform_of(config.runtime)
-    learner = for_platform(config.learner.make(env), platform)
+    learner = all_traced_for(platform, config.learner.make(env))
+    advantages = make_estimator(
+        config.advantage,
+        env.observation_space,
+        horizon_is_task=env.horizon_is_task,
+        by_steps=config.num_steps is not None,
+    )
     spec = StepSpec(
         platform=platform,
         env=env,
         learner=learner,
         outer=config.outer.make(config.num_meta_steps, learner.parameter_groups),
-        advantages=make_estimator(
-            config.advantage,
-            env.observation_space,
-            horizon_is_task=env.horizon_is_task,
-            by_steps=config.num_steps is not None,
-        ),
+        advantages=all_traced_for(platform, advantages),
         axis=axis,
         num_meta_steps=config.num_meta_steps,
         num_tasks=config.num_tasks,
@@ -216,7 +218,7 @@ def _make_evaluations(config: Config, spec: StepSpec):
     options = config.evaluation
     evaluated = spec
     if options.inner_lr_factors is not None:
-        learner = for_platform(evaluated_learner(config).make(spec.env), spec.platform)
+        learner = all_traced_for(spec.platform, evaluated_learner(config).make(spec.env))
         evaluated = spec._replace(learner=learner)
     learner_measure = make_measure(
         evaluated, deterministic=options.deterministic, **evaluation_sizes(config)
