@@ -27,6 +27,8 @@ LEARNERS = {
 
 BLOCKS = re.compile(r"tensor<(\d+x)*2x194x\d+xf32>")
 """The 388 steps of a round of 4 episodes, as two blocks of rows."""
+UNCUT = re.compile(r"dot_general [^\n]*\(tensor<388x\d+xf32>, tensor<\d+x\d+xf32>\) ->")
+"""Those steps, uncut, of a single task."""
 VECTOR_HEAD = re.compile(r"dot_general [^\n]*, tensor<([24]x)?13xf32>\) ->")
 """A product of 13 features, of tasks or of all, with the weights of a single output."""
 
@@ -47,6 +49,7 @@ def test_what_a_cpu_runs_faster_is_lowered_for_no_other_platform(small_config, l
     config, (report, text) = lowered(small_config, learner, platform)
     is_cpu, is_gradient = platform == "cpu", learner == "maml"
     assert bool(BLOCKS.search(text)) == (is_cpu and is_gradient)
+    assert not (is_cpu and UNCUT.search(text))
     assert bool(VECTOR_HEAD.search(text)) == is_cpu
     assert report["tasks"]["update_block"] == (1 if is_cpu and is_gradient else 4)
     assert report["tasks"]["collect_block"] == 4

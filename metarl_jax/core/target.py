@@ -1,8 +1,8 @@
 """The platform that a program is traced for.
 
 Some computations have a form that only XLA:CPU runs faster. A program knows its platform from the devices of its run
-(`metarl_jax.program.build.make_spec`) and traces its learner and its advantages for it; whoever has two forms asks
-`is_for_cpu`. Outside of a program nothing is known of the platform, and the plain form is traced.
+(`metarl_jax.program.build.make_spec`) and traces its parts for it; whoever has two forms asks `is_for_cpu`. Outside of
+a program nothing is known of the platform, and the plain form is traced.
 """
 
 from collections.abc import Callable

@@ -108,6 +108,8 @@ def make_spec(config: Config, platform: str | None = None) -> StepSpec:
     env = as_observed(config.env)
     platform = platform or platform_of(config.runtime)
     learner = all_traced_for(platform, config.learner.make(env))
+    # Its update too: derivatives that a learner defines are traced where they are asked for.
+    outer = config.outer.make(config.num_meta_steps, learner.parameter_groups)
     advantages = make_estimator(
         config.advantage,
         env.observation_space,
@@ -118,7 +120,7 @@ def make_spec(config: Config, platform: str | None = None) -> StepSpec:
         platform=platform,
         env=env,
         learner=learner,
-        outer=config.outer.make(config.num_meta_steps, learner.parameter_groups),
+        outer=all_traced_for(platform, outer),
         advantages=all_traced_for(platform, advantages),
         axis=axis,
         num_meta_steps=config.num_meta_steps,
