@@ -1,8 +1,8 @@
 """MAML on robots that differ in goal, speed, direction or body, at a size for a CPU.
 
-Held-out return after 0, 1, 2 gradient steps, one seed, one core of an AMD EPYC beside other work, 12 to 20 minutes each;
-95% intervals over tasks in brackets. The gain is of the last over the first of these rounds, in the same task. Told is
-the same training with `--env.told-task`. One seed is an anecdote.
+Held-out return after 0, 1, 2 gradient steps, one seed, one core of an AMD EPYC beside other work, 12 to 20 minutes
+each; 95% intervals over tasks in brackets. The gain is of the last over the first of these rounds, in the same task.
+Told is the same training with `--env.told-task`. One seed is an anecdote.
 
   metarl train maml-ant-goal-small --run-dir runs/mine
   metarl train maml-ant-goal-small --env.told-task --run-dir runs/told
