@@ -165,7 +165,7 @@ def test_a_value_error_of_a_part_is_a_message_for_the_user(part, monkeypatch):
         raise ValueError(f"{part}.size=3: choose 4")
 
     monkeypatch.setattr(type(getattr(config, part)), "validate", refuse)
-    with pytest.raises(configs.UserError, match=f"{part}.size=3: choose 4"):
+    with pytest.raises(UserError, match=f"{part}.size=3: choose 4"):
         configs.validate(config)
 
 
