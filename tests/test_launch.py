@@ -37,7 +37,7 @@ def test_parameters_of_jobs_are_parsed():
 def test_what_cannot_work_is_told_in_a_line(tmp_path, monkeypatch):
     path = joined(tmp_path / "search")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(UserError, match=r"launcher='slurm'.*srun.*choose another launcher"):
+    with pytest.raises(UserError, match=r"launcher='slurm'.*srun.*choose launcher='local'"):
         launch(path, "slurm", 1, {}, Silent())
     with pytest.raises(UserError, match=r"launcher='local'.*nonsense"):
         launch(path, "local", 1, {"nonsense": 1}, Silent())

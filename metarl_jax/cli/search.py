@@ -17,7 +17,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path
 from metarl_jax.core.validation import bounded, check_fields
 from metarl_jax.searches.folder import Pruner, Sampler, Search, is_search, open_existing
-from metarl_jax.searches.launch import Launcher, launch, parse_job_options, require_submitit
+from metarl_jax.searches.launch import Launcher, check_launcher, launch, parse_job_options
 from metarl_jax.searches.space import parse_assignments
 from metarl_jax.searches.storage import find_folder
 
@@ -146,7 +146,7 @@ def _job_parameters(options: JobOptions) -> dict[str, Any] | None:
                     "'slurm'"
                 )
         return None
-    require_submitit()
+    check_launcher(options.launcher)
     return parse_job_options(options.job)
 
 

@@ -1,5 +1,6 @@
 """Workers of a search as jobs of a cluster: `metarl search … --launcher slurm --workers N`, by submitit."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -26,8 +27,12 @@ SECONDS_BETWEEN_LOOKS = 1.0
 """How often it is looked whether the jobs of a local launcher have ended."""
 
 
-def require_submitit() -> None:
-    """Raises `UserError` with the command that installs submitit, if it cannot be imported."""
+def check_launcher(launcher: Launcher) -> None:
+    """Checks, before anything is made, that jobs can be started.
+
+    Raises:
+      UserError: with the command that installs submitit if it cannot be imported, or without the commands of SLURM.
+    """
     try:
         import submitit  # noqa: F401
     except ImportError as error:
@@ -35,6 +40,11 @@ def require_submitit() -> None:
             f"--launcher needs the library submitit, which cannot be imported ({error}): install it with "
             "pip install 'metarl_jax[slurm]'"
         ) from error
+    if launcher == "slurm" and shutil.which("srun") is None:
+        raise UserError(
+            "launcher='slurm' needs the command srun, which is not here: start the search on a login node of the "
+            "cluster, or choose launcher='local'"
+        )
 
 
 def parse_job_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -86,7 +96,7 @@ def launch(
 def _submit(
     run_dir: Path, launcher: Launcher, num_workers: int, parameters: Mapping[str, Any]
 ) -> "list[submitit.Job[int]]":
-    require_submitit()
+    check_launcher(launcher)
     import submitit
 
     try:
