@@ -249,10 +249,16 @@ PRESETS = {
         ),
     },
     "ant_goal": {
-        "maml-ant-goal-small": ("maml_robots:ANT_GOAL", "MAML, at a size for a CPU"),
+        "maml-ant-goal-small": (
+            "maml_robots:ANT_GOAL",
+            "MAML, on a CPU: 102 to 128 in two steps, 181 when told the goal",
+        ),
     },
     "ant_vel": {
-        "maml-ant-vel-small": ("maml_robots:ANT_VEL", "MAML, at a size for a CPU"),
+        "maml-ant-vel-small": (
+            "maml_robots:ANT_VEL",
+            "MAML, on a CPU: 8 to 17 in one step, 46 when told the speed",
+        ),
     },
     "humanoid_dir": {
         "maml-humanoid-dir-small": (
@@ -261,10 +267,16 @@ PRESETS = {
         ),
     },
     "walker2d_params": {
-        "maml-walker2d-params-small": ("maml_robots:WALKER", "MAML, at a size for a CPU"),
+        "maml-walker2d-params-small": (
+            "maml_robots:WALKER",
+            "MAML, on a CPU: 154 to 169 in two steps",
+        ),
     },
     "hopper_params": {
-        "maml-hopper-params-small": ("maml_robots:HOPPER", "MAML, at a size for a CPU"),
+        "maml-hopper-params-small": (
+            "maml_robots:HOPPER",
+            "MAML, on a CPU: 223 to 231 in one step",
+        ),
     },
     "gymnax": {
         "rl2-cart-pole": (
