@@ -100,8 +100,15 @@ def test_what_is_listed_of_an_environment_is_so(env):
                 default_config(learner, env)
 
 
+TAKE_LONG = {
+    "craftax",
+    *(x for x in envs.names() if envs.registry.entry(x).group == envs.ROBOTS),
+} - {"half_cheetah_vel", "hopper_params"}
+"""Environments whose programs take long to trace. Robots differ in their bodies alone: two of them stand for all."""
+
+
 @pytest.mark.parametrize(
-    "env", [pytest.param(x, marks=pytest.mark.slow) if x == "craftax" else x for x in envs.names()]
+    "env", [pytest.param(x, marks=pytest.mark.slow) if x in TAKE_LONG else x for x in envs.names()]
 )
 def test_every_pair_is_traced(env):
     for learner in learners.names():

@@ -324,7 +324,7 @@ def test_a_sweep_in_several_processes_is_refused(monkeypatch, capsys):
 
 
 def test_devices_are_taken_from_every_process_alike(monkeypatch):
-    devices = [SimpleNamespace(id=i, process_index=i % 2) for i in range(8)]
+    devices = [SimpleNamespace(id=i, process_index=i % 2, platform="cpu") for i in range(8)]
     monkeypatch.setattr(jax, "devices", lambda platform=None: devices)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
 
