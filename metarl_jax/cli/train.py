@@ -107,9 +107,8 @@ def train(args: list[str]) -> int:
         return dry_run.dry_run(config, options)
     name = folder_name(config)
     if options.seeds > 1:
-        _check_alone(options.distributed)
+        _check_sweep(options)
         name = f"{name}-seeds{config.seed}-{config.seed + options.seeds - 1}"
-        _check_single(options.debug_nans)
         sweep = Sweep(config, num_seeds=options.seeds)
         return run_sweep(sweep, options.run_dir, name, options.profile)
     start_backend(config.runtime.platform, options.distributed)
@@ -154,7 +153,7 @@ def resume(args: list[str]) -> int:
     )
     is_sweep = folder.is_sweep(run_dir)
     if is_sweep:
-        _check_alone(options.distributed)
+        _check_sweep(options)
     start_backend(options.runtime.platform, ALONE if is_sweep else options.distributed)
     keep_programs(options.runtime.compilation_cache)
     asked: dict[str, Any] = {
@@ -166,7 +165,6 @@ def resume(args: list[str]) -> int:
     if is_sweep:
         from metarl_jax.sweeps.train import resume_sweep
 
-        _check_single(options.debug_nans)
         resume_sweep(run_dir, **asked)
         return 0
 
@@ -176,19 +174,17 @@ def resume(args: list[str]) -> int:
     return 0
 
 
-def _check_alone(options: DistributedOptions) -> None:
-    """Raises `UserError` if a sweep was asked for in several processes."""
-    count = detected() if options.num_processes is None else options.num_processes
+def _check_sweep(options: TrainOptions | ResumeOptions) -> None:
+    """Raises `UserError` if a sweep is asked for what a single run alone can do: several processes, or the operation
+    that gives the first nan."""
+    distributed = options.distributed
+    count = detected() if distributed.num_processes is None else distributed.num_processes
     if count > 1:
         raise UserError(
             f"distributed.num-processes={count}: a sweep trains in one process: start only one, with "
             "--distributed.num-processes 1, or train each seed as a run of its own"
         )
-
-
-def _check_single(debug_nans: bool) -> None:
-    """Raises `UserError` if a sweep is asked for the operation that gives the first nan."""
-    if debug_nans:
+    if options.debug_nans:
         raise UserError("debug_nans is for a single run: train the member with the nan alone")
 
 
