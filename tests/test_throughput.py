@@ -39,7 +39,7 @@ def test_the_simulator_alone_simulates_every_trial(small_config):
 
     for index, key in enumerate(jax.random.split(trial_key, config.num_tasks)):
         trial = collect(tasks[index], key)
-        expected["env_steps"] += float(trial.rollout.timestep.valid.sum())
+        expected["env_steps"] += trial.rollout.timestep.valid.size
         expected["reward"] += float(trial.rollout.reward.sum())
         expected["observation"] += float(trial.rollout.timestep.observation.sum())
     for name, value in expected.items():
@@ -53,6 +53,7 @@ def test_where_the_time_of_maml_goes(small_config):
     ratio, step = report["ratio"], report["meta_step_env_steps_per_second"]
     assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
     assert 0 < step["min"] <= step["max"]
+    assert report["valid_share"]["median"] == 1.0
     parts = report["where_the_time_goes"]
     assert list(parts) == ["simulating", "acting and recording", "adapting", "updating"]
     assert parts["adapting"]["median"] != 0.0

@@ -3,8 +3,9 @@
   python experiments/tables/families_throughput.py
   python experiments/tables/families_throughput.py ant_dir half_cheetah_vel
 
-Robots are measured with MAML, 20 tasks of two rounds of ten episodes; the others with the defaults of RL². Prints the
-rows of a Markdown table.
+Robots are measured with MAML, 20 tasks of two rounds of ten episodes; the others with the defaults of RL². The
+simulator's rate counts all steps that it computes, that of the meta-step the valid ones; the ratio is that of the
+times. Prints the rows of a Markdown table.
 """
 
 import argparse
@@ -28,9 +29,10 @@ def main(args: list[str] | None = None) -> None:
     given = parser.parse_args(args)
     start_backend()
     print(
-        "| family | batch | simulator, env-steps/s | meta-step, env-steps/s | ratio | compile, s |"
+        "| family | batch | simulator, env-steps/s | meta-step, env-steps/s | valid | ratio |"
+        " compile, s |"
     )
-    print("|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|")
     for name in given.families:
         try:
             report = measure(config_of(name), repeats=given.repeats, progress=lambda _: None)
@@ -58,6 +60,7 @@ def _row(name: str, report: dict) -> str:
         f"{batch} × {sizes['episode_length']}",
         f"{report['simulator_env_steps_per_second']['median']:,.0f}",
         f"{report['meta_step_env_steps_per_second']['median']:,.0f}",
+        f"{report['valid_share']['median']:.0%}",
         f"{report['ratio']['median']:.0%}",
         f"{seconds['simulator']:.0f} + {seconds['meta-step']:.0f}",
     ]

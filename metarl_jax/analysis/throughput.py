@@ -35,8 +35,9 @@ def measure(
       progress: receives a description of the current activity.
 
     Returns:
-      The content of `metarl bench --json`: rates in env-steps/s of valid steps, times in s, memory in
-      bytes.
+      The content of `metarl bench --json`: rates in env-steps/s, of all steps for the simulator and of valid steps for
+      the meta-step; `valid_share`, of the steps of a meta-step; `ratio`, the time of the simulator over that of the
+      meta-step, which computes as many steps; times in s, memory in bytes.
 
     Raises:
       UserError: for a bad configuration, naming the field.
@@ -47,14 +48,17 @@ def measure(
     programs = compile_all(spec, devices, config.seed, progress)
     calls = {name: steps or _calibrate(program) for name, program in programs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in programs}
-    rates: dict[str, list[float]] = {name: [] for name in programs}
+    env_steps: dict[str, list[float]] = {name: [] for name in programs}
     for repeat in range(repeats):
         progress(f"measuring, {repeat + 1} of {repeats}")
         for name, program in programs.items():
-            passed, env_steps = _time(program.call, calls[name])
+            passed, steps_of_calls = _time(program.call, calls[name])
             seconds[name].append(passed / calls[name])
-            rates[name].append(env_steps / passed)
-    simulator_rates, step_rates = rates["simulator"], rates["meta-step"]
+            env_steps[name].append(steps_of_calls / calls[name])
+
+    def divided(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
+        return _spread([a / b for a, b in zip(above, below, strict=True)])
+
     return {
         "preset": config.name,
         "device": machine.specification(devices),
@@ -68,9 +72,10 @@ def measure(
         "repeats": repeats,
         "calls_per_measurement": calls,
         "compile_seconds": {name: program.compile_seconds for name, program in programs.items()},
-        "simulator_env_steps_per_second": _spread(simulator_rates),
-        "meta_step_env_steps_per_second": _spread(step_rates),
-        "ratio": _spread([a / b for a, b in zip(step_rates, simulator_rates, strict=True)]),
+        "simulator_env_steps_per_second": divided(env_steps["simulator"], seconds["simulator"]),
+        "meta_step_env_steps_per_second": divided(env_steps["meta-step"], seconds["meta-step"]),
+        "ratio": divided(seconds["simulator"], seconds["meta-step"]),
+        "valid_share": divided(env_steps["meta-step"], env_steps["simulator"]),
         "meta_step_seconds": _spread(seconds["meta-step"]),
         "where_the_time_goes": _parts(seconds),
         "peak_memory": {

@@ -33,7 +33,8 @@ class Compiled(NamedTuple):
 
 def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
     """Returns the simulator alone: the trials of a meta-step under random actions. It returns sums of rewards and
-    observations, so that the compiler cannot remove the simulation.
+    observations, so that the compiler cannot remove the simulation. Its `env_steps` are all that it computes, those
+    after the end of an episode too: under random actions a robot falls at once, and steps at the same cost.
     """
     spec = control_spec(spec, "random")
     advantages = make_estimator(PLAIN_RETURNS)
@@ -56,7 +57,7 @@ def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
         timestep = trial.rollout.timestep
         observed = [x.sum(dtype=jnp.float32) for x in jax.tree.leaves(timestep.observation)]
         return {
-            "env_steps": timestep.valid.sum(dtype=jnp.int32),
+            "env_steps": jnp.int32(timestep.valid.size),
             "reward": trial.rollout.reward.sum(),
             "observation": jnp.stack(observed).sum(),
         }

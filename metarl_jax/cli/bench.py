@@ -257,6 +257,8 @@ def _throughput_table(report: dict[str, Any]) -> Table:
         "whole meta-step": ("meta_step_env_steps_per_second", "{:,.0f}"),
         "ratio": ("ratio", "{:.1%}"),
     }
+    if report["valid_share"]["median"] < 1:
+        rows |= {"valid share of its steps": ("valid_share", "{:.1%}")}
     columns = [Column("", list(rows), is_text=True)]
     for name in ("median", "min", "max"):
         cells = [style.format(report[field][name]) for field, style in rows.values()]
