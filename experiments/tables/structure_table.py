@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from metarl_jax import experiments
 from metarl_jax.config import Config
-from metarl_jax.core.errors import UserError
 from metarl_jax.core.paths import local_path
+from metarl_jax.experiments.tables.trained_sweeps import train_once
 
 
 class Entry(NamedTuple):
@@ -131,27 +131,6 @@ PROBLEMS: dict[str, dict[str, Protocol]] = {
 code. The multitask presets are as large as the tuned hypernetworks."""
 
 
-def train_sweep(config: Config, run_dir: Path, num_seeds: int) -> None:
-    """Trains the seeds of a preset as one sweep, unless already trained.
-
-    Raises:
-      UserError: if something else was trained in this folder.
-    """
-    from metarl_jax.sweeps import train
-    from metarl_jax.sweeps.folder import open_existing
-    from metarl_jax.sweeps.sweep import Sweep
-
-    sweep = Sweep(config, num_seeds=num_seeds)
-    if not run_dir.exists():
-        train.train_sweep(sweep, run_dir)
-        return
-    _, found = open_existing(run_dir)
-    if found != sweep:
-        raise UserError(f"{run_dir} holds a sweep with other settings: give another --root")
-    if not (run_dir / "results.json").exists():
-        train.resume_sweep(run_dir)
-
-
 def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -169,7 +148,7 @@ def main(args: list[str]) -> None:
         for protocol in PROBLEMS[problem].values():
             for entry in protocol.entries:
                 config = entry.config(protocol.num_meta_steps)
-                train_sweep(config, options.root / entry.name, options.seeds)
+                train_once(config, options.root / entry.name, options.seeds)
     for problem in options.problems:
         for name, protocol in PROBLEMS[problem].items():
             print(f"\n{problem}, {name}\n")
