@@ -234,94 +234,6 @@ class TaskDistribution(Named):
         """Raises `UserError` (field, value, remedy) for options that cannot work."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Wrapper(TaskDistribution):
-    """A task distribution that forwards everything to `env`; the base of classes that change parts of another
-    distribution."""
-
-    name = "wrapper"
-    splits = SPLITS
-    forwarded: ClassVar[tuple[str, ...]] = ()
-    """Overridden methods that a subclass merely forwards: they count as defined only if `env` defines them."""
-
-    env: TaskDistribution
-
-    @property
-    def encoder(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.env.encoder
-
-    @property
-    def horizon_is_task(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.env.horizon_is_task
-
-    @property
-    def num_skills(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.env.num_skills
-
-    @property
-    def note(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.env.note
-
-    @property
-    def episode_length(self) -> int:
-        return self.env.episode_length
-
-    @property
-    def observation_space(self) -> ObservationSpace:
-        return self.env.observation_space
-
-    @property
-    def action_space(self) -> ActionSpace:
-        return self.env.action_space
-
-    def at(self, step: int | jax.Array) -> "TaskDistribution":
-        return dataclasses.replace(self, env=self.env.at(step))
-
-    def sample(self, key: jax.Array, split: str = "train") -> Task:
-        return self.env.sample(key, split)
-
-    def reset(self, task: Task, key: jax.Array) -> EnvState:
-        return self.env.reset(task, key)
-
-    def step(self, task: Task, state: EnvState, action: jax.Array) -> EnvState:
-        return self.env.step(task, state, action)
-
-    def action_mask(self, task: Task, state: EnvState) -> jax.Array | None:
-        return self.env.action_mask(task, state)
-
-    def action_features(self, observation: Observation) -> jax.Array | None:
-        return self.env.action_features(observation)
-
-    def skill(self, task: Task) -> jax.Array:
-        return self.env.skill(task)
-
-    def render(self, task: Task, states: EnvState) -> Scene | None:
-        return self.env.render(task, states)
-
-    def render_trial(
-        self, task: Task, states: EnvState, actions: np.ndarray, rewards: np.ndarray
-    ) -> Scene | None:
-        return self.env.render_trial(task, states, actions, rewards)
-
-    def oracle_observation(self, task: Task) -> jax.Array:
-        return self.env.oracle_observation(task)
-
-    def oracle_action(self, task: Task, observation: Observation) -> jax.Array | None:
-        return self.env.oracle_action(task, observation)
-
-    def regret(self, task: Task) -> "Regret | None":
-        return self.env.regret(task)
-
-    def bayes_optimal_value(self, num_rounds: int) -> np.ndarray | None:
-        return self.env.bayes_optimal_value(num_rounds)
-
-    def compiler_options(self, platform: str) -> dict[str, Any]:
-        return self.env.compiler_options(platform)
-
-    def validate(self) -> None:
-        self.env.validate()
-
-
 @functools.lru_cache(maxsize=64)
 def _abstract_state(env: TaskDistribution) -> EnvState:
     """Returns shapes and types of the states of an environment; cached, because tracing `reset` may take seconds."""
@@ -338,47 +250,8 @@ def _abstract_state(env: TaskDistribution) -> EnvState:
     return state
 
 
-def draws_itself(env: TaskDistribution) -> bool:
-    """Whether the class defines `render` or `render_trial`."""
-    return _defines(env, "render") or draws_trials(env)
-
-
-def draws_trials(env: TaskDistribution) -> bool:
-    """Whether the class defines `render_trial`, so that a picture is of a whole trial."""
-    return _defines(env, "render_trial")
-
-
 def check_split(distribution: TaskDistribution, split: str) -> None:
     """Raises `UserError` where the distribution has no such split."""
     if split not in distribution.splits:
         known = ", ".join(distribution.splits)
         raise UserError(f"split={split!r} is unknown to {distribution.name}: choose one of {known}")
-
-
-def knows_regret(env: TaskDistribution) -> bool:
-    """Whether the class defines `regret`, so that `advantage.training_reward` may be `regret`."""
-    return _defines(env, "regret")
-
-
-def has_oracle(env: TaskDistribution) -> bool:
-    """Whether the class defines `oracle_action`, a good policy that is given the task."""
-    return _defines(env, "oracle_action")
-
-
-def has_action_mask(env: TaskDistribution) -> bool:
-    """Whether the class defines `action_mask`."""
-    return _defines(env, "action_mask")
-
-
-def has_action_features(env: TaskDistribution) -> bool:
-    """Whether observations say something of each action."""
-    return _defines(env, "action_features")
-
-
-def _defines(env: TaskDistribution, method: str) -> bool:
-    """Whether the class of an environment, or of one that it wraps, defines an optional method."""
-    bases = getattr(TaskDistribution, method), getattr(Wrapper, method)
-    is_own = getattr(type(env), method) not in bases
-    if isinstance(env, Wrapper) and (not is_own or method in env.forwarded):
-        return _defines(env.env, method)
-    return is_own

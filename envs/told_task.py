@@ -10,7 +10,8 @@ import numpy as np
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.scenes import Scene
 from metarl_jax.core.spaces import Array, Observation, ObservationSpace
-from metarl_jax.envs.base import EnvState, Regret, Task, TaskDistribution, Wrapper
+from metarl_jax.envs.base import EnvState, Regret, Task, TaskDistribution
+from metarl_jax.envs.wrapper import Wrapper
 
 
 def as_observed(env: TaskDistribution) -> TaskDistribution:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from metarl_jax.core.spaces import Box, Discrete
     from metarl_jax.core.types import MetaState, PolicyOut, TimeStep, Transition, Trial
     from metarl_jax.defaults import default_config
-    from metarl_jax.envs.base import EnvState, TaskDistribution, Wrapper
+    from metarl_jax.envs.base import EnvState, TaskDistribution
+    from metarl_jax.envs.wrapper import Wrapper
     from metarl_jax.learners.base import LearnerConfig, MetaLearner
     from metarl_jax.outer.base import MetaBatch, Outer, OuterConfig
     from metarl_jax.program.build import Program, build
@@ -126,7 +127,7 @@ _SOURCES = {
     "Transition": "metarl_jax.core.types:Transition",
     "Trial": "metarl_jax.core.types:Trial",
     "UserError": "metarl_jax.core.errors:UserError",
-    "Wrapper": "metarl_jax.envs.base:Wrapper",
+    "Wrapper": "metarl_jax.envs.wrapper:Wrapper",
     "build": "metarl_jax.program.build:build",
     "default_config": "metarl_jax.defaults:default_config",
     "evaluate": "metarl_jax.runs.evaluate:evaluate_run",

@@ -10,8 +10,8 @@ from metarl_jax import experiments
 from metarl_jax.cli.run_options import read_run
 from metarl_jax.cli.train import TRAIN_HELP, TrainOptions
 from metarl_jax.defaults import default_config
-from metarl_jax.envs.base import Wrapper
 from metarl_jax.envs.grid_navi import GridNavi
+from metarl_jax.envs.wrapper import Wrapper
 from metarl_jax.runs.card import command, write_card
 from metarl_jax.runs.folder import RunFolder
 

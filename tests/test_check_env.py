@@ -12,8 +12,9 @@ import pytest
 from metarl_jax import envs
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import Array, Box, Discrete, Integers
-from metarl_jax.envs.base import EnvState, TaskDistribution, Wrapper
+from metarl_jax.envs.base import EnvState, TaskDistribution
 from metarl_jax.envs.contract import canonical
+from metarl_jax.envs.wrapper import Wrapper
 from metarl_jax.program.checks import check_env
 
 BRAX = ("half_cheetah_dir", "half_cheetah_vel", "ant_dir", "hopper_ensemble")

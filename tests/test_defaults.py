@@ -13,7 +13,7 @@ from metarl_jax.config import EvaluationConfig, RuntimeConfig
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.defaults import default_config
-from metarl_jax.envs.base import Wrapper
+from metarl_jax.envs.wrapper import Wrapper
 
 COVERING = [
     ("anil", "random_mdp"),

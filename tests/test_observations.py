@@ -16,7 +16,9 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.normalize import normalize_floats
 from metarl_jax.core.spaces import Array, Discrete, Integers, flat_size, flatten, space_of
 from metarl_jax.defaults import default_config
-from metarl_jax.envs.base import EnvState, TaskDistribution, Wrapper, has_oracle, knows_regret
+from metarl_jax.envs.base import EnvState, TaskDistribution
+from metarl_jax.envs.optional import has_oracle, knows_regret
+from metarl_jax.envs.wrapper import Wrapper
 from metarl_jax.networks.encoders import make_encoder
 from metarl_jax.program.build import build, make_spec
 from metarl_jax.program.replay import replay_trial

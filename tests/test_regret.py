@@ -12,7 +12,7 @@ from metarl_jax.analysis.exact_gradients import exact_return
 from metarl_jax.core.advantages import AdvantageConfig, make_estimator
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.types import MetaState
-from metarl_jax.envs.base import has_oracle, knows_regret
+from metarl_jax.envs.optional import has_oracle, knows_regret
 from metarl_jax.envs.tabular.planning import optimal_action_values
 from metarl_jax.program.rollout import collect_trial
 

@@ -19,7 +19,6 @@ from metarl_jax.cli.main import main
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.scenes import Circle, Line, Rectangle, Scene, Text
 from metarl_jax.envs import drawings
-from metarl_jax.envs.base import draws_itself, draws_trials
 from metarl_jax.envs.brax.drawing import (
     draw_robot,
     mark_heading,
@@ -28,6 +27,7 @@ from metarl_jax.envs.brax.drawing import (
     project,
     rotate,
 )
+from metarl_jax.envs.optional import draws_itself, draws_trials
 from metarl_jax.viewer.animation import WRITERS, draw_frames
 from metarl_jax.viewer.episodes import Episode, _some_of, check_drawn, record
 from metarl_jax.viewer.page import make_page

@@ -18,7 +18,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import flat_size
 from metarl_jax.core.statistics import relative_returns
 from metarl_jax.defaults import default_config
-from metarl_jax.envs.base import has_oracle, knows_regret
+from metarl_jax.envs.optional import has_oracle, knows_regret
 from metarl_jax.envs.told_task import ToldTask, as_observed, untold
 from metarl_jax.learners.rl2 import RL2
 from metarl_jax.runs.told import check_told

@@ -13,8 +13,10 @@ from metarl_jax.core.distributions import Categorical, Uniform
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.types import PolicyOut
-from metarl_jax.envs.base import EnvState, TaskDistribution, Wrapper, has_oracle
+from metarl_jax.envs.base import EnvState, TaskDistribution
+from metarl_jax.envs.optional import has_oracle
 from metarl_jax.envs.told_task import untold
+from metarl_jax.envs.wrapper import Wrapper
 from metarl_jax.learners.base import MetaLearner
 from metarl_jax.program.step import StepSpec
 

@@ -23,7 +23,8 @@ from metarl_jax.core.types import (
     Transition,
     Trial,
 )
-from metarl_jax.envs.base import TaskDistribution, knows_regret
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.envs.optional import knows_regret
 from metarl_jax.networks.encoders import make_encoder
 
 Described = dict[str, Array]

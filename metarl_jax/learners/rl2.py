@@ -10,7 +10,8 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.trees import padded_mean
 from metarl_jax.core.types import Array, Memory, MetaParams, Metrics, PolicyOut, Trial
 from metarl_jax.core.validation import bounded, is_off
-from metarl_jax.envs.base import TaskDistribution, has_action_features
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.envs.optional import has_action_features
 from metarl_jax.envs.told_task import task_size
 from metarl_jax.learners.base import MetaLearner, Setup
 from metarl_jax.learners.sequence import SequenceLearner

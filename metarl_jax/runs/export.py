@@ -19,7 +19,8 @@ from metarl_jax.core.target import ANY
 from metarl_jax.core.types import TrainState
 from metarl_jax.core.version import __version__
 from metarl_jax.core.writing import replacing
-from metarl_jax.envs.base import TaskDistribution, has_action_mask
+from metarl_jax.envs.base import TaskDistribution
+from metarl_jax.envs.optional import has_action_mask
 from metarl_jax.program.build import Program, build
 from metarl_jax.program.policy import Policy
 from metarl_jax.runs.restore import LoadedRun

@@ -11,7 +11,7 @@ from metarl_jax.config import Config, Which, evaluated_learner
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.statistics import is_broken, summarize
 from metarl_jax.core.types import TrainState
-from metarl_jax.envs.base import has_oracle
+from metarl_jax.envs.optional import has_oracle
 from metarl_jax.program.evaluation import RETURN
 from metarl_jax.runs import checkpoint as checkpointing
 from metarl_jax.runs.checkpoint import DamagedCheckpointError, step_of

@@ -15,7 +15,7 @@ from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.scenes import Scene
 from metarl_jax.core.trees import join_leading
 from metarl_jax.core.types import Array, PyTree, TrainState, Trial
-from metarl_jax.envs.base import draws_itself, draws_trials
+from metarl_jax.envs.optional import draws_itself, draws_trials
 from metarl_jax.program.build import Program, evaluation_sizes
 from metarl_jax.program.step import keys_by_index
 

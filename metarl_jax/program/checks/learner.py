@@ -16,8 +16,9 @@ from metarl_jax.core.jax_settings import make_key, under_fixed_settings
 from metarl_jax.core.spaces import Discrete
 from metarl_jax.core.types import PolicyOut, Transition, Trial
 from metarl_jax.core.validation import check_fields
-from metarl_jax.envs.base import TaskDistribution, has_action_mask
+from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.contract import arrays, check_properties
+from metarl_jax.envs.optional import has_action_mask
 from metarl_jax.learners.base import LearnerConfig, MetaLearner
 from metarl_jax.learners.sequence import blank_timestep
 from metarl_jax.program.checks.calls import (

@@ -10,15 +10,10 @@ from metarl_jax.core.describe import describe
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.spaces import Discrete
-from metarl_jax.envs.base import (
-    EnvState,
-    TaskDistribution,
-    Wrapper,
-    has_action_mask,
-    has_oracle,
-    knows_regret,
-)
+from metarl_jax.envs.base import EnvState, TaskDistribution
 from metarl_jax.envs.contract import arrays, canonical_mask, numbers, scalar
+from metarl_jax.envs.optional import has_action_mask, has_oracle, knows_regret
+from metarl_jax.envs.wrapper import Wrapper
 from metarl_jax.program.checks.calls import check_signature, explained, mismatch, trace
 
 OPTIONAL = {

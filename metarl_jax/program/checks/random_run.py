@@ -9,8 +9,9 @@ import numpy as np
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.spaces import ActionSpace, Discrete, Integers, space_leaves
-from metarl_jax.envs.base import EnvState, TaskDistribution, knows_regret
+from metarl_jax.envs.base import EnvState, TaskDistribution
 from metarl_jax.envs.contract import canonical_mask, scalar
+from metarl_jax.envs.optional import knows_regret
 from metarl_jax.program.checks.calls import Traced, run_once
 
 NUM_TASKS, NUM_STEPS = 4, 16

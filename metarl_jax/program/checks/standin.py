@@ -18,7 +18,8 @@ from metarl_jax.core.spaces import (
     is_space,
     space_leaves,
 )
-from metarl_jax.envs.base import EnvState, TaskDistribution, has_action_mask
+from metarl_jax.envs.base import EnvState, TaskDistribution
+from metarl_jax.envs.optional import has_action_mask
 
 NUM_STEPS = 5
 """Steps of an episode; one in four ends at each of them."""
