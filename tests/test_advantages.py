@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax.core import advantages
+from metarl_jax.core import advantages, linear_baseline
 from metarl_jax.core.trees import masked_mean, padded_mean, standardize
 from metarl_jax.core.types import TimeStep, Transition
 
@@ -77,7 +77,7 @@ def test_linear_feature_baseline_fits_what_it_can_express():
     target = 3.0 * observation[..., 0] - observation[..., 1] ** 2 + 5.0 * time**3 - 2.0
     valid = jnp.arange(50)[:, None] < jnp.arange(5, 55, 5)[None, :]
     nonsense = jnp.where(valid, target, 1e3)
-    predicted = advantages.linear_feature_baseline(observation, nonsense, valid)
+    predicted = linear_baseline.linear_feature_baseline(observation, nonsense, valid)
     np.testing.assert_allclose(predicted[valid], target[valid], atol=0.02)
 
 
@@ -85,7 +85,9 @@ def test_linear_feature_baseline_survives_constant_observations():
     """A robot that has reached its goal sees one observation, so that the features are dependent."""
     observation = jnp.zeros((20, 3, 4))
     target = jnp.broadcast_to(jnp.arange(20.0)[:, None], (20, 3))
-    predicted = advantages.linear_feature_baseline(observation, target, jnp.ones((20, 3), bool))
+    predicted = linear_baseline.linear_feature_baseline(
+        observation, target, jnp.ones((20, 3), bool)
+    )
     np.testing.assert_allclose(predicted, target, atol=0.05)
 
 
@@ -99,7 +101,7 @@ def test_linear_feature_baseline_stays_finite(case):
     if case == "few valid steps":
         observation, valid = 5.0 * noise, jnp.broadcast_to(jnp.arange(200)[:, None] < 2, (200, 20))
     target = jax.random.normal(jax.random.key(1), (200, 20))
-    predicted = advantages.linear_feature_baseline(observation, target, valid)
+    predicted = linear_baseline.linear_feature_baseline(observation, target, valid)
     assert np.isfinite(predicted).all()
     assert np.var((target - predicted)[valid]) <= np.var(target[valid]) + 1e-3
 
@@ -160,6 +162,6 @@ def test_small_systems_are_solved():
     noise = jax.random.normal(jax.random.key(0), (50, 6, 6))
     matrices = noise @ noise.swapaxes(1, 2) + 0.1 * jnp.eye(6)[None]
     targets = jax.random.normal(jax.random.key(1), (50, 6))
-    found = jax.jit(jax.vmap(advantages.solve_positive_definite))(matrices, targets)
+    found = jax.jit(jax.vmap(linear_baseline.solve_positive_definite))(matrices, targets)
     expected = np.linalg.solve(np.float64(matrices), np.float64(targets)[..., None])[..., 0]
     np.testing.assert_allclose(found, expected, rtol=2e-2, atol=1e-3)

@@ -14,16 +14,14 @@ from metarl_jax.core.advantages import AdvantageConfig, make_estimator
 from metarl_jax.core.trees import padded_mean
 from metarl_jax.learners.base import ParameterGroup
 from metarl_jax.outer.base import AdamOptions
-from metarl_jax.outer.es import ES, _weighted_noise
-from metarl_jax.outer.objective import (
+from metarl_jax.outer.credit import (
     counted_trials,
-    entropy_coefficient,
     last_round_credit,
     standardized_credit,
-    take_rounds,
-    task_loss,
     worst_quantile,
 )
+from metarl_jax.outer.es import ES, _weighted_noise
+from metarl_jax.outer.objective import entropy_coefficient, take_rounds, task_loss
 from metarl_jax.outer.policy_gradient import counted_gradient
 from metarl_jax.outer.ppo import PPO
 from metarl_jax.outer.trpo import TRPO, _line_search, conjugate_gradient, fisher_vector_product

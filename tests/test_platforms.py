@@ -11,7 +11,7 @@ import pytest
 
 from metarl_jax.analysis.dry_run import dry_run
 from metarl_jax.cli.main import main
-from metarl_jax.core import advantages
+from metarl_jax.core import linear_baseline
 from metarl_jax.core.target import ANY, traced_for
 from metarl_jax.networks.layers import Dense, NarrowDense
 from metarl_jax.program import build
@@ -89,7 +89,7 @@ def test_both_forms_of_a_layer_agree(module):
 def test_elimination_solves_what_a_factorisation_solves():
     roots = jax.random.normal(jax.random.key(2), (5, 5))
     matrix, target = roots @ roots.T + 0.1 * jnp.eye(5), jnp.arange(5.0)
-    found = advantages.eliminate_all(matrix, target)
+    found = linear_baseline.eliminate_all(matrix, target)
     np.testing.assert_allclose(found, jnp.linalg.solve(matrix, target), rtol=1e-3)
 
 

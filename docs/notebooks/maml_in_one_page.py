@@ -30,7 +30,8 @@ import numpy as np
 import optax
 
 import metarl_jax as mrl
-from metarl_jax.core.advantages import discounted_returns, gae, linear_feature_baseline
+from metarl_jax.core.advantages import discounted_returns, gae
+from metarl_jax.core.linear_baseline import linear_feature_baseline
 from metarl_jax.core.trees import padded_mean, standardize
 
 TEST = os.environ.get("METARL_NOTEBOOK_SIZES") == "test"

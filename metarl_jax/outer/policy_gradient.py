@@ -9,7 +9,8 @@ from metarl_jax.core.types import Array, MetaParams, Metrics, Trial
 from metarl_jax.core.validation import bounded
 from metarl_jax.learners.base import ParameterGroups
 from metarl_jax.outer.base import AdamOptions, MetaBatch, Outer
-from metarl_jax.outer.objective import ReplayObjective, counted_trials, task_loss
+from metarl_jax.outer.credit import counted_trials
+from metarl_jax.outer.objective import ReplayObjective, task_loss
 
 
 @dataclasses.dataclass(frozen=True)

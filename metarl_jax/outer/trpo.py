@@ -15,7 +15,8 @@ from metarl_jax.core.types import Array, Memory, MetaParams, Metrics, PyTree, Tr
 from metarl_jax.core.validation import bounded
 from metarl_jax.learners.base import LearnerConfig, ParameterGroups
 from metarl_jax.outer.base import MetaBatch, Outer
-from metarl_jax.outer.objective import ReplayObjective, counted_trials, take_rounds, task_loss
+from metarl_jax.outer.credit import counted_trials
+from metarl_jax.outer.objective import ReplayObjective, take_rounds, task_loss
 from metarl_jax.outer.policy_gradient import counted_gradient
 
 
