@@ -42,6 +42,7 @@ from metarl_jax.runs.checkpoint import step_of
 from metarl_jax.runs.checkpoint_writer import CheckpointWriter, copy
 from metarl_jax.runs.executables import TRAINING_EVALUATIONS, Executables
 from metarl_jax.runs.folder import RunFolder
+from metarl_jax.runs.hints import Hints
 from metarl_jax.runs.pace import Pace
 from metarl_jax.runs.progress import Progress
 from metarl_jax.runs.reporter import Reporter
@@ -174,7 +175,8 @@ def _open_callbacks(run: Run, step: int, logged: int) -> Callbacks:
     trains_on = machine.specification(run.executables.devices)
     for folder in run.folders:
         folder.note_start(step, trains_on)
-    return Callbacks([run.reporter, *run.callbacks], by_member)
+    hints = Hints(run.config, run.reporter.say)
+    return Callbacks([run.reporter, hints, *run.callbacks], by_member)
 
 
 def _compile(run: Run, step: int) -> None:
