@@ -53,8 +53,9 @@ KEY_TO_DOOR: Config = dataclasses.replace(
     CONFIG,
     name="rl2-dark-key-to-door",
     env=DarkKeyToDoor(),
-    learner=RL2(hidden_size=128, encoder_sizes=(64,), init_timescale=250.0),
-    num_meta_steps=800,
+    learner=dataclasses.replace(CONFIG.learner, context_length=250),
+    advantage=dataclasses.replace(CONFIG.advantage, reward_scaling=0.5),
+    num_meta_steps=1000,
 )
 """A hidden key and a hidden door, five episodes of 50 steps."""
 
