@@ -161,11 +161,15 @@ def measure_programs(count: int) -> dict:
 
 
 def resident_bytes() -> int:
-    """Returns the resident memory of this process without files, whose pages the system takes back when it likes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return 1024 * int(line.split()[1])
-    raise OSError("/proc/self/status has no RssAnon")
+    """Returns the memory of this process without files, whose pages the system takes back when it likes; with what it
+    has swapped out."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    sizes = {
+        name: value.split()[0]
+        for name, _, value in (line.partition(":") for line in status)
+        if value.split()
+    }
+    return 1024 * (int(sizes["RssAnon"]) + int(sizes["VmSwap"]))
 
 
 def num_maps() -> int:
@@ -190,7 +194,7 @@ def main() -> int:
         holds = found["ratio"] >= 0.9
     elif options.command == "memory":
         found = measure_memory(options.steps)
-        holds = abs(found["growth"]) <= 0.02
+        holds = found["growth"] <= 0.02
     else:
         found = measure_programs(options.programs)
         holds = found["maps"][-1] < found["limit"] / 2
