@@ -12,7 +12,7 @@ import pytest
 from metarl_jax.analysis.dry_run import dry_run
 from metarl_jax.cli.main import main
 from metarl_jax.core import linear_baseline
-from metarl_jax.core.target import ANY, traced_for
+from metarl_jax.core.target import ANY, Target, traced_for
 from metarl_jax.networks.layers import Dense, NarrowDense
 from metarl_jax.program import build
 from metarl_jax.program.build import make_spec
@@ -76,11 +76,13 @@ def test_both_forms_of_a_layer_agree(module):
         return jnp.sum(jnp.sin(module.apply(params, x)))
 
     def differentiated(platform):
-        return jax.make_jaxpr(traced_for(platform, jax.grad(loss)))(params, x)
+        return jax.make_jaxpr(traced_for(Target(platform), jax.grad(loss)))(params, x)
 
     # What JAX has traced for one platform is not taken for another.
     assert str(differentiated("cpu")) != str(differentiated("gpu")) == str(differentiated(ANY))
-    plain, blocked = (jax.jit(traced_for(p, jax.grad(loss)))(params, x) for p in ("gpu", "cpu"))
+    plain, blocked = (
+        jax.jit(traced_for(Target(p), jax.grad(loss)))(params, x) for p in ("gpu", "cpu")
+    )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, blocked
     )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from metarl_jax.baselines.policies import control_spec
 from metarl_jax.core.advantages import PLAIN_RETURNS, make_estimator
 from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.target import traced_for
 from metarl_jax.core.types import Device, Key, MetaState, Metrics, TrainState, Trial
 from metarl_jax.program.devices import replicated
 from metarl_jax.program.rollout import collect_trial
@@ -69,7 +70,7 @@ def make_simulate(spec: StepSpec) -> Callable[[Key], Metrics]:
         sums = spec.axis.map(one, (), tasks, keys, block=spec.collect_block)
         return jax.tree.map(lambda x: x.sum(), sums)
 
-    return simulate
+    return traced_for(spec.target, simulate)
 
 
 def make_collect(spec: StepSpec) -> Callable[[TrainState, Key], Trial]:
@@ -80,7 +81,7 @@ def make_collect(spec: StepSpec) -> Callable[[TrainState, Key], Trial]:
         tasks = sample_tasks(spec, task_key, spec.num_tasks, "train")
         return make_meta_batch(spec, state, tasks).collect(state.meta.params, trial_key)
 
-    return collect
+    return traced_for(spec.target, collect)
 
 
 def compile_all(

@@ -55,6 +55,13 @@ class RuntimeConfig:
     time if each task has its own weights."""
     remat: bool = False
     """Recompute adaptation and policies in the backward pass instead of storing them: less memory, more time."""
+    unroll: int = bounded(1, at_least=1)
+    """Number of environment steps in one iteration of the loop that simulates. More are meant for accelerators, where
+    an iteration costs microseconds before any work; they take longer to compile, and the program grows with them."""
+    matmul_precision: Literal["highest", "high", "default"] = "highest"
+    """Precision of the products of float32 numbers on a GPU or TPU: `highest` is float32, as on a CPU, so that replays
+    reproduce what was recorded and results agree across platforms; `default` is the fastest (TF32 on a GPU, bfloat16 on
+    a TPU), and `high` lies between. Without effect on a CPU."""
     compilation_cache: bool = True
     """Keep compiled programs in the user's cache folder (metarl_jax/programs in XDG_CACHE_HOME or ~/.cache) for the
     next start of the same program. JAX_COMPILATION_CACHE_DIR names another folder, and

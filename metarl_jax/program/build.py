@@ -10,7 +10,7 @@ from metarl_jax.core.advantages import make_estimator
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import as_fixed_key, under_fixed_settings
 from metarl_jax.core.spaces import Discrete, encoded_action_size, flat_size
-from metarl_jax.core.target import all_traced_for
+from metarl_jax.core.target import Target, all_traced_for, traced_for
 from metarl_jax.core.task_axis import TaskAxis, make_task_axis
 from metarl_jax.core.types import (
     Array,
@@ -106,8 +106,12 @@ def make_spec(config: Config, platform: str | None = None) -> StepSpec:
     validate(config)
     axis = make_task_axis(select_devices(config))
     env = as_observed(config.env)
-    platform = platform or platform_of(config.runtime)
-    learner = all_traced_for(platform, config.learner.make(env))
+    target = Target(
+        platform or platform_of(config.runtime),
+        config.runtime.unroll,
+        config.runtime.matmul_precision,
+    )
+    learner = all_traced_for(target, config.learner.make(env))
     # Its update too: derivatives that a learner defines are traced where they are asked for.
     outer = config.outer.make(config.num_meta_steps, learner.parameter_groups)
     advantages = make_estimator(
@@ -117,11 +121,11 @@ def make_spec(config: Config, platform: str | None = None) -> StepSpec:
         by_steps=config.num_steps is not None,
     )
     spec = StepSpec(
-        platform=platform,
+        target=target,
         env=env,
         learner=learner,
-        outer=all_traced_for(platform, outer),
-        advantages=all_traced_for(platform, advantages),
+        outer=all_traced_for(target, outer),
+        advantages=all_traced_for(target, advantages),
         axis=axis,
         num_meta_steps=config.num_meta_steps,
         num_tasks=config.num_tasks,
@@ -134,7 +138,7 @@ def make_spec(config: Config, platform: str | None = None) -> StepSpec:
         update_block=config.runtime.update_block,
         remat=config.runtime.remat,
     )
-    if platform != "cpu":
+    if target.platform != "cpu":
         return spec
     if spec.collect_block is None:
         # Inner states of more tasks leave the cache of a core, and fewer pay for more steps of a scan.
@@ -202,7 +206,7 @@ def _make_trial(spec: StepSpec) -> Callable[..., Trial]:
             record_states=record_states,
         )
 
-    return trial
+    return traced_for(spec.target, trial)
 
 
 def evaluation_sizes(config: Config) -> dict[str, Any]:
@@ -220,7 +224,7 @@ def _make_evaluations(config: Config, spec: StepSpec):
     options = config.evaluation
     evaluated = spec
     if options.inner_lr_factors is not None:
-        learner = all_traced_for(spec.platform, evaluated_learner(config).make(spec.env))
+        learner = all_traced_for(spec.target, evaluated_learner(config).make(spec.env))
         evaluated = spec._replace(learner=learner)
     learner_measure = make_measure(
         evaluated, deterministic=options.deterministic, **evaluation_sizes(config)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import as_fixed_key, under_fixed_settings
+from metarl_jax.core.target import traced_for
 from metarl_jax.core.types import Array, Key, TrainState
 from metarl_jax.envs.base import check_split
 from metarl_jax.program.rollout import collect_trial
@@ -66,4 +67,4 @@ def make_measure(
         measured = spec.axis.map(one, state, tasks, keys, block=spec.collect_block)
         return {name: x[:num_tasks] for name, x in measured.items()}
 
-    return measure
+    return traced_for(spec.target, measure)

@@ -15,6 +15,7 @@ from flax import struct
 
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.spaces import blank
+from metarl_jax.core.target import unrolled_steps
 from metarl_jax.core.trees import where_leading
 from metarl_jax.core.types import Array, InnerState, Key, PyTree
 from metarl_jax.envs.base import EnvState
@@ -151,7 +152,7 @@ def collect_steps(
 
     begun = state, carried, live.num_finished, live.time, live.episode_return, begins.astype(int)
     carry, ((record, metrics, kept), episode_index) = jax.lax.scan(
-        step, begun, by_step, length=num_steps
+        step, begun, by_step, length=num_steps, unroll=unrolled_steps()
     )
     state, carried, num_finished, time, earned, _ = carry
     rollout = closed(record)

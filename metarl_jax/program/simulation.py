@@ -14,6 +14,7 @@ from flax import struct
 
 from metarl_jax.core import normalize
 from metarl_jax.core.spaces import encode_action, encoded_action_size
+from metarl_jax.core.target import unrolled_steps
 from metarl_jax.core.trees import where_leading
 from metarl_jax.core.types import (
     Array,
@@ -216,7 +217,7 @@ def collect_round(
     all_valid = jnp.ones_like(start.done)
     is_first = jnp.arange(simulation.env.episode_length) == 0
     carry, (record, metrics, kept) = jax.lax.scan(
-        step, (start, carried, all_valid), (is_first, noise)
+        step, (start, carried, all_valid), (is_first, noise), unroll=unrolled_steps()
     )
     rollout = closed(record)
     state, carried, alive = carry

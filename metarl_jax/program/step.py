@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from metarl_jax.core import normalize, spaces
 from metarl_jax.core.advantages import AdvantageEstimator
 from metarl_jax.core.jax_settings import as_fixed_key, under_fixed_settings
+from metarl_jax.core.target import Target, traced_for
 from metarl_jax.core.task_axis import TaskAxis
 from metarl_jax.core.types import (
     Array,
@@ -30,10 +31,10 @@ from metarl_jax.program.segments import LiveTrials
 
 
 class StepSpec(NamedTuple):
-    """The parts and sizes of a meta-step (see `metarl_jax.config.Config` for what the sizes mean), and the platform
-    that it will run on (`metarl_jax.core.target`)."""
+    """The parts and sizes of a meta-step (see `metarl_jax.config.Config` for what the sizes mean), and what
+    it is traced for (`metarl_jax.core.target`)."""
 
-    platform: str
+    target: Target
     env: TaskDistribution
     learner: MetaLearner
     outer: Outer
@@ -82,7 +83,7 @@ def make_init(spec: StepSpec) -> Callable[[Key], TrainState]:
             live=live,
         )
 
-    return init
+    return traced_for(spec.target, init)
 
 
 def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
@@ -124,7 +125,7 @@ def make_step(spec: StepSpec) -> Callable[[TrainState], tuple[TrainState, Metric
         metrics["skipped"] = skipped.astype(jnp.float32)
         return next_state, metrics
 
-    return step
+    return traced_for(spec.target, step)
 
 
 def take_steps(

@@ -12,7 +12,7 @@ from metarl_jax.core.declarations import check_declaration, check_values
 from metarl_jax.core.describe import describe
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key, under_fixed_settings
-from metarl_jax.core.target import ANY
+from metarl_jax.core.target import Target
 from metarl_jax.core.task_axis import TaskAxis
 from metarl_jax.core.types import Trial
 from metarl_jax.core.validation import check_fields
@@ -80,7 +80,7 @@ def check_outer(config: Config, *, run: bool = True) -> None:
         for function, (arguments, example) in FUNCTIONS.items():
             check_signature(f"{name}.{function}", getattr(made, function), [arguments], example)
         spec = StepSpec(
-            platform=ANY,
+            target=Target(),
             env=StandIn(env),
             learner=learner,
             outer=made,
