@@ -16,7 +16,9 @@ from metarl_jax.config import Config
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.types import PyTree, TrainState
+from metarl_jax.program import memory
 from metarl_jax.program.build import Program, build, make_spec
+from metarl_jax.program.compilation import compiler_options, donated
 from metarl_jax.program.devices import replicated, select_devices, state_sharding
 from metarl_jax.program.step import take_steps
 
@@ -70,7 +72,7 @@ def dry_run(
         return take_steps(program.step, state, num_steps, config.log_every)
 
     everywhere = replicated(program.axis, devices)
-    jitted = jax.jit(chunk, donate_argnums=0, out_shardings=(shardings, everywhere))
+    jitted = jax.jit(chunk, donate_argnums=donated(config), out_shardings=(shardings, everywhere))
     started = time.perf_counter()
     traced = jitted.trace(state, jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere))
     lowered = traced.lower(lowering_platforms=(LOWERED_AS[platform],))
@@ -82,10 +84,13 @@ def dry_run(
         "tasks": _division(here, len(devices), spec.collect_block, spec.update_block),
         "state": _state(state),
         "trials": _trials(program, shapes, len(devices)),
+        "estimated_bytes_per_device": memory.estimate(here, spec).total(
+            memory.blocks_of(here, spec)
+        ),
         "program": _operations(text) | {"lower_seconds": seconds},
     }
     if compiles:
-        options = program.env.compiler_options(platform)
+        options = compiler_options(config, platform)
         report["compiled"] = _compiled(partial(lowered.compile, options))
     return Lowered(report, text)
 

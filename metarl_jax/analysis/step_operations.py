@@ -55,7 +55,7 @@ def step_operations(config: Config, platform: str) -> dict[str, Any]:
             f"ops counts the operations in the loop over the steps of an episode, and those of env {config.env.name!r} "
             "have a single step: choose another env"
         )
-    runtime = dataclasses.replace(config.runtime, platform="cpu", num_devices=1)
+    runtime = dataclasses.replace(config.runtime, platform="cpu", num_devices=1, unroll=1)
     spec = make_spec(dataclasses.replace(config, runtime=runtime), platform)
     length = spec.segment_steps or length
     key = make_key(config.seed)

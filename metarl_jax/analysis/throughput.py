@@ -45,7 +45,7 @@ def measure(
     spec = make_spec(config)
     check_memory(config)
     devices = select_devices(config)
-    programs = compile_all(spec, devices, config.seed, progress)
+    programs = compile_all(spec, config, devices, progress)
     calls = {name: steps or _calibrate(program) for name, program in programs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     env_steps: dict[str, list[float]] = {name: [] for name in programs}
@@ -112,7 +112,7 @@ def measure_variants(
     programs = {}
     for name, (spec, config) in specs.items():
         progress(f"compiling {name}")
-        programs[name] = compile_step(spec, select_devices(config), config.seed)
+        programs[name] = compile_step(spec, config, select_devices(config))
     calls = {name: steps or _calibrate(program) for name, program in programs.items()}
     turns: list[dict[str, tuple[float, float]]] = []
     for repeat in range(repeats):

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.baselines.policies import control_spec
+from metarl_jax.config import Config
 from metarl_jax.core.advantages import PLAIN_RETURNS, make_estimator
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.target import traced_for
 from metarl_jax.core.types import Device, Key, MetaState, Metrics, TrainState, Trial
+from metarl_jax.program.compilation import compiler_options, donated
 from metarl_jax.program.devices import replicated
 from metarl_jax.program.rollout import collect_trial
 from metarl_jax.program.segments import STEPS_PER_START
@@ -85,17 +87,17 @@ def make_collect(spec: StepSpec) -> Callable[[TrainState, Key], Trial]:
 
 
 def compile_all(
-    spec: StepSpec, devices: Sequence[Device], seed: int, progress: Callable[[str], None]
+    spec: StepSpec, config: Config, devices: Sequence[Device], progress: Callable[[str], None]
 ) -> dict[str, Compiled]:
     """Compiles the programs, by name, and runs each once."""
     everywhere = replicated(spec.axis, devices)
     init = jax.jit(make_init(spec), out_shardings=everywhere)
-    key = jax.device_put(make_key(seed), everywhere)
+    key = jax.device_put(make_key(config.seed), everywhere)
     state = jax.block_until_ready(init(key))
 
     def compiled(name: str, fn: Callable, *args):
         progress(f"compiling: {name}")
-        return _compiled(jax.jit(fn), spec, devices, *args)
+        return _compiled(jax.jit(fn), config, devices, *args)
 
     simulate, costs = compiled("simulator", make_simulate(spec), key)
     programs = {"simulator": Compiled(lambda: simulate(key), *costs)}
@@ -108,16 +110,16 @@ def compile_all(
     for program in programs.values():
         jax.block_until_ready(program.call())
     progress("compiling: meta-step")
-    return programs | {"meta-step": compile_step(spec, devices, seed)}
+    return programs | {"meta-step": compile_step(spec, config, devices)}
 
 
-def compile_step(spec: StepSpec, devices: Sequence[Device], seed: int) -> Compiled:
+def compile_step(spec: StepSpec, config: Config, devices: Sequence[Device]) -> Compiled:
     """Compiles the whole meta-step, and runs it once; every call continues from the state of the previous one."""
     everywhere = replicated(spec.axis, devices)
     init = jax.jit(make_init(spec), out_shardings=everywhere)
-    training = [jax.block_until_ready(init(jax.device_put(make_key(seed), everywhere)))]
-    step = jax.jit(make_step(spec), donate_argnums=0, out_shardings=everywhere)
-    step, costs = _compiled(step, spec, devices, training[0])
+    training = [jax.block_until_ready(init(jax.device_put(make_key(config.seed), everywhere)))]
+    step = jax.jit(make_step(spec), donate_argnums=donated(config), out_shardings=everywhere)
+    step, costs = _compiled(step, config, devices, training[0])
 
     def take_step() -> Metrics:
         training[0], metrics = step(training[0])
@@ -127,10 +129,10 @@ def compile_step(spec: StepSpec, devices: Sequence[Device], seed: int) -> Compil
     return Compiled(take_step, *costs)
 
 
-def _compiled(jitted: Any, spec: StepSpec, devices: Sequence[Device], *args: Any):
+def _compiled(jitted: Any, config: Config, devices: Sequence[Device], *args: Any):
     """Returns the executable for these arguments, its compile seconds, and its temporary bytes."""
     start = time.perf_counter()
-    executable = jitted.lower(*args).compile(spec.env.compiler_options(devices[0].platform))
+    executable = jitted.lower(*args).compile(compiler_options(config, devices[0].platform))
     passed = time.perf_counter() - start
     plan = executable.memory_analysis()
     return executable, (passed, None if plan is None else plan.temp_size_in_bytes)

@@ -92,7 +92,10 @@ def _print(report: dict[str, Any]) -> None:
     names, cells = list(shapes), list(shapes.values())
     title = "the trial of a task, [round, step, episode, …]"
     show(Table(title, [Column("array", names, is_text=True), Column("shape", cells)]))
-    sizes = state["bytes_per_device"] | {"record of the trials": trials["bytes_per_device"]}
+    sizes = state["bytes_per_device"] | {
+        "record of the trials": trials["bytes_per_device"],
+        "a meta-step, estimated": report["estimated_bytes_per_device"],
+    }
     compiled = report.get("compiled", {})
     needed = ("argument_bytes", "temporary_bytes", "output_bytes", "total_bytes_per_device")
     sizes |= {

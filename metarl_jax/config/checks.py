@@ -6,6 +6,7 @@ from typing import Any
 from metarl_jax.config.fields import REGISTRIES, Config
 from metarl_jax.core.declarations import check_declaration, is_foreign
 from metarl_jax.core.errors import UserError
+from metarl_jax.core.sizes import parse_bytes
 from metarl_jax.core.validation import check_fields
 from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.contract import check_properties
@@ -22,6 +23,8 @@ def validate(config: Config) -> None:
     for field in REGISTRIES:
         check_declared(field, getattr(config, field))
     check_fields(config)
+    if config.runtime.memory_limit is not None:
+        parse_bytes("runtime.memory_limit", config.runtime.memory_limit)
     _validate_part(config.env.validate)
     _validate_part(config.learner.validate, config)
     check_advantages(config.learner, config)

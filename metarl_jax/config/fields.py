@@ -62,6 +62,20 @@ class RuntimeConfig:
     """Precision of the products of float32 numbers on a GPU or TPU: `highest` is float32, as on a CPU, so that replays
     reproduce what was recorded and results agree across platforms; `default` is the fastest (TF32 on a GPU, bfloat16 on
     a TPU), and `high` lies between. Without effect on a CPU."""
+    product_dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the learner and its update multiply: `bfloat16` rounds the factors of their products to 8 bits, on a GPU or
+    TPU, which multiply those several times faster. Sums, parameters and everything else stay float32. Without effect on
+    a CPU."""
+    deterministic: bool = True
+    """Only operations of a GPU that give the same bits each time, so that a resumed run goes on to the same bits. Off,
+    XLA may choose faster ones. Other platforms always do so."""
+    donate: bool = True
+    """Write the state after a meta-step into the memory of the one before. Off, `Executables.chunk` leaves its argument
+    valid, for debugging, at the cost of a second state."""
+    memory_limit: str | None = None
+    """Memory that a meta-step may need on a device, such as `12GiB` or `500MB`. If the tasks do not fit by an estimate
+    from the shapes of arrays, `collect_block` and `update_block` become smaller until they do; num_tasks is refused if
+    that is not enough. No limit when not given."""
     compilation_cache: bool = True
     """Keep compiled programs in the user's cache folder (metarl_jax/programs in XDG_CACHE_HOME or ~/.cache) for the
     next start of the same program. JAX_COMPILATION_CACHE_DIR names another folder, and

@@ -19,6 +19,11 @@ ANY = "any"
 """For functions that may run on several platforms."""
 
 
+BFLOAT16_PRODUCTS = "BF16_BF16_F32"
+"""`Target.precision` of products that round their factors to bfloat16 and add up in float32, as do their derivatives.
+XLA:CPU knows only one way to multiply float32 numbers, and does that."""
+
+
 class Target(NamedTuple):
     """Where functions will run, and how they compute there.
 

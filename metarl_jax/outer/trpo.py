@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -83,7 +84,7 @@ class TRPO(ReplayObjective):
                 return ravel_pytree(product)[0] + self.damping * vector
 
             direction, residual = conjugate_gradient(fisher_product, flat, self.num_cg_steps)
-            curvature = direction @ (flat - residual)
+            curvature = _dot(direction, flat - residual)
             scale = jnp.sqrt(2.0 * max_kl / jnp.maximum(curvature, 1e-12))
             step = unravel(-scale * direction)
             meta_params, found = _line_search(
@@ -131,6 +132,10 @@ def fisher_vector_product(
     return batch.axis.mean(of_task, shared, trials, block=batch.block)
 
 
+_dot = partial(jnp.vdot, precision=jax.lax.Precision.HIGHEST)
+"""Of vectors of parameters, whatever the precision of networks."""
+
+
 def conjugate_gradient(
     product: Callable[[Array], Array], target: Array, num_steps: int
 ) -> tuple[Array, Array]:
@@ -139,11 +144,11 @@ def conjugate_gradient(
     def step(carry, _):
         x, residual, direction = carry
         along = product(direction)
-        norm = residual @ residual
+        norm = _dot(residual, residual)
         # Once the residual has vanished there is nothing to divide by, nor to do.
-        length = norm / jnp.maximum(direction @ along, 1e-20)
+        length = norm / jnp.maximum(_dot(direction, along), 1e-20)
         x, residual = x + length * direction, residual - length * along
-        direction = residual + (residual @ residual) / jnp.maximum(norm, 1e-20) * direction
+        direction = residual + _dot(residual, residual) / jnp.maximum(norm, 1e-20) * direction
         return (x, residual, direction), None
 
     start = jnp.zeros_like(target), target, target

@@ -10,7 +10,7 @@ from metarl_jax.core.advantages import make_estimator
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import as_fixed_key, under_fixed_settings
 from metarl_jax.core.spaces import Discrete, encoded_action_size, flat_size
-from metarl_jax.core.target import Target, all_traced_for, traced_for
+from metarl_jax.core.target import BFLOAT16_PRODUCTS, Target, all_traced_for, traced_for
 from metarl_jax.core.task_axis import TaskAxis, make_task_axis
 from metarl_jax.core.types import (
     Array,
@@ -23,6 +23,7 @@ from metarl_jax.envs.base import TaskDistribution
 from metarl_jax.envs.told_task import as_observed
 from metarl_jax.learners.base import MetaLearner
 from metarl_jax.outer.base import Outer
+from metarl_jax.program import memory
 from metarl_jax.program.devices import (
     CACHED_BYTES,
     allowed_devices,
@@ -111,7 +112,8 @@ def make_spec(config: Config, platform: str | None = None) -> StepSpec:
         config.runtime.unroll,
         config.runtime.matmul_precision,
     )
-    learner = all_traced_for(target, config.learner.make(env))
+    of_learner = _of_learner(config, target)
+    learner = all_traced_for(of_learner, config.learner.make(env))
     # Its update too: derivatives that a learner defines are traced where they are asked for.
     outer = config.outer.make(config.num_meta_steps, learner.parameter_groups)
     advantages = make_estimator(
@@ -124,7 +126,7 @@ def make_spec(config: Config, platform: str | None = None) -> StepSpec:
         target=target,
         env=env,
         learner=learner,
-        outer=all_traced_for(target, outer),
+        outer=all_traced_for(of_learner, outer),
         advantages=all_traced_for(target, advantages),
         axis=axis,
         num_meta_steps=config.num_meta_steps,
@@ -138,16 +140,26 @@ def make_spec(config: Config, platform: str | None = None) -> StepSpec:
         update_block=config.runtime.update_block,
         remat=config.runtime.remat,
     )
-    if target.platform != "cpu":
-        return spec
+    return memory.fit(config, spec if target.platform != "cpu" else _with_blocks_of_a_cpu(spec))
+
+
+def _with_blocks_of_a_cpu(spec: StepSpec) -> StepSpec:
+    """Returns the meta-step with the blocks that a core takes fastest, where none were asked for."""
     if spec.collect_block is None:
         # Inner states of more tasks leave the cache of a core, and fewer pay for more steps of a scan.
-        num_bytes = inner_state_bytes(learner, config.num_episodes)
+        num_bytes = inner_state_bytes(spec.learner, spec.num_episodes)
         spec = spec._replace(collect_block=max(1, CACHED_BYTES // max(1, num_bytes)))
-    if spec.update_block is None and learner.weights_per_task:
+    if spec.update_block is None and spec.learner.weights_per_task:
         # Beyond one set of weights, a batched matrix product leaves the cache of a core.
         spec = spec._replace(update_block=1)
     return spec
+
+
+def _of_learner(config: Config, target: Target) -> Target:
+    """Returns the target of the learner and its update, whose products are those of networks."""
+    if config.runtime.product_dtype == "float32":
+        return target
+    return target._replace(precision=BFLOAT16_PRODUCTS)
 
 
 def check_memory(config: Config) -> None:
@@ -224,7 +236,8 @@ def _make_evaluations(config: Config, spec: StepSpec):
     options = config.evaluation
     evaluated = spec
     if options.inner_lr_factors is not None:
-        learner = all_traced_for(spec.target, evaluated_learner(config).make(spec.env))
+        learner = evaluated_learner(config).make(spec.env)
+        learner = all_traced_for(_of_learner(config, spec.target), learner)
         evaluated = spec._replace(learner=learner)
     learner_measure = make_measure(
         evaluated, deterministic=options.deterministic, **evaluation_sizes(config)

@@ -16,6 +16,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.types import Array, Device, Key, Metrics, PyTree, TrainState
 from metarl_jax.program.build import Program
+from metarl_jax.program.compilation import compiler_options, donated
 from metarl_jax.program.devices import replicated, select_devices, state_sharding
 from metarl_jax.program.evaluation import Measured
 from metarl_jax.program.step import take_steps
@@ -47,6 +48,7 @@ class RunFunctions(NamedTuple):
       sharding: every device holds all of it.
       state_sharding: the state to the sharding of each of its arrays; `sharding` of all when not given.
       compiler_options: what XLA is told.
+      donated: arguments of `chunk` whose memory it may use again.
     """
 
     init: Callable[[Key], TrainState]
@@ -56,6 +58,7 @@ class RunFunctions(NamedTuple):
     key: Key
     sharding: Sharding
     compiler_options: dict[str, Any] | None
+    donated: tuple[int, ...]
     state_sharding: Callable[[TrainState], PyTree] | None = None
 
 
@@ -73,7 +76,8 @@ def run_functions(program: Program) -> RunFunctions:
         evaluate_control=partial(baselines.measure_control, program),
         key=make_key(program.config.seed),
         sharding=replicated(program.axis, devices),
-        compiler_options=program.env.compiler_options(devices[0].platform),
+        compiler_options=compiler_options(program.config, devices[0].platform),
+        donated=donated(program.config),
         state_sharding=partial(state_sharding, program.outer, program.axis, devices),
     )
 
@@ -124,12 +128,13 @@ class Executables:
             return self._functions.chunk(state, num_steps, length)
 
         shardings = self._state_sharding, self._functions.sharding
-        options = {"donate_argnums": 0, "out_shardings": shardings}
+        options = {"donate_argnums": self._functions.donated, "out_shardings": shardings}
         number = self._abstract(np.int32(length))
         self._chunks[length] = self._compile(chunk, self.abstract_state, number, **options)
 
     def chunk(self, state: TrainState, num_steps: int) -> tuple[TrainState, PyTree, float]:
-        """Runs `num_steps` meta-steps. `state` is donated: its arrays are invalid afterwards.
+        """Runs `num_steps` meta-steps. `state` is donated: its arrays are invalid afterwards, unless
+        `runtime.donate` is off.
 
         Returns:
           The next state, metrics `[num_steps, ...]` on the host, and the elapsed seconds.

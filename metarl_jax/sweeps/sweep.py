@@ -17,9 +17,11 @@ from metarl_jax import baselines
 from metarl_jax.config import Config, validate
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
+from metarl_jax.core.sizes import parse_bytes
 from metarl_jax.core.task_axis import MEMBERS, TaskAxis, make_task_axis
 from metarl_jax.core.types import Array, Key, PyTree, TrainState
 from metarl_jax.program.build import Program, build
+from metarl_jax.program.compilation import compiler_options, donated
 from metarl_jax.program.devices import allowed_devices, replicated
 from metarl_jax.program.evaluation import Measured
 from metarl_jax.program.step import take_steps
@@ -138,7 +140,7 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
         """Maps `fn(program, shared, ...)` over the members."""
 
         def one(shared: PyTree, values: Values, *args):
-            return fn(_member_program(sweep.config, values), shared, *args)
+            return fn(_member_program(sweep.config, values, layout.block), shared, *args)
 
         return map_members(axis, layout, one, shared, values, *args)
 
@@ -172,7 +174,8 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
         evaluate_control=measure_control,
         key=jnp.stack([make_key(member.config.seed) for member in members]),
         sharding=replicated(axis, devices),
-        compiler_options=sweep.config.env.compiler_options(devices[0].platform),
+        compiler_options=compiler_options(sweep.config, devices[0].platform),
+        donated=donated(sweep.config),
     )
 
 
@@ -209,11 +212,14 @@ def _layout(num_members: int, num_devices: int, group_size: int) -> Layout:
     return Layout(np.minimum(places, num_members - 1), num_members, block)
 
 
-def _member_program(config: Config, values: Values) -> Program:
-    """Builds the functions of one member, on one device."""
+def _member_program(config: Config, values: Values, num_members: int) -> Program:
+    """Builds the functions of one member, on one device that it shares with so many."""
     for name, value in values.items():
         config = set_field(config, name, value)
-    runtime = dataclasses.replace(config.runtime, num_devices=1)
+    limit = config.runtime.memory_limit
+    if limit is not None:
+        limit = f"{parse_bytes('runtime.memory_limit', limit) // num_members}B"
+    runtime = dataclasses.replace(config.runtime, num_devices=1, memory_limit=limit)
     return build(dataclasses.replace(config, runtime=runtime))
 
 
