@@ -16,8 +16,9 @@ from metarl_jax.analysis.dry_run import dry_run
 from metarl_jax.config import RuntimeConfig
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.sizes import parse_bytes, show_bytes
-from metarl_jax.program.build import make_spec
+from metarl_jax.program.build import check_memory, make_spec
 from metarl_jax.program.compilation import compiler_options
+from metarl_jax.program.devices import with_runtime
 from metarl_jax.program.memory import Blocks, blocks_of, estimate
 from metarl_jax.program.replay import replay_trial
 from metarl_jax.runs.executables import Executables, run_functions
@@ -210,12 +211,20 @@ def test_memory_decides_about_blocks_and_no_more(small_config, trees_close):
     assert blocks_of(cut, make_spec(cut)).updated == 2  # the largest divisor of 8 tasks
     trees_close(after_a_step(cut), after_a_step(free), rtol=1e-4, atol=1e-5)
     with pytest.raises(UserError, match=r"memory_limit=.* for num_tasks=8: .*choose num_tasks=3,"):
-        make_spec(limited(3, 1, 1))
+        check_memory(limited(3, 1, 1))
     with pytest.raises(UserError, match="choose shorter episodes"):
-        make_spec(with_options(free, memory_limit=f"{need.fixed}B"))
+        check_memory(with_options(free, memory_limit=f"{need.fixed}B"))
 
 
 def test_a_minibatch_is_the_largest_block(small_config):
     config = tiny(small_config, "rl2", "ppo")
     config = dataclasses.replace(config, outer=dataclasses.replace(config.outer, num_minibatches=4))
     assert blocks_of(config, make_spec(config, "gpu")) == Blocks(8, 8, 2)
+
+
+def test_another_precision_is_told():
+    said = []
+    with_runtime(CHEAP, with_options(CHEAP, product_dtype="bfloat16").runtime, said.append)
+    assert said == [
+        "trained with runtime.product_dtype='float32': computing with 'bfloat16', which rounds otherwise"
+    ]

@@ -51,7 +51,7 @@ def dry_run(
       compiles: whether the program is also compiled, which only the CPU does for itself.
 
     Raises:
-      UserError: if the tasks cannot be shared evenly by the devices.
+      UserError: if the tasks cannot be shared evenly by the devices, or do not fit into `runtime.memory_limit`.
     """
     if compiles and platform != "cpu":
         raise UserError(
@@ -62,6 +62,7 @@ def dry_run(
     here = dataclasses.replace(config, runtime=runtime)
     program = build(here, platform)
     spec, devices = make_spec(here, platform), select_devices(here)
+    memory.check(here, spec)
     shapes = jax.eval_shape(program.init, make_key(config.seed))
     shardings = state_sharding(program.outer, program.axis, devices, shapes)
     state = jax.tree.map(

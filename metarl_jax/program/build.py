@@ -163,8 +163,8 @@ def _of_learner(config: Config, target: Target) -> Target:
 
 
 def check_memory(config: Config) -> None:
-    """Raises an error if the record of the trials alone does not fit into memory. Other memory of a meta-step is known
-    only after compilation.
+    """Raises an error if the record of the trials alone does not fit into memory, or a meta-step by its estimate into
+    `runtime.memory_limit`. The memory that the program will take is known only after compilation.
 
     Raises:
       UserError: naming the sizes and the remedy.
@@ -174,13 +174,15 @@ def check_memory(config: Config) -> None:
     length = 1 if config.num_steps is not None else config.env.episode_length
     num_steps = math.prod(sizes.values()) * length // config.num_segments
     num_bytes = num_steps * _step_bytes(config)
-    memory = machine.memory_bytes(allowed_devices(config))
-    if memory is not None and num_bytes > memory:
+    available = machine.memory_bytes(allowed_devices(config))
+    if available is not None and num_bytes > available:
         given = ", ".join(f"{name}={size}" for name, size in sizes.items())
         raise UserError(
             f"{given} of {config.env.episode_length} step(s) need at least {num_bytes / 2**30:,.0f} GiB, and the "
-            f"memory has {memory / 2**30:,.0f} GiB: choose a smaller {max(sizes, key=lambda name: sizes[name])}"
+            f"memory has {available / 2**30:,.0f} GiB: choose a smaller {max(sizes, key=lambda name: sizes[name])}"
         )
+    if config.runtime.memory_limit is not None:
+        memory.check(config, make_spec(config))
 
 
 def _step_bytes(config: Config) -> int:

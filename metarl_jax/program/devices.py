@@ -119,6 +119,12 @@ def with_runtime(config: Config, asked: RuntimeConfig | None, say: Callable[[str
     """
     trained = config.runtime
     runtime = trained if asked is None else asked
+    for name in ("matmul_precision", "product_dtype"):
+        before, now = getattr(trained, name), getattr(runtime, name)
+        if now != before:
+            say(
+                f"trained with runtime.{name}={before!r}: computing with {now!r}, which rounds otherwise"
+            )
     if runtime.platform == trained.platform and not _has(runtime.platform):
         say(
             f"trained with runtime.platform={trained.platform!r}, which is not available here: computing on "

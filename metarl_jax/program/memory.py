@@ -83,11 +83,8 @@ def estimate(config: Config, spec: StepSpec) -> Need:
 
 
 def fit(config: Config, spec: StepSpec) -> StepSpec:
-    """Returns the meta-step with blocks of tasks that fit into `runtime.memory_limit`, no larger than those it has.
-
-    Raises:
-      UserError: if the limit is too small even for one task at a time.
-    """
+    """Returns the meta-step with blocks of tasks that fit into `runtime.memory_limit`, no larger than those it has, or
+    of one task where nothing fits (`check` refuses that)."""
     limit = config.runtime.memory_limit
     if limit is None:
         return spec
@@ -97,17 +94,27 @@ def fit(config: Config, spec: StepSpec) -> StepSpec:
         return spec
     room = size - need.fixed - blocks.all * need.per_task
     collected, updated = room // max(1, need.per_simulated), room // max(1, need.per_differentiated)
-    if min(collected, updated) >= 1:
-        return spec._replace(
-            collect_block=largest_divisor(blocks.collected, collected),
-            update_block=largest_divisor(blocks.updated, updated),
-        )
+    return spec._replace(
+        collect_block=largest_divisor(blocks.collected, max(1, collected)),
+        update_block=largest_divisor(blocks.updated, max(1, updated)),
+    )
+
+
+def check(config: Config, spec: StepSpec) -> None:
+    """Raises `UserError` if `runtime.memory_limit` is too small even for tasks one after another (see `fit`)."""
+    limit = config.runtime.memory_limit
+    if limit is None:
+        return
+    size, need = parse_bytes("runtime.memory_limit", limit), estimate(config, spec)
+    blocks = blocks_of(config, spec)
+    if need.total(blocks) <= size:
+        return
     one = need.total(Blocks(1, 1, 1))
     most = max(0, 1 + (size - one) // need.per_task) * spec.axis.num_devices
-    least = need.total(blocks._replace(collected=1, updated=1))
     raise UserError(
         f"runtime.memory_limit={limit!r} is too small for num_tasks={config.num_tasks}: a device needs about "
-        f"{show_bytes(least)} for its {blocks.all} tasks one after another, and {show_bytes(one)} for a single task: "
+        f"{show_bytes(need.total(blocks))} for its {blocks.all} tasks one after another, and {show_bytes(one)} for a "
+        "single task: "
         + (
             f"choose num_tasks={most}, which would fit, or"
             if most
