@@ -1,5 +1,6 @@
 """The memory of a meta-step, estimated from shapes before compilation, and blocks of tasks that fit into it."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -16,6 +17,10 @@ from metarl_jax.program.devices import inner_state_bytes
 from metarl_jax.program.replay import replay_trial
 from metarl_jax.program.rollout import collect_trial
 from metarl_jax.program.step import StepSpec, make_init, sample_tasks
+
+MARGIN = 1.5
+"""Factor of what is counted by task, for temporary arrays. Compiled for a CPU, three presets took 1.34, 0.71 and 1.41
+times what is counted (docs/guide/accelerators.md)."""
 
 
 class Blocks(NamedTuple):
@@ -52,8 +57,8 @@ class Need(NamedTuple):
 def estimate(config: Config, spec: StepSpec) -> Need:
     """Returns what a meta-step needs, from the shapes of its arrays; nothing is computed.
 
-    It counts the state, the record of the trials and the residuals of a replay's derivative. It does not count
-    temporary arrays of the compiled program, nor what the compiler saves by computing again or in place.
+    It counts the state and, with `MARGIN` for temporary arrays of the program, inner states, the record of the trials
+    and the residuals of a replay's derivative. What the compiler saves by computing again or in place is not known.
     """
     key = make_key(0)
     state = jax.eval_shape(make_init(spec), key)
@@ -75,10 +80,10 @@ def estimate(config: Config, spec: StepSpec) -> Need:
     kept = _bytes(jax.eval_shape(residuals, state, trial))
     return Need(
         fixed=2 * _bytes(state) + params,
-        per_task=_bytes(trial) // spec.num_segments,
-        per_simulated=2 * inner_state_bytes(spec.learner, spec.num_episodes),
+        per_task=_with_margin(_bytes(trial) / spec.num_segments),
+        per_simulated=_with_margin(2 * inner_state_bytes(spec.learner, spec.num_episodes)),
         # Of the parameters too, which the tasks of a block share.
-        per_differentiated=max(0, kept - params) // spec.num_segments,
+        per_differentiated=_with_margin(max(0, kept - params) / spec.num_segments),
     )
 
 
@@ -149,6 +154,10 @@ def _trial(spec: StepSpec, state: TrainState, key: Key) -> Trial:
         num_episodes=spec.num_episodes,
         num_steps=spec.num_steps,
     )
+
+
+def _with_margin(size: float) -> int:
+    return math.ceil(MARGIN * size)
 
 
 def _bytes(tree: PyTree) -> int:
