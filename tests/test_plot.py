@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from metarl_jax.analysis.curves import Curve
+from metarl_jax.analysis.plots import learning_curves
 from metarl_jax.cli.main import main
 from metarl_jax.config import to_dict
 from metarl_jax.core.errors import UserError
@@ -60,6 +62,40 @@ def test_seeds_of_a_configuration_are_one_curve(run):
     assert np.isnan(alone.learning_ci95).all()
     np.testing.assert_allclose(alone.adaptation_ci95, [[6.0] * 4, [8.0] * 4])
     assert "num_tasks=3" in alone.name
+
+
+def test_members_of_a_sweep_are_named_by_it(run, tmp_path):
+    (tmp_path / "sweep" / "members").mkdir(parents=True)
+    (tmp_path / "sweep" / "sweep.json").write_text("{}")
+    for tasks in (3, 4):
+        for seed in (0, 1):
+            name = f"sweep/members/tasks={tasks},seed={seed}"
+            run(name, seed, {10: [1, 1, 1, 1]}, [1.0, 2.0, 3.0, 4.0], num_tasks=tasks)
+    curves = read_curves([tmp_path / "sweep"], pytest.fail)
+    assert [curve.num_seeds for curve in curves] == [2, 2]
+    names = [curve.name.split() for curve in curves]
+    assert names == [["sweep", f"(num_tasks={tasks})"] for tasks in (3, 4)]
+
+
+@pytest.mark.parametrize(("letters", "columns"), [(10, 3), (50, 2), (100, 1), (400, 1)])
+def test_the_legend_fits_the_figure(letters, columns, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(
+        "metarl_jax.analysis.plots.save", lambda figure, path: figures.append(figure)
+    )
+    values = np.arange(2.0)
+    band = np.stack([values, values])
+    curves = [
+        Curve("name " * (letters // 5), 1, values, values, values, band, values, band, "round")
+        for _ in range(3)
+    ]
+    learning_curves(curves, tmp_path / "unused.png")
+    [figure] = figures
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    assert legend._ncols == columns
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])

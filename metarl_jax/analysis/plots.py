@@ -1,6 +1,7 @@
 """Figures of curves: adaptation over the rounds of a trial, and learning over meta-steps."""
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ LABEL: dict[str, Any] = {
 }
 FAR = 4.0
 """A control farther from the curve than this multiple of the curve's span is not drawn to scale."""
+LEGEND_LETTERS = 130
+"""Letters of ordinary size that fit side by side below the curves of learning."""
 
 
 def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
@@ -96,10 +99,23 @@ def learning_curves(curves: "Sequence[Curve]", path: Path) -> None:
         axes.set_title(f"held-out return, {title}", fontsize="medium")
     _count_rounds(panels[2])
     handles, labels = panels[2].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, frameon=False, loc="outside lower center", ncols=min(3, len(labels))
-    )
+    columns = _legend_columns(labels)
+    labels = [_broken(label) for label in labels]
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=columns)
     save(figure, path)
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    """Returns how many labels fit side by side."""
+    longest = max((len(line) for label in labels for line in label.splitlines()), default=1)
+    return max(1, min(3, len(labels), LEGEND_LETTERS // (longest + 8)))
+
+
+def _broken(label: str) -> str:
+    """Breaks lines that are longer than a legend is wide."""
+    return "\n".join(
+        part for line in label.splitlines() for part in textwrap.wrap(line, LEGEND_LETTERS) or [""]
+    )
 
 
 def _draw_adaptation(

@@ -31,7 +31,7 @@ from metarl_jax.console.tables import Column, Table
 from metarl_jax.core import machine
 from metarl_jax.core.errors import UserError
 from metarl_jax.core.version import __version__
-from metarl_jax.core.writing import replacing
+from metarl_jax.core.writing import SWEEP, replacing
 from metarl_jax.runs.folder import RunFolder
 from metarl_jax.sweeps.comparison import read_all, read_lines
 from metarl_jax.sweeps.curves import read_curves
@@ -89,8 +89,14 @@ def make_page(paths: Sequence[Path], warn: Callable[[str], None]) -> str:
         _figure(lambda path: learning_curves(curves, path)),
         *map(_section, runs),
     ]
-    title = f"{len(runs)} run{'' if len(runs) == 1 else 's'}" if runs else "Results"
-    return PAGE.substitute(title=title, body="\n".join(parts), version=__version__)
+    sweeps = {row.path for row in rows if row.config and (row.path / SWEEP).is_file()}
+    title = " and ".join([*_count(len(runs), "run"), *_count(len(sweeps), "sweep")])
+    return PAGE.substitute(title=title or "Results", body="\n".join(parts), version=__version__)
+
+
+def _count(number: int, what: str) -> list[str]:
+    """Returns a number with its noun; nothing for none."""
+    return [f"{number} {what}{'' if number == 1 else 's'}"] if number else []
 
 
 def _section(row: Row) -> str:
@@ -181,12 +187,14 @@ PAGE = Template("""<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
-body { margin: 0 auto; max-width: 1100px; padding: 16px; color: #20252c; font: 15px/1.5 system-ui, sans-serif; }
+body { margin: 0 auto; max-width: 1280px; padding: 16px; color: #20252c; font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 22px; } h2 { font-size: 17px; margin: 36px 0 4px; } p { color: #6b7480; margin: 0 0 8px; }
 figure { margin: 16px 0; } svg { width: 100%; height: auto; } section svg { max-width: 640px; }
-.wide { overflow-x: auto; margin: 16px 0; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding-bottom: 4px; color: #6b7480; }
-th, td { padding: 4px 12px; text-align: right; border-bottom: 1px solid #d9dee5; vertical-align: top; }
+body > figure { overflow-x: auto; } body > figure > svg { min-width: 860px; }
+.wide { margin: 16px 0; }
+table { display: block; overflow-x: auto; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { display: block; text-align: left; padding-bottom: 4px; color: #6b7480; }
+th, td { padding: 4px 9px; text-align: right; border-bottom: 1px solid #d9dee5; vertical-align: top; }
 td { white-space: nowrap; } th.text, td.text { text-align: left; white-space: normal; } th { font-weight: 600; }
 footer { margin-top: 40px; color: #6b7480; }
 </style>

@@ -29,14 +29,20 @@ def read_curves(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Curv
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(_configuration(row), []).append(row)
-    named = label(
-        [group[0]._replace(config=_without_seed(group[0].config)) for group in groups.values()]
-    )
+    named = label([_named_by(group) for group in groups.values()])
     return [_curve(row.name, group) for row, group in zip(named, groups.values(), strict=True)]
 
 
 def _runs(path: Path) -> list[Path]:
     return sorted((path / MEMBERS).glob("*")) if (path / SWEEP).is_file() else [path]
+
+
+def _named_by(rows: list[Row]) -> Row:
+    """Returns the row by which a curve is named: without a seed, and with the sweep in place of its members."""
+    folders = dict.fromkeys(
+        row.path.parent.parent if row.path.parent.name == MEMBERS else row.path for row in rows
+    )
+    return rows[0]._replace(config=_without_seed(rows[0].config), paths=tuple(folders))
 
 
 def _without_seed(config: dict[str, Any]) -> dict[str, Any]:
