@@ -62,6 +62,9 @@ actions = []
 for observation, reward, is_first in zip(steps["observation"], steps["reward"], steps["is_first"]):
     action, carry = act(carry, observation, reward, is_first)
     actions.append(action)
+noise = {"deterministic": [False] * len(reward), "key": np.ones((len(reward), 2), np.uint32)}
+sample, _ = act(carry, observation, reward, is_first, **noise)
+assert sample.shape == action.shape
 np.savez("answered.npz", *carry, actions=np.stack(actions))
 """
 
