@@ -75,7 +75,7 @@ def record(config):
     return jax.jit(collect)(jax.random.key(0))
 
 
-@pytest.mark.parametrize("num_steps", [None, 7])
+@pytest.mark.parametrize("num_steps", [None, pytest.param(7, marks=pytest.mark.slow)])
 def test_unrolled_steps_are_the_same_steps(small_config, trees_close, num_steps):
     config = tiny(small_config, "rl2", num_steps=num_steps)
     plain, unrolled = (with_options(config, unroll=n) for n in (1, 2))
@@ -129,7 +129,9 @@ def test_networks_multiply_in_bfloat16_and_add_in_float32(small_config, learner)
         assert line.endswith("f32>")
 
 
-@pytest.mark.parametrize("learner", SIZES)
+@pytest.mark.parametrize(
+    "learner", ["maml", "rl2", pytest.param("hypernetwork", marks=pytest.mark.slow)]
+)
 @pytest.mark.usefixtures("factors_are_rounded")
 def test_a_replay_rounds_as_its_record_did(small_config, learner):
     config = tiny(small_config, learner)
@@ -145,6 +147,7 @@ def test_a_replay_rounds_as_its_record_did(small_config, learner):
     np.testing.assert_allclose(*seen, atol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("factors_are_rounded")
 def test_a_step_with_rounded_products_is_finite(small_config):
     state, metrics = after_a_step(
