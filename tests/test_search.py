@@ -298,7 +298,7 @@ def test_poor_trials_are_ended_early_and_a_batch_with_them(tmp_path):
 
 def test_an_interrupted_worker_says_how_to_go_on(tmp_path, monkeypatch):
     def stopped(*args, **options):
-        raise Interrupted("stopped by SIGTERM")
+        raise Interrupted("stopped by SIGTERM", "to continue: metarl resume s/batches/00000")
 
     monkeypatch.setattr("metarl_jax.searches.search.train_sweep", stopped)
     path = tmp_path / "s"

@@ -23,7 +23,15 @@ WORKER = "metarl-worker"
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
-    """The run was stopped by a signal, and is saved. The message says how to continue it."""
+    """The run was stopped by a signal, and is saved. The message says how to continue it.
+
+    Attributes:
+      what: the message without how to continue.
+    """
+
+    def __init__(self, what: str, remedy: str = ""):
+        super().__init__("; ".join(filter(None, (what, remedy))))
+        self.what = what
 
 
 class Diverged(Exception):  # noqa: N818 - not an error of the program
@@ -44,7 +52,7 @@ def interrupted(
     """
     where = f"step {saved}" if saved is not None else f"seed {seed}"
     return Interrupted(
-        f"stopped by {signal_name} {doing}; to continue from {where}: metarl resume {path}"
+        f"stopped by {signal_name} {doing}", f"to continue from {where}: metarl resume {path}"
     )
 
 

@@ -113,7 +113,8 @@ def _work(study: Study, reporter: Reporter) -> dict[str, Any]:
                 _train(study, batch, reporter)
                 _say_progress(study, reporter)
         except Interrupted as stop:
-            raise Interrupted(f"{stop}; to go on with the search: metarl search {path}") from None
+            remedy = f"to go on with the search: metarl search {path}"
+            raise Interrupted(stop.what, remedy) from None
     found = results(study)
     reporter.table(results_table(found))
     for line in found["remarks"]:
