@@ -201,6 +201,20 @@ def test_all_members_are_one_executable(compilations):
     assert metrics["env_steps"].shape == (4, 2)
 
 
+def test_sweeps_over_other_values_are_the_same_program():
+    """So that a search finds the program of its first batch again, for the later ones."""
+
+    def lowered(sweep: Sweep) -> str:
+        functions = sweep_functions(sweep)
+        states = jax.eval_shape(functions.init, functions.values, functions.key)
+        chunk = jax.jit(lambda values, states: functions.chunk(values, states, np.int32(1), 1))
+        return chunk.lower(functions.values, states).as_text()
+
+    others = [{"outer.step_size": 0.2}, {"outer.step_size": 0.7}]
+    config = dataclasses.replace(CHEAP, seed=5)
+    assert lowered(SWEEP) == lowered(Sweep(config, others, num_seeds=2))
+
+
 def test_a_sweep_folder_holds_everything(finished):
     results = json.loads((finished / "results.json").read_text())
     rows = results["points"]

@@ -16,7 +16,7 @@ from metarl_jax.core.errors import UserError
 from metarl_jax.core.jax_settings import make_key
 from metarl_jax.core.types import Array, Device, Key, Metrics, PyTree, TrainState
 from metarl_jax.program.build import Program
-from metarl_jax.program.compilation import compiler_options, donated
+from metarl_jax.program.compilation import compiler_options
 from metarl_jax.program.devices import replicated, select_devices, state_sharding
 from metarl_jax.program.evaluation import Measured
 from metarl_jax.program.step import take_steps
@@ -24,6 +24,8 @@ from metarl_jax.runs.processes import LostProcessError, are_several
 from metarl_jax.runs.stopping import interruptible
 
 Result = TypeVar("Result")
+Values = dict[str, Array | np.ndarray]
+"""Values of the swept fields by dotted name, of one member or `[M]` of all."""
 
 TRAINING_EVALUATIONS = 0x7261_6365
 
@@ -37,6 +39,9 @@ reported of the best, at the end of training and by `metarl eval`, is in the tas
 class RunFunctions(NamedTuple):
     """The functions to compile. In a sweep all arrays, keys among them, have a leading axis `[M]` of members.
 
+    Each takes `values` first. They are arguments, not constants, so that sweeps over other values of the same fields
+    find their compiled program again.
+
     Attributes:
       init: key to the first `TrainState`.
       chunk: (state, number of meta-steps int32[], the greatest number) to (state, metrics `[greatest number, ...]`, of
@@ -45,39 +50,45 @@ class RunFunctions(NamedTuple):
       evaluate_control: (control, key, split, num_tasks, meta-steps done) to those of a control; the meta-steps are
         `[]`, or `[M]` in a sweep.
       key: of the seed of the configuration.
+      values: of the swept fields, by name `[M]`; none in a single run.
       sharding: every device holds all of it.
       state_sharding: the state to the sharding of each of its arrays; `sharding` of all when not given.
       compiler_options: what XLA is told.
-      donated: arguments of `chunk` whose memory it may use again.
+      donates_state: whether `chunk` may use the memory of its state again.
     """
 
-    init: Callable[[Key], TrainState]
-    chunk: Callable[[TrainState, Array, int], tuple[TrainState, Metrics]]
-    evaluate: Callable[[TrainState, Key, str, int], Measured]
-    evaluate_control: Callable[[str, Key, str, int, Array], Measured]
+    init: Callable[[Values, Key], TrainState]
+    chunk: Callable[[Values, TrainState, Array, int], tuple[TrainState, Metrics]]
+    evaluate: Callable[[Values, TrainState, Key, str, int], Measured]
+    evaluate_control: Callable[[Values, str, Key, str, int, Array], Measured]
     key: Key
+    values: Values
     sharding: Sharding
     compiler_options: dict[str, Any] | None
-    donated: tuple[int, ...]
+    donates_state: bool
     state_sharding: Callable[[TrainState], PyTree] | None = None
 
 
 def run_functions(program: Program) -> RunFunctions:
     """Returns the functions of a single run, whose tasks are spread over the devices."""
 
+    def of_values(function: Callable[..., Result]) -> Callable[..., Result]:
+        return lambda _, *args: function(*args)
+
     def chunk(state: TrainState, num_steps: Array, length: int):
         return take_steps(program.step, state, num_steps, length)
 
     devices = select_devices(program.config)
     return RunFunctions(
-        init=program.init,
-        chunk=chunk,
-        evaluate=program.measure,
-        evaluate_control=partial(baselines.measure_control, program),
+        init=of_values(program.init),
+        chunk=of_values(chunk),
+        evaluate=of_values(program.measure),
+        evaluate_control=of_values(partial(baselines.measure_control, program)),
         key=make_key(program.config.seed),
+        values={},
         sharding=replicated(program.axis, devices),
         compiler_options=compiler_options(program.config, devices[0].platform),
-        donated=donated(program.config),
+        donates_state=program.config.runtime.donate,
         state_sharding=partial(state_sharding, program.outer, program.axis, devices),
     )
 
@@ -98,7 +109,7 @@ class Executables:
         self._keys: dict[int, Key] = {}
         self.compile_seconds = 0.0
         self.num_compiled = 0
-        shapes = jax.eval_shape(functions.init, functions.key)
+        shapes = jax.eval_shape(functions.init, functions.values, functions.key)
         if functions.state_sharding is None:
             self._state_sharding: PyTree = jax.tree.map(lambda _: functions.sharding, shapes)
         else:
@@ -117,18 +128,22 @@ class Executables:
     def init(self) -> TrainState:
         """Returns the state before the first meta-step, from the seed of the configuration."""
         init = jax.jit(self._functions.init, out_shardings=self._state_sharding)
-        return _run(lambda: jax.block_until_ready(init(self._functions.key)))
+        return _run(
+            lambda: jax.block_until_ready(init(self._functions.values, self._functions.key))
+        )
 
     def compile_chunk(self, length: int) -> None:
         """Compiles a chunk of at most `length` meta-steps, unless an equal or longer one is compiled."""
         if any(compiled >= length for compiled in self._chunks):
             return
 
-        def chunk(state: TrainState, num_steps: Array):
-            return self._functions.chunk(state, num_steps, length)
+        def chunk(values: Values, state: TrainState, num_steps: Array):
+            return self._functions.chunk(values, state, num_steps, length)
 
-        shardings = self._state_sharding, self._functions.sharding
-        options = {"donate_argnums": self._functions.donated, "out_shardings": shardings}
+        options = {
+            "donate_argnames": "state" if self._functions.donates_state else None,
+            "out_shardings": (self._state_sharding, self._functions.sharding),
+        }
         number = self._abstract(np.int32(length))
         self._chunks[length] = self._compile(chunk, self.abstract_state, number, **options)
 
@@ -141,9 +156,9 @@ class Executables:
         """
         self.compile_chunk(num_steps)
         compiled = self._chunks[min(length for length in self._chunks if length >= num_steps)]
-        number = np.int32(num_steps)
+        values, number = self._functions.values, np.int32(num_steps)
         started = time.perf_counter()
-        state, metrics = _run(lambda: jax.block_until_ready(compiled(state, number)))
+        state, metrics = _run(lambda: jax.block_until_ready(compiled(values, state, number)))
         filled = (slice(None),) * self._functions.key.ndim + (slice(num_steps),)
         metrics = jax.tree.map(lambda x: x[filled], jax.device_get(metrics))
         return state, metrics, time.perf_counter() - started
@@ -153,8 +168,8 @@ class Executables:
         if (split, num_tasks) in self._evaluates:
             return
 
-        def evaluate(state: TrainState, key: Key):
-            return self._functions.evaluate(state, key, split, num_tasks)
+        def evaluate(values: Values, state: TrainState, key: Key):
+            return self._functions.evaluate(values, state, key, split, num_tasks)
 
         key = self._abstract(self._functions.key)
         sharding = self._functions.sharding
@@ -167,7 +182,7 @@ class Executables:
         """Returns measurements in held-out tasks, by name `[tasks, K]`, on the host. `state` is not changed."""
         self.compile_evaluate(split, num_tasks)
         compiled = self._evaluates[split, num_tasks]
-        return _run(lambda: jax.device_get(compiled(state, key)))
+        return _run(lambda: jax.device_get(compiled(self._functions.values, state, key)))
 
     def evaluate_control(
         self, control: str, key: Key, split: str, num_tasks: int, steps: Sequence[int]
@@ -177,12 +192,12 @@ class Executables:
         """
         step = jnp.asarray(steps, jnp.int32).reshape(self._functions.key.shape)
 
-        def evaluate(key: Key):
-            return self._functions.evaluate_control(control, key, split, num_tasks, step)
+        def evaluate(values: Values, key: Key):
+            return self._functions.evaluate_control(values, control, key, split, num_tasks, step)
 
         sharding = self._functions.sharding
         compiled = self._compile(evaluate, self._abstract(key), out_shardings=sharding)
-        return _run(lambda: jax.device_get(compiled(key)))
+        return _run(lambda: jax.device_get(compiled(self._functions.values, key)))
 
     def evaluation_key(self, stream: int) -> Key:
         """Returns the key of evaluations, from the seed and the stream alone: all evaluations of a stream share their
@@ -224,11 +239,13 @@ class Executables:
     def _compile(
         self, function: Callable[..., Any], *args: PyTree, **options: Any
     ) -> Callable[..., Any]:
-        """Compiles `function` for these abstract arguments; returns it unchanged under `jax.disable_jit()`."""
+        """Compiles `function` for the values and these abstract arguments; returns it unchanged under
+        `jax.disable_jit()`."""
         if _jit_is_disabled():
             return function
         started = time.perf_counter()
-        lowered = jax.jit(function, **options).lower(*args)
+        values = self._abstract(self._functions.values)
+        lowered = jax.jit(function, **options).lower(values, *args)
         compiled = interruptible(lambda: lowered.compile(self._functions.compiler_options))
         self.compile_seconds += time.perf_counter() - started
         self.num_compiled += 1

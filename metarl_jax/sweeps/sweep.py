@@ -21,11 +21,11 @@ from metarl_jax.core.sizes import parse_bytes
 from metarl_jax.core.task_axis import MEMBERS, TaskAxis, make_task_axis
 from metarl_jax.core.types import Array, Key, PyTree, TrainState
 from metarl_jax.program.build import Program, build
-from metarl_jax.program.compilation import compiler_options, donated
+from metarl_jax.program.compilation import compiler_options
 from metarl_jax.program.devices import allowed_devices, replicated
 from metarl_jax.program.evaluation import Measured
 from metarl_jax.program.step import take_steps
-from metarl_jax.runs.executables import RunFunctions
+from metarl_jax.runs.executables import RunFunctions, Values
 from metarl_jax.sweeps.grid import check_field, set_field
 
 LONGEST_LABEL = 120
@@ -33,9 +33,6 @@ LONGEST_LABEL = 120
 
 Point = Mapping[str, float]
 """A value for each swept field, by dotted name."""
-
-Values = dict[str, Array]
-"""Values of the swept fields by dotted name, of one member or `[M]` of all."""
 
 
 class Member(NamedTuple):
@@ -130,13 +127,15 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
     members = sweep.members()
     devices = allowed_devices(sweep.config)[: len(members)]
     axis = make_task_axis(devices, MEMBERS)
-    values = {
-        name: jnp.array([m.values[name] for m in members], jnp.float32) for name in sweep.fields()
+    swept: Values = {
+        name: np.array([m.values[name] for m in members], np.float32) for name in sweep.fields()
     }
     group_size = sweep.group_size or (1 if devices[0].platform == "cpu" else len(members))
     layout = _layout(len(members), len(devices), group_size)
 
-    def over_members(fn: Callable[..., Any], *args: PyTree, shared: PyTree = ()) -> PyTree:
+    def over_members(
+        fn: Callable[..., Any], values: Values, *args: PyTree, shared: PyTree = ()
+    ) -> PyTree:
         """Maps `fn(program, shared, ...)` over the members."""
 
         def one(shared: PyTree, values: Values, *args):
@@ -144,28 +143,30 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
 
         return map_members(axis, layout, one, shared, values, *args)
 
-    def init(keys: Key) -> TrainState:
-        return over_members(lambda program, _, key: program.init(key), keys)
+    def init(values: Values, keys: Key) -> TrainState:
+        return over_members(lambda program, _, key: program.init(key), values, keys)
 
-    def chunk(states: TrainState, num_steps: Array, length: int):
+    def chunk(values: Values, states: TrainState, num_steps: Array, length: int):
         def train(program: Program, num_steps: Array, state: TrainState):
             return take_steps(program.step, state, num_steps, length)
 
-        return over_members(train, states, shared=num_steps)
+        return over_members(train, values, states, shared=num_steps)
 
-    def evaluate(states: TrainState, keys: Key, split: str, num_tasks: int) -> Measured:
+    def evaluate(
+        values: Values, states: TrainState, keys: Key, split: str, num_tasks: int
+    ) -> Measured:
         def one(program: Program, _, state: TrainState, key: Key):
             return program.measure(state, key, split, num_tasks)
 
-        return over_members(one, states, keys)
+        return over_members(one, values, states, keys)
 
     def measure_control(
-        control: str, keys: Key, split: str, num_tasks: int, steps: Array
+        values: Values, control: str, keys: Key, split: str, num_tasks: int, steps: Array
     ) -> Measured:
         def one(program: Program, _, key: Key, step: Array):
             return baselines.measure_control(program, control, key, split, num_tasks, step)
 
-        return over_members(one, keys, steps)
+        return over_members(one, values, keys, steps)
 
     return RunFunctions(
         init=init,
@@ -173,9 +174,10 @@ def sweep_functions(sweep: Sweep) -> RunFunctions:
         evaluate=evaluate,
         evaluate_control=measure_control,
         key=jnp.stack([make_key(member.config.seed) for member in members]),
+        values=swept,
         sharding=replicated(axis, devices),
         compiler_options=compiler_options(sweep.config, devices[0].platform),
-        donated=donated(sweep.config),
+        donates_state=sweep.config.runtime.donate,
     )
 
 

@@ -129,8 +129,12 @@ def resume(
 def check_traceable(sweep: Sweep, functions: RunFunctions) -> None:
     """Raises `UserError` if a swept field must be known at compilation."""
     try:
-        states = jax.eval_shape(functions.init, functions.key)
-        jax.eval_shape(lambda states: functions.chunk(states, jnp.int32(1), 1), states)
+        states = jax.eval_shape(functions.init, functions.values, functions.key)
+        jax.eval_shape(
+            lambda values, states: functions.chunk(values, states, jnp.int32(1), 1),
+            functions.values,
+            states,
+        )
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         names = ", ".join(sweep.fields())
         raise UserError(
