@@ -112,11 +112,11 @@ def test_scaling_varies_one_field_at_a_time_and_is_drawn(tmp_path, capsys):
     axis = ["--steps", "2", "--scale", "num-tasks=4,12", "--out", str(picture)]
     words = ["bench", "rl2-bandit", *tiny.split(), *axis]
     assert main([*words, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["axes"]
-    assert {x["value"]: x["env_steps"] for x in found["num-tasks"]} == {"4": 8, "12": 24}
-    for point in found["num-tasks"]:
-        expected = 1e9 * point["meta_step_seconds"] / point["env_steps"]
-        assert point["nanoseconds"]["median"] == pytest.approx(expected, rel=0.5)
+    points = json.loads(capsys.readouterr().out)["axes"]["num-tasks"]
+    assert {x["value"]: x["env_steps"] for x in points} == {"4": 8, "12": 24}
+    for point in points:
+        median, found = 1e9 * point["meta_step_seconds"] / point["env_steps"], point["nanoseconds"]
+        assert 0.999 * found["min"] <= median <= 1.001 * found["max"]
     assert picture.stat().st_size > 10_000
 
 
