@@ -17,8 +17,10 @@ from metarl_jax.envs.contract import canonical
 from metarl_jax.envs.wrapper import Wrapper
 from metarl_jax.program.checks import check_env
 
-BRAX = ("half_cheetah_dir", "half_cheetah_vel", "ant_dir", "hopper_ensemble")
-OWN = [pytest.param(x, marks=pytest.mark.slow) if x in BRAX else x for x in envs.names()]
+ROBOTS = {name for name in envs.names() if envs.registry.entry(name).group == envs.ROBOTS}
+DEAR = ROBOTS - {"hopper_params"}
+"""Of the robots one is enough by default: they share a simulator, and are dear to trace."""
+OWN = [pytest.param(x, marks=pytest.mark.slow) if x in DEAR else x for x in envs.names()]
 
 
 @dataclasses.dataclass(frozen=True)

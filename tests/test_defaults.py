@@ -100,15 +100,23 @@ def test_what_is_listed_of_an_environment_is_so(env):
                 default_config(learner, env)
 
 
-TAKE_LONG = {
-    "craftax",
-    *(x for x in envs.names() if envs.registry.entry(x).group == envs.ROBOTS),
-} - {"half_cheetah_vel", "hopper_params"}
-"""Environments whose programs take long to trace. Robots differ in their bodies alone: two of them stand for all."""
+KINDS = {
+    "bandit": "an episode is one step",
+    "grid_navi": "discrete actions",
+    "half_cheetah_vel": "a robot, whose state is a tree",
+    "hopper_params": "a task that is a tree",
+    "job_scheduling": "masked actions that have features",
+    "jumanji": "another library's",
+    "point_robot": "continuous actions, 100 steps",
+    "recurring_bandit": "a distribution that changes with the meta-step",
+    "xland": "observations that are integer grids",
+}
+"""An environment of every kind, which stands for those that differ from it in nothing that a program is made of."""
 
 
 @pytest.mark.parametrize(
-    "env", [pytest.param(x, marks=pytest.mark.slow) if x in TAKE_LONG else x for x in envs.names()]
+    "env",
+    [x if x in KINDS else pytest.param(x, marks=pytest.mark.slow) for x in envs.names()],
 )
 def test_every_pair_is_traced(env):
     for learner in learners.names():

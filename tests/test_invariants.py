@@ -43,9 +43,11 @@ REPLAYED += [
 # Of the robots a few are enough: they are dear to compile, and so is Craftax.
 DEAR = (
     "ant_dir",
+    "ant_goal",
     "ant_vel",
     "half_cheetah_dir",
     "hopper_ensemble",
+    "hopper_params",
     "humanoid_dir",
     "walker2d_params",
     "craftax",
