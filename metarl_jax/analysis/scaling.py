@@ -99,9 +99,10 @@ def draw_scaling(report: dict[str, Any], path: Path) -> None:
         panels[1, column].set_xlabel(field)
         for panel in panels[:, column]:
             panel.set_xticks(places, labels)
-            panel.set_ylim(bottom=0.0)
             panel.spines[["top", "right"]].set_visible(False)
             panel.grid(axis="y", alpha=0.25)
+    for panel in panels[:, 0]:  # of the whole row, once all of it is drawn
+        panel.set_ylim(bottom=0.0)
     panels[0, 0].set_ylabel("ns per env-step")
     panels[1, 0].set_ylabel("bytes per env-step, a device")
     figure.suptitle(f"{report['preset']}: whole meta-step; flat is linear", fontsize="medium")
