@@ -9,6 +9,9 @@ import jax.numpy as jnp
 from metarl_jax.core.target import is_for_cpu
 from metarl_jax.core.types import Array
 
+BLOCK = 32
+"""Rows that a large system loses at once."""
+
 
 def linear_feature_baseline(observation: Array, returns: Array, valid: Array) -> Array:
     """Ridge regression of the returns on features of state and time, predicted where it was fitted.
@@ -64,14 +67,35 @@ def solve_positive_definite(matrix: Array, target: Array) -> Array:
 
 
 def eliminate_all(matrix: Array, target: Array) -> Array:
-    """As `solve_positive_definite`, by elimination without pivots."""
+    """As `solve_positive_definite`, by elimination without pivots; of large systems block by block, so that most of it
+    is products of matrices: row by row, a system of 500 is read from memory 500 times."""
     size = target.shape[0]
     chex.assert_shape(matrix, (size, size))
+    rows = jnp.concatenate([matrix, target[:, None]], axis=1)
+    if size <= 2 * BLOCK:
+        return _eliminate(rows)[:, -1]
+    surplus = -size % BLOCK
+    padded = jnp.eye(size + surplus, size + surplus + 1, dtype=rows.dtype)
+    padded = padded.at[:size, :size].set(matrix).at[:size, -1].set(target)
+
+    def eliminate_block(index, rows):
+        start = index * BLOCK
+        mine = jax.lax.dynamic_slice_in_dim(rows, start, BLOCK, axis=0)
+        corner = jax.lax.dynamic_slice_in_dim(mine, start, BLOCK, axis=1)
+        solved = _eliminate(jnp.concatenate([corner, mine], axis=1))[:, BLOCK:]
+        columns = jax.lax.dynamic_slice_in_dim(rows, start, BLOCK, axis=1)
+        others = rows - jnp.matmul(columns, solved, precision=jax.lax.Precision.HIGHEST)
+        return jax.lax.dynamic_update_slice_in_dim(others, solved, start, axis=0)
+
+    return jax.lax.fori_loop(0, len(padded) // BLOCK, eliminate_block, padded)[:size, -1]
+
+
+def _eliminate(rows: Array) -> Array:
+    """Turns the square at the left of `rows` `[F, F + R]` into the identity, row by row."""
 
     def eliminate(index, rows):
         pivot = (rows[index] / rows[index, index])[None]
         others = rows - rows[:, index, None] * pivot
-        return jnp.where(jnp.arange(size)[:, None] == index, pivot, others)
+        return jnp.where(jnp.arange(len(rows))[:, None] == index, pivot, others)
 
-    rows = jnp.concatenate([matrix, target[:, None]], axis=1)
-    return jax.lax.fori_loop(0, size, eliminate, rows)[:, -1]
+    return jax.lax.fori_loop(0, len(rows), eliminate, rows)
