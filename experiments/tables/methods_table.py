@@ -10,17 +10,14 @@ not trained again; interrupted ones are resumed. Prints the table of `metarl com
 with a 95% interval over the seeds, and the controls.
 """
 
-import argparse
 import dataclasses
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from metarl_jax.config import Config
-from metarl_jax.core.paths import local_path
 from metarl_jax.defaults import default_config
 from metarl_jax.envs.point_robot_sparse import PointRobotSparse
-from metarl_jax.experiments.tables.trained_sweeps import train_once
+from metarl_jax.experiments.tables.trained_sweeps import print_table, table_parser, train_once
 from metarl_jax.learners.maml import MAML
 from metarl_jax.outer.ppo import PPO
 
@@ -61,16 +58,11 @@ ROWS: dict[str, Callable[[], Config]] = {
 
 
 def main(args: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--root", type=local_path, default=Path("runs/methods"))
+    parser = table_parser(__doc__, "runs/methods")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args(args)
 
     from metarl_jax.cli.backend import start_backend
-    from metarl_jax.cli.compare import main as compare
 
     start_backend("auto")
     folders = []
@@ -78,7 +70,7 @@ def main(args: list[str]) -> None:
         config = dataclasses.replace(ROWS[name](), name=name)
         folders.append(options.root / name.replace(" ", "-"))
         train_once(config, folders[-1], options.seeds)
-    compare([*map(str, folders), "--rounds", "all", "--markdown"])
+    print_table(folders)
 
 
 if __name__ == "__main__":

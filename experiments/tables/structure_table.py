@@ -8,16 +8,13 @@ table as `metarl compare` prints it: held-out return of each round with a 95% t 
 how many numbers a new task moves, and how many parameters there are.
 """
 
-import argparse
 import dataclasses
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from metarl_jax import experiments
 from metarl_jax.config import Config
-from metarl_jax.core.paths import local_path
-from metarl_jax.experiments.tables.trained_sweeps import train_once
+from metarl_jax.experiments.tables.trained_sweeps import print_table, table_parser, train_once
 
 
 class Entry(NamedTuple):
@@ -132,16 +129,11 @@ code. The multitask presets are as large as the tuned hypernetworks."""
 
 
 def main(args: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--root", type=local_path, default=Path("runs/structure"))
+    parser = table_parser(__doc__, "runs/structure")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
-    parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args(args)
 
     from metarl_jax.cli.backend import start_backend
-    from metarl_jax.cli.compare import main as compare
 
     start_backend("auto")
     for problem in options.problems:
@@ -152,8 +144,7 @@ def main(args: list[str]) -> None:
     for problem in options.problems:
         for name, protocol in PROBLEMS[problem].items():
             print(f"\n{problem}, {name}\n")
-            folders = [str(options.root / entry.name) for entry in protocol.entries]
-            compare([*folders, "--rounds", "all", "--markdown"])
+            print_table([options.root / entry.name for entry in protocol.entries])
 
 
 if __name__ == "__main__":
