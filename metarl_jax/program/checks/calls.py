@@ -224,3 +224,13 @@ def mismatch(expected: Any, found: Any) -> str | None:
             wanted = describe(jax.ShapeDtypeStruct(x.shape, x.dtype))
             return f"has {f'in {name} ' if name else ''}{describe(y)}, expected {wanted}"
     return None
+
+
+def filled(tree: Any) -> Any:
+    """Returns the tree with arrays, of no particular content, instead of `jax.ShapeDtypeStruct`; while tracing."""
+
+    def fill(x: Any) -> Any:
+        is_abstract = isinstance(x, jax.ShapeDtypeStruct)
+        return jax.lax.empty(x.shape, x.dtype) if is_abstract else x
+
+    return jax.tree.map(fill, tree)

@@ -25,6 +25,7 @@ from metarl_jax.program.checks.calls import (
     check_defined,
     check_signature,
     explained,
+    filled,
     mismatch,
     trace,
     unchanged,
@@ -290,6 +291,4 @@ def check_metrics(where: str, metrics: Any) -> None:
 
 def _filled(where: str, tree: Any) -> Any:
     """Returns the tree with arrays instead of `jax.ShapeDtypeStruct`."""
-    is_abstract = lambda x: isinstance(x, jax.ShapeDtypeStruct)  # noqa: E731
-    filled = jax.tree.map(lambda x: jax.lax.empty(x.shape, x.dtype) if is_abstract(x) else x, tree)
-    return arrays(f"{where} returned an inner state in which", filled)
+    return arrays(f"{where} returned an inner state in which", filled(tree))

@@ -14,7 +14,7 @@ from metarl_jax.envs.base import EnvState, TaskDistribution
 from metarl_jax.envs.contract import arrays, canonical_mask, numbers, scalar
 from metarl_jax.envs.optional import has_action_mask, has_oracle, knows_regret
 from metarl_jax.envs.wrapper import Wrapper
-from metarl_jax.program.checks.calls import check_signature, explained, mismatch, trace
+from metarl_jax.program.checks.calls import check_signature, explained, filled, mismatch, trace
 
 OPTIONAL = {
     "at": (("step",), "at(self, step)"),
@@ -109,17 +109,11 @@ def _check_oracle_action(env: TaskDistribution, task: Any, state: EnvState) -> N
     answer = trace(where, env.oracle_action, task, state.observation).returned
     if answer is None:
         raise UserError(f"{where} returned None: return an action, or leave the method out")
-    found = jax.eval_shape(lambda: arrays(f"{where} returned an action that", _zeros(answer)))
+    found = jax.eval_shape(lambda: arrays(f"{where} returned an action that", filled(answer)))
     shape, kinds = ((), "iu") if isinstance(space, Discrete) else ((space.size,), "f")
     if not hasattr(found, "shape") or found.shape != shape or found.dtype.kind not in kinds:
         wanted = f"{'an int32' if kinds == 'iu' else 'a float32'} array of shape {shape}"
         raise UserError(f"{where} returned {describe(answer)}, expected {wanted}")
-
-
-def _zeros(tree: Any) -> Any:
-    """Returns the tree with arrays instead of `jax.ShapeDtypeStruct`."""
-    is_abstract = lambda x: isinstance(x, jax.ShapeDtypeStruct)  # noqa: E731
-    return jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype) if is_abstract(x) else x, tree)
 
 
 def _check_regret(env: TaskDistribution, task: Any, state: EnvState) -> None:
